@@ -1,0 +1,70 @@
+//! The limits of the house in one table. Each is a setting; `docs/limits.md` tells the reply given.
+
+use std::time::Duration;
+
+/// Every limit that a peer, a user or an operator can meet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Largest letter in bytes; advertised as SIZE (RFC 1870).
+    pub letter_bytes_max: u64,
+    /// Most recipients in one transaction from another server.
+    pub recipients_per_transaction_max: usize,
+    /// Most recipients in one submission of a user.
+    pub recipients_per_submission_max: usize,
+    /// Most connections open at once, over all listeners.
+    pub connections_max: usize,
+    /// Most connections open at once from one address.
+    pub connections_per_address_max: usize,
+    /// Most new connections a second from one address, averaged over ten seconds.
+    pub connections_per_second_max: u32,
+    /// Most errors (bad commands, refused recipients) in one session before it is closed.
+    pub errors_per_session_max: u32,
+    /// Most letters in one session before the peer is asked to connect anew.
+    pub letters_per_session_max: u32,
+    /// Most failed passwords from one address or for one login in [`Self::auth_window`].
+    pub auth_failures_max: u32,
+    /// The span in which failed passwords are counted.
+    pub auth_window: Duration,
+    /// How long a server waits for the next command (RFC 5321 §4.5.3.2.7: at least 5 minutes).
+    pub command_timeout: Duration,
+    /// How long a server waits for the next block of DATA.
+    pub data_timeout: Duration,
+    /// The longest a whole session may last without a letter accepted.
+    pub session_timeout: Duration,
+    /// How long an IMAP client may be idle (RFC 9051 §5.4: at least 30 minutes).
+    pub imap_idle_timeout: Duration,
+    /// Most hops (Received fields) before a letter counts as looping (RFC 5321 §6.3: at least 100).
+    pub hops_max: usize,
+    /// Free disk below which letters are refused with 452, in bytes.
+    pub free_disk_bytes_min: u64,
+    /// The share of free disk (in percent) below which letters are refused, if that is less than
+    /// [`Self::free_disk_bytes_min`].
+    pub free_disk_percent_min: u8,
+    /// Memory for letters being parsed and stored at once, over all connections, in bytes.
+    pub letters_in_memory_bytes_max: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            letter_bytes_max: 50 * 1024 * 1024,
+            recipients_per_transaction_max: 1_000,
+            recipients_per_submission_max: 100,
+            connections_max: 10_000,
+            connections_per_address_max: 50,
+            connections_per_second_max: 30,
+            errors_per_session_max: 20,
+            letters_per_session_max: 10_000,
+            auth_failures_max: 10,
+            auth_window: Duration::from_secs(600),
+            command_timeout: Duration::from_secs(300),
+            data_timeout: Duration::from_secs(180),
+            session_timeout: Duration::from_secs(3_600),
+            imap_idle_timeout: Duration::from_secs(1_860),
+            hops_max: 100,
+            free_disk_bytes_min: 1024 * 1024 * 1024,
+            free_disk_percent_min: 5,
+            letters_in_memory_bytes_max: 512 * 1024 * 1024,
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! The ports to the outside: DNS, connections, time, randomness. Declared here, implemented for
+//! real in `pennyblack::outside` and simulated in tests. Nothing else opens a socket or asks the
+//! time.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::{Domain, Timestamp};
+
+/// A boxed future, so that ports can be trait objects.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// The time of day.
+pub trait Clock: Send + Sync + 'static {
+    /// Now, by the wall clock.
+    fn now(&self) -> Timestamp;
+}
+
+/// A source of randomness good enough for keys.
+pub trait Entropy: Send + Sync + 'static {
+    /// Fills the buffer.
+    fn fill(&self, buffer: &mut [u8]);
+
+    /// A random number.
+    fn next_u64(&self) -> u64 {
+        let mut bytes = [0; 8];
+        self.fill(&mut bytes);
+        u64::from_le_bytes(bytes)
+    }
+}
+
+/// Why DNS gave no answer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum DnsError {
+    /// The name exists, the record type does not.
+    NoRecords,
+    /// The name does not exist (NXDOMAIN).
+    NoName,
+    /// No answer, SERVFAIL, or an answer that cannot be trusted: try again later.
+    Temporary(String),
+}
+
+impl fmt::Display for DnsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoRecords => f.write_str("the name has no such record"),
+            Self::NoName => f.write_str("the name does not exist"),
+            Self::Temporary(why) => write!(f, "no answer from the DNS: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for DnsError {}
+
+/// One MX record.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Mx {
+    /// Lower is tried first.
+    pub preference: u16,
+    /// The host; `None` is the null MX `.` (RFC 7505).
+    pub exchange: Option<Domain>,
+}
+
+/// DNS look-ups. CNAMEs are followed by the resolver, with its own loop limit.
+pub trait Resolver: Send + Sync + 'static {
+    /// The MX records of a domain, in any order.
+    fn mx<'a>(&'a self, domain: &'a Domain) -> BoxFuture<'a, Result<Vec<Mx>, DnsError>>;
+    /// The IPv4 and IPv6 addresses of a host, IPv6 first.
+    fn addresses<'a>(&'a self, host: &'a Domain) -> BoxFuture<'a, Result<Vec<IpAddr>, DnsError>>;
+    /// The texts of a domain, each joined from its strings.
+    fn txt<'a>(&'a self, domain: &'a Domain) -> BoxFuture<'a, Result<Vec<String>, DnsError>>;
+    /// The host name of an address; for the Received field only.
+    fn ptr(&self, address: IpAddr) -> BoxFuture<'_, Result<Vec<Domain>, DnsError>>;
+}
+
+/// A connection to or from a peer, encrypted or not.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for T {}
+
+/// A connection of any kind.
+pub type BoxStream = Box<dyn Stream>;
+
+/// What TLS agreed on; shown in Received fields and in the journey.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TlsInfo {
+    /// `TLSv1.3` or `TLSv1.2`.
+    pub version: &'static str,
+    /// The cipher suite, by its IANA name.
+    pub cipher: String,
+    /// Whether the peer's certificate is valid for the name that was asked for.
+    pub verified: bool,
+}
+
+/// Opens connections to other servers.
+pub trait Connector: Send + Sync + 'static {
+    /// Connects by TCP, from `source` if it is given. The caller sets the time limit.
+    fn connect(
+        &self,
+        address: SocketAddr,
+        source: Option<IpAddr>,
+    ) -> BoxFuture<'_, io::Result<BoxStream>>;
+
+    /// Starts TLS as a client. With `require_valid`, a certificate that is not valid for `name` is
+    /// an error; otherwise it is only told in [`TlsInfo::verified`] (opportunistic TLS, RFC 7435).
+    fn start_tls<'a>(
+        &'a self,
+        stream: BoxStream,
+        name: &'a Domain,
+        require_valid: bool,
+    ) -> BoxFuture<'a, io::Result<(BoxStream, TlsInfo)>>;
+}
+
+/// Starts TLS as a server on an accepted connection.
+pub trait TlsAcceptor: Send + Sync + 'static {
+    /// Does the handshake. The caller sets the time limit.
+    fn accept(&self, stream: BoxStream) -> BoxFuture<'_, io::Result<(BoxStream, TlsInfo)>>;
+}
