@@ -1,0 +1,290 @@
+//! The queue: letters with the recipients still to be reached, claimed by nodes under a lease.
+//!
+//! The unit of work is a [`Claim`]: one letter and its due recipients of one domain. A claim
+//! carries a fencing number; [`Store::settle`] with an old one changes nothing. A restarted node
+//! takes its own claims back at once.
+
+use std::time::Duration;
+
+use base::{AccountId, Domain, EmailAddress, LetterId, RecipientId, Timestamp};
+use bytes::Bytes;
+
+use crate::{Letter, LocalRecipient, Note, Store, StoreError, Submission};
+
+/// RFC 3461 §4.3 RET: how much of the letter a report returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum DsnReturn {
+    /// Only the header (also when nothing was asked).
+    #[default]
+    Headers,
+    /// The whole letter.
+    Full,
+}
+
+/// RFC 3461 §4.1 NOTIFY.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Notify {
+    /// Report success.
+    pub success: bool,
+    /// Report failure.
+    pub failure: bool,
+    /// Report delay.
+    pub delay: bool,
+}
+
+impl Notify {
+    /// Nothing was asked: failures and delays are reported.
+    pub const DEFAULT: Self = Self {
+        success: false,
+        failure: true,
+        delay: true,
+    };
+    /// NOTIFY=NEVER.
+    pub const NEVER: Self = Self {
+        success: false,
+        failure: false,
+        delay: false,
+    };
+}
+
+/// A recipient to be queued.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueRecipient {
+    /// The address.
+    pub address: EmailAddress,
+    /// RFC 3461 ORCPT as given (`rfc822;…`), for reports.
+    pub original: Option<String>,
+    /// When to report.
+    pub notify: Notify,
+}
+
+/// A destination that has work due.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DueDestination {
+    /// The recipients' domain.
+    pub domain: Domain,
+    /// How many letters are due there (counted up to 1,000).
+    pub letters: u32,
+    /// Since when the first has been due.
+    pub oldest: Timestamp,
+}
+
+/// Names a claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClaimRef {
+    /// The letter.
+    pub letter: LetterId,
+    /// The fencing number.
+    pub fence: i64,
+}
+
+/// One letter and its due recipients of one domain.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// Names it.
+    pub reference: ClaimRef,
+    /// The recipients' domain.
+    pub domain: Domain,
+    /// Who sent it.
+    pub account: Option<AccountId>,
+    /// The reverse-path; `None` is `<>`.
+    pub reverse_path: Option<EmailAddress>,
+    /// RFC 3461 ENVID, decoded.
+    pub envelope_id: Option<String>,
+    /// RFC 3461 RET.
+    pub dsn_return: DsnReturn,
+    /// Whether it needs SMTPUTF8.
+    pub needs_utf8: bool,
+    /// What stands before the letter when it is sent on.
+    pub head: Bytes,
+    /// Bytes of head and letter together.
+    pub size: u64,
+    /// When it was received.
+    pub received_at: Timestamp,
+    /// When it is given up.
+    pub expires_at: Timestamp,
+    /// The due recipients; at least one.
+    pub recipients: Vec<ClaimedRecipient>,
+}
+
+/// A claimed recipient.
+#[derive(Clone, Debug)]
+pub struct ClaimedRecipient {
+    /// Its id.
+    pub id: RecipientId,
+    /// Its address.
+    pub address: EmailAddress,
+    /// RFC 3461 ORCPT.
+    pub original: Option<String>,
+    /// When to report.
+    pub notify: Notify,
+    /// Attempts made before this one.
+    pub attempts: u32,
+    /// Whether a delay has been reported.
+    pub delay_reported: bool,
+}
+
+/// What became of a recipient in one attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Handed over or stored: it leaves the queue.
+    Done,
+    /// Not now.
+    Retry {
+        /// When to try again.
+        at: Timestamp,
+        /// Why, in words.
+        reason: String,
+        /// Whether this settlement reports the delay.
+        delay_reported: bool,
+        /// Whether it counts as an attempt (not when we were stopping).
+        counts: bool,
+    },
+    /// Never: it leaves the queue.
+    Failed {
+        /// Why, in words.
+        reason: String,
+    },
+}
+
+/// The end of a claim: all in one commit.
+pub struct Settlement {
+    /// Which claim.
+    pub claim: ClaimRef,
+    /// What became of each recipient; those not named stay due.
+    pub outcomes: Vec<(RecipientId, Outcome)>,
+    /// Copies to store for recipients that are local.
+    pub local: Vec<LocalRecipient>,
+    /// Recipients that aliases of local recipients lead to; queued as a letter of their own with
+    /// the same bytes.
+    pub forwards: Vec<QueueRecipient>,
+    /// Reports to the sender.
+    pub reports: Vec<Submission>,
+    /// Steps to note.
+    pub notes: Vec<Note>,
+}
+
+/// The state of a queued recipient, for the operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueueRecipientState {
+    /// Waits for its time.
+    Waiting,
+    /// A node works on it.
+    Claimed,
+    /// Held by the operator.
+    Held,
+}
+
+/// A queued letter, for the operator.
+#[derive(Clone, Debug)]
+pub struct QueueEntry {
+    /// The letter.
+    pub letter: LetterId,
+    /// The reverse-path.
+    pub reverse_path: Option<EmailAddress>,
+    /// Bytes of head and letter together.
+    pub size: u64,
+    /// When it was received.
+    pub received_at: Timestamp,
+    /// When it is given up.
+    pub expires_at: Timestamp,
+    /// Its recipients still in the queue.
+    pub recipients: Vec<RecipientEntry>,
+}
+
+/// A queued recipient, for the operator.
+#[derive(Clone, Debug)]
+pub struct RecipientEntry {
+    /// Its address.
+    pub address: EmailAddress,
+    /// Its state.
+    pub state: QueueRecipientState,
+    /// Attempts made.
+    pub attempts: u32,
+    /// When it is tried next.
+    pub next_at: Timestamp,
+    /// Why it waits, in words.
+    pub reason: String,
+}
+
+/// Which letters a queue command means.
+#[derive(Clone, Debug, Default)]
+pub struct QueueFilter {
+    /// Only this letter.
+    pub letter: Option<LetterId>,
+    /// Only recipients of this domain.
+    pub domain: Option<Domain>,
+    /// At most so many letters (0: 1,000).
+    pub limit: usize,
+}
+
+impl Store {
+    /// Destinations with work due, longest waiting first, at most `limit`.
+    pub async fn due(
+        &self,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<DueDestination>, StoreError> {
+        todo!()
+    }
+
+    /// When the next recipient that is not due yet becomes due.
+    pub async fn next_due(&self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        todo!()
+    }
+
+    /// Claims up to the given number of letters for each domain.
+    pub async fn claim(
+        &self,
+        now: Timestamp,
+        lease: Duration,
+        wanted: &[(Domain, usize)],
+    ) -> Result<Vec<Claim>, StoreError> {
+        todo!()
+    }
+
+    /// The letter of a claim.
+    pub async fn claimed_letter(&self, claim: &Claim) -> Result<Letter, StoreError> {
+        todo!()
+    }
+
+    /// Extends claims; returns those that are lost.
+    pub async fn renew(
+        &self,
+        claims: &[ClaimRef],
+        now: Timestamp,
+        lease: Duration,
+    ) -> Result<Vec<ClaimRef>, StoreError> {
+        todo!()
+    }
+
+    /// Ends a claim. `false`: the claim was lost to another node and nothing was changed.
+    pub async fn settle(&self, settlement: Settlement) -> Result<bool, StoreError> {
+        todo!()
+    }
+
+    /// The queue, oldest first.
+    pub async fn queue_list(&self, filter: &QueueFilter) -> Result<Vec<QueueEntry>, StoreError> {
+        todo!()
+    }
+
+    /// Makes matching recipients due now; returns how many.
+    pub async fn queue_retry(&self, filter: &QueueFilter) -> Result<u64, StoreError> {
+        todo!()
+    }
+
+    /// Holds matching recipients; returns how many.
+    pub async fn queue_hold(&self, filter: &QueueFilter) -> Result<u64, StoreError> {
+        todo!()
+    }
+
+    /// Releases held recipients; returns how many.
+    pub async fn queue_release(&self, filter: &QueueFilter) -> Result<u64, StoreError> {
+        todo!()
+    }
+
+    /// Drops matching recipients without a report; returns how many.
+    pub async fn queue_drop(&self, filter: &QueueFilter) -> Result<u64, StoreError> {
+        todo!()
+    }
+}
