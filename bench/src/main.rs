@@ -1,2 +1,143 @@
-//! Placeholder.
-fn main() {}
+//! `pennyblack-bench`: load for any mail server, and what the server took for it.
+//!
+//! `smtp` drives one server that is already there. `compare` starts Postfix with Dovecot and
+//! Pennyblack side by side and drives them in turn. Only acknowledged letters are counted.
+#![expect(
+    clippy::print_stdout,
+    reason = "a command line program prints its figures"
+)]
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use pennyblack_bench::{load, report, usage};
+
+#[derive(Parser)]
+#[command(
+    name = "pennyblack-bench",
+    about = "Load for any mail server, and what it took"
+)]
+struct Command {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Sends letters to one SMTP server and prints the figures.
+    Smtp(Smtp),
+}
+
+#[derive(Args, Clone)]
+struct Load {
+    /// Connections at the same time.
+    #[arg(long, default_value_t = 16)]
+    sessions: u64,
+    /// Letters in all.
+    #[arg(long, default_value_t = 5_000)]
+    letters: u64,
+    /// Bytes of each letter, header included.
+    #[arg(long, default_value_t = 5_120)]
+    size: usize,
+    /// Recipients of each letter.
+    #[arg(long, default_value_t = 1)]
+    recipients: u64,
+    /// How many different mailboxes the letters go to.
+    #[arg(long, default_value_t = 16)]
+    mailboxes: u64,
+    /// Letters a second over all sessions; 0 is as fast as the server takes them.
+    #[arg(long, default_value_t = 0)]
+    rate: u64,
+    /// Letters before a connection is closed and a new one opened; 0 is never.
+    #[arg(long, default_value_t = 0)]
+    per_connection: u64,
+    /// Seed of texts and Message-IDs; drawn from the clock when not given.
+    #[arg(long)]
+    seed: Option<u64>,
+}
+
+#[derive(Args)]
+struct Smtp {
+    /// Address and port of the server.
+    #[arg(long)]
+    to: SocketAddr,
+    /// The recipient; `%d` becomes the number of the mailbox.
+    #[arg(long, default_value = "user%d@black.test")]
+    rcpt: String,
+    /// The sender.
+    #[arg(long, default_value = "load@red.test")]
+    from: String,
+    /// Watch these processes and their descendants.
+    #[arg(long, value_delimiter = ',')]
+    pid: Vec<u32>,
+    /// Watch all processes with this name and their descendants.
+    #[arg(long)]
+    pids_of: Vec<String>,
+    /// Print one JSON object instead of text.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    load: Load,
+}
+
+fn main() -> ExitCode {
+    match Command::parse().what {
+        What::Smtp(command) => smtp(&command),
+    }
+}
+
+fn smtp(command: &Smtp) -> ExitCode {
+    let plan = plan(&command.load, command.to, &command.rcpt, &command.from);
+    let mut roots = command.pid.clone();
+    roots.extend(
+        command
+            .pids_of
+            .iter()
+            .flat_map(|name| usage::processes_named(name)),
+    );
+    let watch = (!roots.is_empty()).then(|| usage::Watch::start(roots));
+    let outcome = load::run(&plan);
+    let usage = watch.map(usage::Watch::finish);
+    let report = report::Report {
+        name: command.to.to_string(),
+        outcome,
+        usage,
+        stored: None,
+    };
+    println!(
+        "{}",
+        if command.json {
+            report.json(&plan)
+        } else {
+            report.text()
+        }
+    );
+    if report.outcome.failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn plan(load: &Load, to: SocketAddr, recipient: &str, sender: &str) -> load::Plan {
+    load::Plan {
+        to,
+        sessions: load.sessions.max(1),
+        letters: load.letters,
+        letter_bytes: load.size,
+        recipients: load.recipients.max(1),
+        recipient: recipient.to_owned(),
+        mailboxes: load.mailboxes.max(1),
+        sender: sender.to_owned(),
+        rate: load.rate,
+        letters_per_connection: load.per_connection,
+        seed: load.seed.unwrap_or_else(seed_of_now),
+    }
+}
+
+/// A seed that differs from run to run, so that no run sends a letter that the server has seen.
+fn seed_of_now() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(1, |since| since.as_nanos() as u64)
+}

@@ -1,0 +1,34 @@
+# Every command a person needs, each with one line of help. `make` alone prints them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help run test check bench clean
+
+# What is run by hand is built like what the tests ran: one profile.
+PENNYBLACK := $(or $(CARGO_TARGET_DIR),target)/debug/pennyblack
+
+help: ## Print this list.
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+
+run: ## Build and start the demo: two domains on two nodes, accounts and commands to paste.
+	@script/setup build
+	cargo run --quiet -p pennyblack -- demo
+
+test: ## Run every test, real peers and clients included (installs them first).
+	@script/setup build test
+	PENNYBLACK_BIN=$(abspath $(PENNYBLACK)) cargo nextest run --workspace $(if $(CI),--profile ci)
+
+check: ## Format, lints, house rules and dependencies, as asked of every change.
+	@script/setup build check
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	cargo run --quiet -p xtask -- tidy
+	script/deny
+
+bench: ## Measure Pennyblack beside Postfix and Dovecot on this machine.
+	@script/setup build test
+	cargo build --release -p pennyblack
+	cargo run --release --quiet -p pennyblack-bench -- compare
+
+clean: ## Remove all that was built and all that the demo stored.
+	cargo clean
+	rm -rf demo-data

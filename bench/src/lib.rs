@@ -1,0 +1,8 @@
+//! Load for any mail server, and what the server took for it.
+//!
+//! [`load`] drives a server over SMTP and counts only what it acknowledged; [`usage`] reads what the
+//! server's processes took; [`report`] prints both. It knows nothing of the inside of any server.
+
+pub mod load;
+pub mod report;
+pub mod usage;
