@@ -1,0 +1,206 @@
+//! Parameters of MAIL and RCPT: RFC 1870, 3461, 4954, 6152, 6531, shared by server and client.
+
+use std::fmt;
+
+/// BODY= of MAIL, RFC 6152 §3.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Body {
+    /// `7BIT`, or no parameter.
+    #[default]
+    SevenBit,
+    /// `8BITMIME`.
+    EightBitMime,
+}
+
+/// RET= of MAIL, RFC 3461 §4.3: how much of the letter a failure notice carries.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ret {
+    /// The whole letter.
+    Full,
+    /// Its header only.
+    Headers,
+}
+
+impl Ret {
+    /// The word of the protocol.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Full => "FULL",
+            Self::Headers => "HDRS",
+        }
+    }
+}
+
+/// NOTIFY= of RCPT, RFC 3461 §4.1: when the sender wants to hear.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Notify {
+    /// When it is delivered.
+    pub success: bool,
+    /// When it has failed for good.
+    pub failure: bool,
+    /// When it takes long.
+    pub delay: bool,
+}
+
+impl Notify {
+    /// `NEVER`: no report at all.
+    pub const NEVER: Self = Self {
+        success: false,
+        failure: false,
+        delay: false,
+    };
+
+    /// Reads `"NEVER" / 1#("SUCCESS" / "FAILURE" / "DELAY")`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        if text.eq_ignore_ascii_case("NEVER") {
+            return Some(Self::NEVER);
+        }
+        let mut notify = Self::NEVER;
+        for word in text.split(',') {
+            match word.to_ascii_uppercase().as_str() {
+                "SUCCESS" => notify.success = true,
+                "FAILURE" => notify.failure = true,
+                "DELAY" => notify.delay = true,
+                _ => return None,
+            }
+        }
+        Some(notify)
+    }
+}
+
+impl fmt::Display for Notify {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words = [
+            (self.success, "SUCCESS"),
+            (self.failure, "FAILURE"),
+            (self.delay, "DELAY"),
+        ];
+        let mut first = true;
+        for (_, word) in words.into_iter().filter(|(wanted, _)| *wanted) {
+            write!(f, "{}{word}", if first { "" } else { "," })?;
+            first = false;
+        }
+        if first { f.write_str("NEVER") } else { Ok(()) }
+    }
+}
+
+/// ORCPT= of RCPT, RFC 3461 §4.2: the address that the sender wrote first, `rfc822;bob@x.test`,
+/// decoded from xtext.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OriginalRecipient {
+    /// The address type: `rfc822` or `utf-8`.
+    pub kind: String,
+    /// The address as it was given.
+    pub address: String,
+}
+
+/// RFC 3461 §4.2: the longest ORCPT value.
+pub const ORCPT_BYTES_MAX: usize = 500;
+/// RFC 3461 §4.4: the longest ENVID value.
+pub const ENVID_BYTES_MAX: usize = 100;
+
+impl OriginalRecipient {
+    /// Reads `atom ";" xtext` (or `utf-8-addr-xtext`, RFC 6533 §3, kept as it is).
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        if text.len() > ORCPT_BYTES_MAX {
+            return None;
+        }
+        let (kind, address) = text.split_once(';')?;
+        let atom = !kind.is_empty() && kind.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        let address = if address.is_ascii() {
+            decode_xtext(address)?
+        } else {
+            address.to_owned()
+        };
+        (atom && !address.is_empty()).then(|| Self {
+            kind: kind.to_owned(),
+            address,
+        })
+    }
+}
+
+impl fmt::Display for OriginalRecipient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{};{}", self.kind, encode_xtext(&self.address))
+    }
+}
+
+/// RFC 3461 §4: `xtext = *( xchar / hexchar )`; every other character is `+XX`.
+#[must_use]
+pub fn encode_xtext(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_ascii_graphic() && !matches!(c, '+' | '=') {
+            encoded.push(c);
+        } else {
+            let mut bytes = [0; 4];
+            for byte in c.encode_utf8(&mut bytes).bytes() {
+                // Writing to a String cannot fail.
+                let _ = fmt::Write::write_fmt(&mut encoded, format_args!("+{byte:02X}"));
+            }
+        }
+    }
+    encoded
+}
+
+/// The text behind an xtext; `None` when it is not one or not UTF-8, or holds a control character.
+#[must_use]
+pub fn decode_xtext(text: &str) -> Option<String> {
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'+' => {
+                let hex = [bytes.next()?, bytes.next()?];
+                let upper = hex.iter().all(|b| matches!(b, b'0'..=b'9' | b'A'..=b'F'));
+                let value = std::str::from_utf8(&hex)
+                    .ok()
+                    .and_then(|hex| u8::from_str_radix(hex, 16).ok());
+                decoded.push(value.filter(|_| upper)?);
+            }
+            b'=' => return None,
+            byte if byte.is_ascii_graphic() => decoded.push(byte),
+            _ => return None,
+        }
+    }
+    let decoded = String::from_utf8(decoded).ok()?;
+    (!decoded.chars().any(char::is_control)).then_some(decoded)
+}
+
+/// The `esmtp-keyword [ "=" esmtp-value ]` of a command, RFC 5321 §4.1.2.
+pub(super) fn split(text: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
+    text.split(' ')
+        .filter(|word| !word.is_empty())
+        .map(|word| match word.split_once('=') {
+            Some((keyword, value)) => (keyword, Some(value)),
+            None => (word, None),
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn xtext_there_and_back() {
+        for text in ["bob@x.test", "a+b=c", "ä b", "+2B"] {
+            assert_eq!(decode_xtext(&encode_xtext(text)).as_deref(), Some(text));
+        }
+        assert_eq!(encode_xtext("a+b"), "a+2Bb");
+        for bad in ["a=b", "a+", "a+2", "a+2b", "a b", "+00", "+0D"] {
+            assert_eq!(decode_xtext(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn notify_words() {
+        for text in ["NEVER", "SUCCESS,FAILURE", "DELAY"] {
+            assert_eq!(Notify::parse(text).unwrap().to_string(), text);
+        }
+        assert_eq!(Notify::parse("NEVER,DELAY"), None);
+        assert_eq!(Notify::parse(""), None);
+    }
+}

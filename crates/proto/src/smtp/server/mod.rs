@@ -1,0 +1,561 @@
+//! The server's side of a session: see [`Server`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::{Domain, EmailAddress, Secret, Timestamp};
+use bytes::{Bytes, BytesMut};
+
+use super::params::{Body, Notify, OriginalRecipient, Ret};
+use super::path::Recipient;
+use super::reply::Reply;
+use crate::sasl::{self, ScramKeys};
+
+mod auth;
+mod bdat;
+mod command;
+mod data;
+mod ehlo;
+mod mail;
+mod other;
+mod rcpt;
+mod starttls;
+
+/// Input that may be waiting: two reads of 32 KiB. A whole pipelined transaction with a small
+/// letter fits, and a peer cannot make us hold more.
+pub const INPUT_BYTES_MAX: usize = 64 * 1024;
+
+/// Who connects.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// Other servers, on port 25. Nobody logs in here.
+    Relay,
+    /// Users, on port 587 or 465 (RFC 6409, RFC 8314): they log in before they send.
+    Submission,
+}
+
+/// What a server offers and bears. One value serves all sessions of a listener.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The name in the greeting.
+    pub hostname: Domain,
+    /// Who connects.
+    pub role: Role,
+    /// STARTTLS is offered where the connection is not encrypted.
+    pub starttls: bool,
+    /// AUTH is offered on a connection that is not encrypted: for loopback only.
+    pub auth_without_tls: bool,
+    /// SCRAM-SHA-256 is offered: the store keeps keys for it.
+    pub scram: bool,
+    /// Largest letter in octets, told as SIZE.
+    pub letter_bytes_max: u64,
+    /// Most recipients in one transaction.
+    pub recipients_max: usize,
+    /// Most errors before the session is closed; a letter accepted sets the count to zero.
+    pub errors_max: u32,
+    /// Most letters in one session.
+    pub letters_max: u32,
+    /// How long the next command may take to come.
+    pub command_timeout: Duration,
+    /// How long the next block of a letter may take to come.
+    pub data_timeout: Duration,
+    /// How long the session may last without a letter accepted.
+    pub session_timeout: Duration,
+}
+
+/// MAIL, RFC 5321 §4.1.1.2.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Mail {
+    /// The sender; `None` is the null path `<>` of a failure notice.
+    pub reverse_path: Option<EmailAddress>,
+    /// SIZE=, in octets.
+    pub size: Option<u64>,
+    /// BODY=.
+    pub body: Body,
+    /// SMTPUTF8 was given.
+    pub utf8: bool,
+    /// RET=.
+    pub ret: Option<Ret>,
+    /// ENVID=, decoded.
+    pub envelope_id: Option<String>,
+}
+
+/// RCPT, RFC 5321 §4.1.1.3.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Rcpt {
+    /// Whom it is for.
+    pub recipient: Recipient,
+    /// NOTIFY=.
+    pub notify: Option<Notify>,
+    /// ORCPT=.
+    pub original: Option<OriginalRecipient>,
+}
+
+/// What happened. The ones marked *asks* stop the session until the driver answers.
+#[derive(Debug)]
+pub enum Event {
+    /// *Asks* whether the sender is welcome: [`Server::accept`] or [`Server::reject`].
+    Mail(Mail),
+    /// *Asks* whether the recipient is: [`Server::accept`] or [`Server::reject`].
+    Rcpt(Rcpt),
+    /// *Asks* whether a letter can be taken now: [`Server::accept`] or [`Server::reject`].
+    LetterStart,
+    /// A part of the letter, without dot-stuffing.
+    Chunk(Bytes),
+    /// The letter broke a limit or a rule: drop what came of it. The reply follows at its end, as
+    /// [`Event::Refused`].
+    LetterDropped,
+    /// *Asks* whether the letter is kept: [`Server::accept_with`] once it is on disk, or
+    /// [`Server::reject`]. Either ends the transaction.
+    LetterEnd,
+    /// The transaction was given up.
+    Reset,
+    /// *Asks* whether TLS can start: [`Server::accept`], transmit, do the handshake on the raw
+    /// connection, [`Server::tls_started`]; or [`Server::reject`].
+    StartTls,
+    /// *Asks* whether this is the login's password: [`Server::accept`] or [`Server::reject`].
+    Password {
+        /// Who wants to log in.
+        login: String,
+        /// With which password.
+        password: Secret,
+    },
+    /// *Asks* for the SCRAM keys of a login: [`Server::keys`] (made-up keys for an unknown login)
+    /// or [`Server::reject`].
+    Keys {
+        /// Whose keys.
+        login: String,
+    },
+    /// *Asks* whether this login, which proved its password by SCRAM, may enter:
+    /// [`Server::accept`] or [`Server::reject`].
+    Proved {
+        /// Who wants to log in.
+        login: String,
+    },
+    /// A SCRAM proof was wrong; the reply is already written. To be counted.
+    WrongProof {
+        /// Whose password was not known.
+        login: String,
+    },
+    /// This reply was given to the peer by the session itself. To be logged.
+    Refused(Reply),
+    /// The peer said goodbye.
+    Quit,
+}
+
+/// What an event that asks waits for.
+#[derive(Debug)]
+enum Waiting {
+    Mail { utf8: bool },
+    Rcpt,
+    Data,
+    Chunk { size: u64, last: bool },
+    LetterEnd,
+    Password { login: String },
+    Keys(sasl::Server),
+    Proved { login: String },
+    StartTls,
+}
+
+/// How the next input is read.
+#[derive(Debug)]
+enum Mode {
+    /// Not yet greeted.
+    Greeting,
+    Command,
+    Auth(sasl::Server),
+    Data,
+    Chunk {
+        remaining: u64,
+        size: u64,
+        last: bool,
+    },
+    /// Between the reply to STARTTLS and the end of the handshake.
+    Handshake,
+    Closed,
+}
+
+/// What one step of [`Server::poll`] gave.
+enum Step {
+    Event(Event),
+    Again,
+    NeedInput,
+}
+
+/// The transaction between MAIL and the end of the letter.
+#[derive(Debug, Default)]
+struct Transaction {
+    utf8: bool,
+    recipients: usize,
+}
+
+/// The letter being received.
+#[derive(Debug, Default)]
+struct Letter {
+    /// The driver was asked and agreed.
+    started: bool,
+    bytes: u64,
+    /// The next octet of DATA is the first of a line.
+    line_start: bool,
+    /// The last octet of BDAT was CR.
+    after_cr: bool,
+    /// Why the letter will be refused; what comes of it is dropped.
+    fault: Option<Reply>,
+}
+
+/// The server's engine for one session.
+///
+/// The driver calls, in this order:
+/// 1. [`Server::new`], then [`Server::greet`] or [`Server::refuse`], then [`Server::transmit`];
+/// 2. [`Server::receive`] with what came, at most 32 KiB at a time and only while
+///    [`Server::wants_input`];
+/// 3. [`Server::poll`] until `None`, answering each event that asks before the next `poll`;
+/// 4. [`Server::transmit`] and send: replies to pipelined commands leave in one piece;
+/// 5. again from 2, until [`Server::is_closed`]; when [`Server::deadline`] passes first,
+///    [`Server::timeout`], then from 3.
+///
+/// While an event waits for its answer nothing further is read from the input, so each reply stands
+/// in the order of its command (RFC 2920 §3.2).
+#[derive(Debug)]
+pub struct Server {
+    config: Arc<Config>,
+    input: BytesMut,
+    output: BytesMut,
+    mode: Mode,
+    waiting: Option<Waiting>,
+    /// How much of the input was searched for a line end already.
+    searched: usize,
+    /// The rest of a line that was too long is being skipped.
+    skipping: bool,
+    peer_name: Option<String>,
+    extended: bool,
+    tls: bool,
+    login: Option<String>,
+    transaction: Option<Transaction>,
+    letter: Letter,
+    errors: u32,
+    letters: u32,
+    draining: bool,
+    refused: Option<Reply>,
+    now: Timestamp,
+    progress_at: Timestamp,
+    letter_at: Timestamp,
+}
+
+impl Server {
+    /// A session that begins now, on a connection that is encrypted already or not.
+    #[must_use]
+    pub fn new(config: Arc<Config>, tls: bool, now: Timestamp) -> Self {
+        Self {
+            config,
+            input: BytesMut::new(),
+            output: BytesMut::new(),
+            mode: Mode::Greeting,
+            waiting: None,
+            searched: 0,
+            skipping: false,
+            peer_name: None,
+            extended: false,
+            tls,
+            login: None,
+            transaction: None,
+            letter: Letter::default(),
+            errors: 0,
+            letters: 0,
+            draining: false,
+            refused: None,
+            now,
+            progress_at: now,
+            letter_at: now,
+        }
+    }
+
+    /// Greets the peer.
+    pub fn greet(&mut self) {
+        let text = format!("{} ESMTP Pennyblack", self.config.hostname);
+        Reply::plain(220, text).write(&mut self.output);
+        self.mode = Mode::Command;
+    }
+
+    /// Greets the peer with a refusal (RFC 5321 §3.1, §4.2.3: 421 or 554) and closes.
+    pub fn refuse(&mut self, reply: &Reply) {
+        self.close(reply);
+    }
+
+    /// Takes what the peer sent.
+    pub fn receive(&mut self, bytes: &[u8], now: Timestamp) {
+        self.now = now;
+        match self.mode {
+            // RFC 3207 §4.2: what was sent in clear before the handshake is not looked at.
+            Mode::Closed | Mode::Handshake => return,
+            Mode::Data | Mode::Chunk { .. } => self.progress_at = now,
+            Mode::Greeting | Mode::Command | Mode::Auth(_) => {}
+        }
+        self.input.extend_from_slice(bytes);
+    }
+
+    /// Whether more input can be taken.
+    #[must_use]
+    pub fn wants_input(&self) -> bool {
+        self.waiting.is_none()
+            && !matches!(self.mode, Mode::Closed | Mode::Handshake)
+            && self.input.len() < INPUT_BYTES_MAX
+    }
+
+    /// The next event; `None` when more input, an answer or the handshake is needed, or it is over.
+    pub fn poll(&mut self) -> Option<Event> {
+        loop {
+            if let Some(reply) = self.refused.take() {
+                return Some(Event::Refused(reply));
+            }
+            if self.waiting.is_some() {
+                return None;
+            }
+            if self.draining && !self.letter.started && matches!(self.mode, Mode::Command) {
+                self.close(&Reply::shutting_down());
+                return None;
+            }
+            let step = match self.mode {
+                Mode::Greeting | Mode::Handshake | Mode::Closed => Step::NeedInput,
+                Mode::Command | Mode::Auth(_) => self.next_line(),
+                Mode::Data => self.next_data(),
+                Mode::Chunk { .. } => self.next_chunk(),
+            };
+            match step {
+                Step::Event(event) => return Some(event),
+                Step::Again => {}
+                Step::NeedInput => return None,
+            }
+        }
+    }
+
+    /// What is to be sent to the peer; `None` when there is nothing.
+    pub fn transmit(&mut self) -> Option<Bytes> {
+        (!self.output.is_empty()).then(|| self.output.split().freeze())
+    }
+
+    /// When [`Server::timeout`] is due; `None` while an event waits for its answer.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Timestamp> {
+        let step = match self.mode {
+            Mode::Closed => return None,
+            // RFC 5321 §4.5.3.2.5: 3 minutes for a block of DATA.
+            Mode::Data | Mode::Chunk { .. } => self.config.data_timeout,
+            // RFC 5321 §4.5.3.2.7: 5 minutes for a command.
+            Mode::Greeting | Mode::Command | Mode::Auth(_) | Mode::Handshake => {
+                self.config.command_timeout
+            }
+        };
+        let session = self.letter_at + self.config.session_timeout;
+        (self.waiting.is_none()).then(|| session.min(self.progress_at + step))
+    }
+
+    /// Closes the session if the deadline has passed.
+    pub fn timeout(&mut self, now: Timestamp) {
+        self.now = now;
+        if self.deadline().is_some_and(|deadline| deadline <= now) {
+            let reply = Reply::timeout();
+            self.close(&reply);
+            self.refused = Some(reply);
+        }
+    }
+
+    /// Ends the session with 421 at once, or after the letter that is being received.
+    pub fn drain(&mut self) {
+        self.draining = true;
+    }
+
+    /// Ends the session at once with this reply (a 421).
+    pub fn close(&mut self, reply: &Reply) {
+        reply.write(&mut self.output);
+        self.shut();
+    }
+
+    /// Whether the connection is to be closed once all is transmitted.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        matches!(self.mode, Mode::Closed)
+    }
+
+    /// Answers the event that asks with yes.
+    pub fn accept(&mut self) {
+        self.answer(None);
+    }
+
+    /// Answers the event that asks with yes, and with this text instead of the usual one.
+    pub fn accept_with(&mut self, reply: &Reply) {
+        self.answer(Some(reply));
+    }
+
+    /// Answers the event that asks with no. A permanent refusal counts as an error of the peer.
+    pub fn reject(&mut self, reply: &Reply) {
+        match self.waiting.take() {
+            None => {}
+            Some(Waiting::Chunk { size, last }) => {
+                self.letter.fault = Some(reply.clone());
+                self.mode = Mode::Chunk {
+                    remaining: size,
+                    size,
+                    last,
+                };
+            }
+            Some(Waiting::LetterEnd) => {
+                self.end_transaction();
+                self.say(reply);
+            }
+            Some(
+                Waiting::Mail { .. }
+                | Waiting::Rcpt
+                | Waiting::Data
+                | Waiting::Password { .. }
+                | Waiting::Keys(_)
+                | Waiting::Proved { .. }
+                | Waiting::StartTls,
+            ) => self.say(reply),
+        }
+    }
+
+    /// Answers [`Event::Keys`]; `nonce` is 18 or more random bytes as base64.
+    pub fn keys(&mut self, keys: ScramKeys, nonce: &str) {
+        if let Some(Waiting::Keys(mut exchange)) = self.waiting.take() {
+            let step = exchange.keys(keys, nonce);
+            self.refused = self.challenge(exchange, step);
+        }
+    }
+
+    /// The peer's name for itself, from EHLO or HELO.
+    #[must_use]
+    pub fn peer_name(&self) -> Option<&str> {
+        self.peer_name.as_deref()
+    }
+
+    /// Who has logged in.
+    #[must_use]
+    pub fn login(&self) -> Option<&str> {
+        self.login.as_deref()
+    }
+
+    /// Whether the connection is encrypted.
+    #[must_use]
+    pub fn is_encrypted(&self) -> bool {
+        self.tls
+    }
+
+    /// The word behind `with` in the Received field: RFC 3848, RFC 6531 §4.3.
+    #[must_use]
+    pub fn protocol(&self) -> &'static str {
+        let utf8 = self.transaction.as_ref().is_some_and(|t| t.utf8);
+        match (self.extended, utf8, self.tls, self.login.is_some()) {
+            (false, ..) => "SMTP",
+            (true, false, false, false) => "ESMTP",
+            (true, false, true, false) => "ESMTPS",
+            (true, false, false, true) => "ESMTPA",
+            (true, false, true, true) => "ESMTPSA",
+            (true, true, false, false) => "UTF8SMTP",
+            (true, true, true, false) => "UTF8SMTPS",
+            (true, true, false, true) => "UTF8SMTPA",
+            (true, true, true, true) => "UTF8SMTPSA",
+        }
+    }
+
+    fn answer(&mut self, reply: Option<&Reply>) {
+        let Some(waiting) = self.waiting.take() else {
+            return;
+        };
+        let usual = match waiting {
+            Waiting::Mail { utf8 } => {
+                self.transaction = Some(Transaction {
+                    utf8,
+                    recipients: 0,
+                });
+                Reply::sender_ok()
+            }
+            Waiting::Rcpt => {
+                if let Some(transaction) = &mut self.transaction {
+                    transaction.recipients += 1;
+                }
+                Reply::recipient_ok()
+            }
+            Waiting::Data => {
+                self.start_letter();
+                self.mode = Mode::Data;
+                Reply::start_data()
+            }
+            Waiting::Chunk { size, last } => {
+                self.start_letter();
+                self.mode = Mode::Chunk {
+                    remaining: size,
+                    size,
+                    last,
+                };
+                return;
+            }
+            Waiting::LetterEnd => {
+                self.letters += 1;
+                self.errors = 0;
+                self.letter_at = self.now;
+                self.end_transaction();
+                Reply::letter_accepted()
+            }
+            Waiting::Password { login } | Waiting::Proved { login } => {
+                self.login = Some(login);
+                Reply::authenticated()
+            }
+            // Only `keys` answers this one.
+            Waiting::Keys(exchange) => {
+                self.waiting = Some(Waiting::Keys(exchange));
+                return;
+            }
+            Waiting::StartTls => {
+                self.begin_handshake();
+                Reply::start_tls()
+            }
+        };
+        reply.unwrap_or(&usual).write(&mut self.output);
+    }
+
+    /// Writes a reply and counts it if it is the peer's error.
+    fn say(&mut self, reply: &Reply) {
+        reply.write(&mut self.output);
+        if reply.is_permanent() {
+            self.errors += 1;
+            if self.errors >= self.config.errors_max {
+                let reply = Reply::too_many_errors();
+                self.close(&reply);
+                self.refused = Some(reply);
+            }
+        }
+    }
+
+    /// A refusal that the session makes by itself.
+    fn refuse_command(&mut self, reply: Reply) -> Step {
+        self.say(&reply);
+        Step::Event(Event::Refused(reply))
+    }
+
+    fn ask(&mut self, waiting: Waiting, event: Event) -> Step {
+        self.waiting = Some(waiting);
+        Step::Event(event)
+    }
+
+    fn start_letter(&mut self) {
+        self.letter = Letter {
+            started: true,
+            line_start: true,
+            ..Letter::default()
+        };
+        self.progress_at = self.now;
+    }
+
+    /// Forgets the transaction; whether there was one.
+    fn end_transaction(&mut self) -> bool {
+        self.letter = Letter::default();
+        self.transaction.take().is_some()
+    }
+
+    fn shut(&mut self) {
+        self.mode = Mode::Closed;
+        self.waiting = None;
+        self.input = BytesMut::new();
+    }
+}
