@@ -1,2 +1,3 @@
-//! Placeholder.
+//! The program `pennyblack`.
+
 fn main() {}

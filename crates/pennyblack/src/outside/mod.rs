@@ -1,0 +1,14 @@
+//! The real outside world behind `base::ports`: the clock, randomness, DNS, connections and TLS.
+//!
+//! Nothing else in the house opens a socket to another machine or asks the time; listeners are in
+//! [`crate::node`].
+
+pub mod clock;
+pub mod connect;
+pub mod resolver;
+pub mod tls;
+
+pub use clock::{OsEntropy, SystemClock};
+pub use connect::TcpConnector;
+pub use resolver::HickoryResolver;
+pub use tls::{CertificateSource, RustlsAcceptor, TlsError};

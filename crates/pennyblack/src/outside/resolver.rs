@@ -1,0 +1,269 @@
+//! DNS by hickory-resolver: CNAMEs are followed there, with its own loop limit, and answers are
+//! remembered as long as they say.
+//!
+//! The difference between "there is none" and "no answer" decides between a bounce and another
+//! try, so only an answer that says so itself (RFC 2308 §2: NXDOMAIN, or NOERROR without records)
+//! counts as the first; everything else is temporary.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use base::Domain;
+use base::ports::{BoxFuture, DnsError, Mx, Resolver};
+use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{
+    ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
+};
+use hickory_resolver::lookup::Lookup;
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::{DnsError as HickoryDnsError, NetError};
+use hickory_resolver::proto::op::ResponseCode;
+use hickory_resolver::proto::rr::{Name, RData, RecordType};
+
+use crate::settings::DnsSettings;
+
+/// Most records of one answer that are used: a domain with more MX records or addresses than this
+/// is either broken or an attack.
+const RECORDS_MAX: usize = 64;
+
+/// The least and the most time that a negative answer is remembered (RFC 2308 §5: at most hours).
+const NEGATIVE_TTL_MAX: Duration = Duration::from_secs(3_600);
+
+/// Asks the resolvers of the settings, or those of the system.
+pub struct HickoryResolver {
+    resolver: TokioResolver,
+    time_limit: Duration,
+}
+
+impl HickoryResolver {
+    /// Makes a resolver; nothing is asked yet.
+    ///
+    /// # Errors
+    /// When the system's configuration cannot be read, in words.
+    pub fn new(settings: &DnsSettings) -> Result<Self, String> {
+        let mut builder = if settings.servers.is_empty() {
+            TokioResolver::builder_tokio()
+                .map_err(|error| format!("the system's DNS configuration: {error}"))?
+        } else {
+            TokioResolver::builder_with_config(
+                configured(settings),
+                TokioRuntimeProvider::default(),
+            )
+        };
+        tune(builder.options_mut(), settings);
+        let resolver = builder.build().map_err(|error| error.to_string())?;
+        let attempts = u32::try_from(settings.attempts).unwrap_or(u32::MAX);
+        // Each attempt may go over UDP and then TCP, and a CNAME chain asks more than once.
+        let time_limit = settings.timeout.saturating_mul(attempts).saturating_mul(3);
+        Ok(Self {
+            resolver,
+            time_limit,
+        })
+    }
+
+    async fn ask(&self, name: Name, kind: RecordType) -> Result<Lookup, DnsError> {
+        let question = self.resolver.lookup(name, kind);
+        match tokio::time::timeout(self.time_limit, question).await {
+            Ok(answer) => answer.map_err(|error| meaning(&error)),
+            Err(_) => Err(DnsError::Temporary("no answer in time".to_owned())),
+        }
+    }
+
+    /// One kind of data of a name.
+    async fn records<T>(
+        &self,
+        name: Name,
+        kind: RecordType,
+        pick: impl Fn(&RData) -> Option<T>,
+    ) -> Result<Vec<T>, DnsError> {
+        let answer = self.ask(name, kind).await?;
+        let found: Vec<T> = answer
+            .answers()
+            .iter()
+            .filter_map(|record| pick(&record.data))
+            .take(RECORDS_MAX)
+            .collect();
+        if found.is_empty() {
+            Err(DnsError::NoRecords)
+        } else {
+            Ok(found)
+        }
+    }
+
+    async fn all_addresses(&self, host: &Domain) -> Result<Vec<IpAddr>, DnsError> {
+        if let Some(address) = host.literal() {
+            return Ok(vec![address]);
+        }
+        let name = absolute(host)?;
+        let (v6, v4) = tokio::join!(
+            self.records(name.clone(), RecordType::AAAA, |data| match data {
+                RData::AAAA(address) => Some(IpAddr::V6(address.0)),
+                _ => None,
+            }),
+            self.records(name, RecordType::A, |data| match data {
+                RData::A(address) => Some(IpAddr::V4(address.0)),
+                _ => None,
+            }),
+        );
+        both(v6, v4)
+    }
+}
+
+/// Joins the two halves of a look-up. One half that failed for now does not hide the other's
+/// addresses, but it does hide the other's "none".
+fn both(
+    v6: Result<Vec<IpAddr>, DnsError>,
+    v4: Result<Vec<IpAddr>, DnsError>,
+) -> Result<Vec<IpAddr>, DnsError> {
+    match (v6, v4) {
+        (Ok(mut v6), Ok(v4)) => {
+            v6.extend(v4);
+            Ok(v6)
+        }
+        (Ok(found), Err(_)) | (Err(_), Ok(found)) => Ok(found),
+        (Err(DnsError::Temporary(why)), Err(_)) | (Err(_), Err(DnsError::Temporary(why))) => {
+            Err(DnsError::Temporary(why))
+        }
+        (Err(DnsError::NoName), Err(DnsError::NoName)) => Err(DnsError::NoName),
+        (Err(_), Err(_)) => Err(DnsError::NoRecords),
+    }
+}
+
+impl Resolver for HickoryResolver {
+    fn mx<'a>(&'a self, domain: &'a Domain) -> BoxFuture<'a, Result<Vec<Mx>, DnsError>> {
+        Box::pin(async move {
+            let found = self
+                .records(absolute(domain)?, RecordType::MX, |data| match data {
+                    RData::MX(mx) => Some((mx.preference, exchange(&mx.exchange))),
+                    _ => None,
+                })
+                .await?;
+            let usable: Vec<Mx> = found
+                .into_iter()
+                .filter_map(|(preference, exchange)| {
+                    Some(Mx {
+                        preference,
+                        exchange: exchange?,
+                    })
+                })
+                .collect();
+            if usable.is_empty() {
+                let why = format!("no MX record of {domain} names a host");
+                return Err(DnsError::Temporary(why));
+            }
+            Ok(usable)
+        })
+    }
+
+    fn addresses<'a>(&'a self, host: &'a Domain) -> BoxFuture<'a, Result<Vec<IpAddr>, DnsError>> {
+        Box::pin(self.all_addresses(host))
+    }
+
+    fn txt<'a>(&'a self, domain: &'a Domain) -> BoxFuture<'a, Result<Vec<String>, DnsError>> {
+        Box::pin(async move {
+            self.records(absolute(domain)?, RecordType::TXT, |data| match data {
+                RData::TXT(txt) => {
+                    Some(String::from_utf8_lossy(&txt.txt_data.concat()).into_owned())
+                }
+                _ => None,
+            })
+            .await
+        })
+    }
+
+    fn ptr(&self, address: IpAddr) -> BoxFuture<'_, Result<Vec<Domain>, DnsError>> {
+        Box::pin(async move {
+            self.records(Name::from(address), RecordType::PTR, |data| match data {
+                RData::PTR(name) => domain(&name.0),
+                _ => None,
+            })
+            .await
+        })
+    }
+}
+
+fn configured(settings: &DnsSettings) -> ResolverConfig {
+    let servers = settings.servers.iter().map(|server| {
+        let with_port = |mut connection: ConnectionConfig| {
+            connection.port = server.port();
+            connection
+        };
+        let mut config = NameServerConfig::udp_and_tcp(server.ip());
+        config.connections = vec![
+            with_port(ConnectionConfig::udp()),
+            with_port(ConnectionConfig::tcp()),
+        ];
+        // What a resolver of the operator's own choice says is trusted, also a NXDOMAIN.
+        config.trust_negative_responses = true;
+        config
+    });
+    ResolverConfig::from_name_servers(servers.collect())
+}
+
+fn tune(options: &mut ResolverOpts, settings: &DnsSettings) {
+    options.timeout = settings.timeout;
+    // Counted by hickory as repetitions after the first question.
+    options.attempts = settings.attempts.saturating_sub(1);
+    options.cache_size = settings.cache_answers;
+    options.negative_max_ttl = Some(NEGATIVE_TTL_MAX);
+    // RFC 5321 §5.1: the DNS decides, not a file of this machine.
+    options.use_hosts_file = ResolveHosts::Never;
+    options.try_tcp_on_error = true;
+}
+
+/// The absolute name, so that no search list is tried.
+fn absolute(domain: &Domain) -> Result<Name, DnsError> {
+    Name::from_ascii(format!("{domain}."))
+        .map_err(|_| DnsError::Temporary(format!("{domain} is not a name that DNS can hold")))
+}
+
+/// `Some(None)` for the null MX `.` (RFC 7505 §3), `None` for a name that is no host.
+#[expect(
+    clippy::option_option,
+    reason = "three cases, told apart where the record is picked"
+)]
+fn exchange(name: &Name) -> Option<Option<Domain>> {
+    if name.is_root() {
+        Some(None)
+    } else {
+        domain(name).map(Some)
+    }
+}
+
+fn domain(name: &Name) -> Option<Domain> {
+    let text = name.to_ascii();
+    Domain::parse(text.strip_suffix('.').unwrap_or(&text)).ok()
+}
+
+fn meaning(error: &NetError) -> DnsError {
+    match error {
+        NetError::Dns(HickoryDnsError::NoRecordsFound(none)) => match none.response_code {
+            ResponseCode::NXDomain => DnsError::NoName,
+            ResponseCode::NoError => DnsError::NoRecords,
+            code => DnsError::Temporary(format!("the server answered {code}")),
+        },
+        other => DnsError::Temporary(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_half_that_failed_does_not_become_a_bounce() {
+        let temporary = || Err(DnsError::Temporary("x".to_owned()));
+        let v4 = || Ok(vec!["127.0.0.1".parse().unwrap()]);
+        assert_eq!(both(temporary(), v4()), v4());
+        assert_eq!(both(temporary(), Err(DnsError::NoRecords)), temporary());
+        assert_eq!(both(Err(DnsError::NoRecords), temporary()), temporary());
+        assert_eq!(
+            both(Err(DnsError::NoName), Err(DnsError::NoName)),
+            Err(DnsError::NoName)
+        );
+        assert_eq!(
+            both(Err(DnsError::NoRecords), Err(DnsError::NoName)),
+            Err(DnsError::NoRecords)
+        );
+    }
+}

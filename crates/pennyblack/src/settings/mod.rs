@@ -1,0 +1,544 @@
+//! The settings of a node: read from one TOML file, checked against one table of rows per crate,
+//! immutable afterwards.
+//!
+//! [`table`] holds the rows, [`value`] checks one value, [`load`] a file, [`suggest`] finds the
+//! name that was meant, [`markdown`] writes the documentation from the same rows. Nothing here
+//! opens a socket or the store.
+
+pub mod load;
+pub mod markdown;
+pub mod suggest;
+pub mod table;
+pub mod value;
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::Domain;
+use base::limits::Limits;
+use store::Synchronous;
+
+pub use load::{Mistake, SettingsError, Values};
+pub use markdown::markdown;
+use value::Value;
+
+/// The file that is read when none is named.
+pub const DEFAULT_FILE: &str = "pennyblack.toml";
+
+/// The largest configuration file that is read, in bytes.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// What a listener speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// Mail from other servers.
+    Smtp,
+    /// Mail from our users.
+    Submission,
+    /// Reading mail.
+    Imap,
+    /// `/healthz` and `/metrics`.
+    Http,
+}
+
+impl Protocol {
+    /// The word in the settings.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Smtp => "smtp",
+            Self::Submission => "submission",
+            Self::Imap => "imap",
+            Self::Http => "http",
+        }
+    }
+}
+
+/// When a listener starts TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsMode {
+    /// Never.
+    None,
+    /// In the dialogue, when the client asks.
+    StartTls,
+    /// From the first byte.
+    Implicit,
+}
+
+impl TlsMode {
+    /// The word in the settings.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::StartTls => "starttls",
+            Self::Implicit => "implicit",
+        }
+    }
+}
+
+/// One listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// Where.
+    pub address: SocketAddr,
+    /// How it is encrypted.
+    pub tls: TlsMode,
+}
+
+/// Where DNS questions go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DnsSettings {
+    /// The resolvers; none: the system's.
+    pub servers: Vec<SocketAddr>,
+    /// How long one question may take.
+    pub timeout: Duration,
+    /// How often it is asked.
+    pub attempts: usize,
+    /// How many answers are remembered.
+    pub cache_answers: u64,
+}
+
+/// How a line of the log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// All settings of a node.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The name under which it greets.
+    pub hostname: Domain,
+    /// Everything of the node.
+    pub data_dir: PathBuf,
+    /// Domains to add at the start.
+    pub domains: Vec<Domain>,
+    /// The database file, when it is not in the data folder.
+    pub database: Option<PathBuf>,
+    /// How durable a commit is.
+    pub synchronous: Synchronous,
+    /// The certificate's PEM file and its key's.
+    pub certificate: Option<(PathBuf, PathBuf)>,
+    /// Where DNS questions go.
+    pub dns: DnsSettings,
+    /// What is logged.
+    pub log_level: String,
+    /// How it is written.
+    pub log_format: LogFormat,
+    /// Whether `/metrics` answers everybody.
+    pub metrics_public: bool,
+    /// How long sessions may finish at the end.
+    pub stop_grace: Duration,
+    /// The listeners.
+    pub listen: Vec<Listen>,
+    /// The limits.
+    pub limits: Arc<Limits>,
+    /// The checked values, for the settings that belong to other crates.
+    pub values: Values,
+}
+
+impl Settings {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// When it cannot be read, and all its mistakes.
+    pub fn load(file: &Path) -> Result<Self, SettingsError> {
+        let fail = |text: String| SettingsError {
+            file: file.to_owned(),
+            mistakes: vec![Mistake { line: None, text }],
+        };
+        let size = std::fs::metadata(file)
+            .map_err(|error| fail(unreadable(&error)))?
+            .len();
+        if size > FILE_BYTES_MAX {
+            return Err(fail(format!("is larger than {FILE_BYTES_MAX} bytes")));
+        }
+        let text = std::fs::read_to_string(file).map_err(|error| fail(unreadable(&error)))?;
+        Self::parse(&text, file)
+    }
+
+    /// Reads a text; `file` names it in errors and is where relative paths start.
+    ///
+    /// # Errors
+    /// All its mistakes.
+    pub fn parse(text: &str, file: &Path) -> Result<Self, SettingsError> {
+        let fail = |mistakes| SettingsError {
+            file: file.to_owned(),
+            mistakes,
+        };
+        let loaded = load::load(text).map_err(fail)?;
+        let folder = file.parent().unwrap_or_else(|| Path::new(""));
+        let mut typing = Typing {
+            values: loaded.values,
+            folder,
+            mistakes: Vec::new(),
+        };
+        let settings = typing.settings(&loaded.listeners);
+        match settings {
+            Some(settings) if typing.mistakes.is_empty() => Ok(settings),
+            _ => Err(fail(typing.mistakes)),
+        }
+    }
+}
+
+fn unreadable(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            "there is no such file; name the configuration with --config FILE".to_owned()
+        }
+        _ => format!("cannot be read: {error}"),
+    }
+}
+
+/// Turns checked values into types that cannot be wrong.
+struct Typing<'a> {
+    values: Values,
+    folder: &'a Path,
+    mistakes: Vec<Mistake>,
+}
+
+impl Typing<'_> {
+    fn settings(&mut self, listeners: &[(Values, Option<usize>)]) -> Option<Settings> {
+        let listen = self.listeners(listeners);
+        let hostname = self.hostname();
+        let limits = self.limits();
+        Some(Settings {
+            data_dir: self.path("data_dir").unwrap_or_default(),
+            domains: self.domains(),
+            database: self.database(),
+            synchronous: match self.text("store.synchronous").as_str() {
+                "off" => Synchronous::Off,
+                _ => Synchronous::Full,
+            },
+            certificate: self.certificate(),
+            dns: self.dns(),
+            log_level: self.text("log.level"),
+            log_format: match self.text("log.format").as_str() {
+                "json" => LogFormat::Json,
+                _ => LogFormat::Text,
+            },
+            metrics_public: self.flag("metrics.public"),
+            stop_grace: self.span("stop_grace"),
+            listen,
+            limits: Arc::new(limits),
+            hostname: hostname?,
+            values: self.values.clone(),
+        })
+    }
+
+    fn hostname(&mut self) -> Option<Domain> {
+        let text = self.text("hostname");
+        if text.is_empty() {
+            self.mistake(
+                "hostname",
+                "`hostname` is not set; it is the name other servers know this one by, for \
+                 example hostname = \"mx.example.org\""
+                    .to_owned(),
+            );
+            return None;
+        }
+        let hostname = Domain::parse(&text)
+            .ok()
+            .filter(|name| name.literal().is_none());
+        if hostname.is_none() {
+            self.mistake(
+                "hostname",
+                format!("`hostname` is not a host name: \"{text}\""),
+            );
+        }
+        hostname
+    }
+
+    fn domains(&mut self) -> Vec<Domain> {
+        let mut domains = Vec::new();
+        for text in self.list("domains") {
+            match Domain::parse(&text)
+                .ok()
+                .filter(|name| name.literal().is_none())
+            {
+                Some(domain) => domains.push(domain),
+                None => self.mistake("domains", format!("`domains`: not a domain: \"{text}\"")),
+            }
+        }
+        domains
+    }
+
+    fn database(&mut self) -> Option<PathBuf> {
+        let url = self.text("store.url");
+        if url.is_empty() {
+            return None;
+        }
+        let path = url
+            .strip_prefix("sqlite://")
+            .filter(|path| !path.is_empty());
+        if path.is_none() {
+            self.mistake(
+                "store.url",
+                format!("`store.url` must be `sqlite://` and a path, not \"{url}\""),
+            );
+        }
+        path.map(|path| self.folder.join(path))
+    }
+
+    fn certificate(&mut self) -> Option<(PathBuf, PathBuf)> {
+        match (self.path("tls.certificate"), self.path("tls.key")) {
+            (Some(certificate), Some(key)) => Some((certificate, key)),
+            (None, None) => None,
+            _ => {
+                self.mistake(
+                    "tls.certificate",
+                    "`tls.certificate` and `tls.key` must be set together".to_owned(),
+                );
+                None
+            }
+        }
+    }
+
+    fn dns(&mut self) -> DnsSettings {
+        let mut servers = Vec::new();
+        for text in self.list("dns.servers") {
+            // RFC 1035 §4.2: port 53.
+            let ip = text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53));
+            match text.parse::<SocketAddr>().or(ip) {
+                Ok(server) => servers.push(server),
+                Err(_) => self.mistake(
+                    "dns.servers",
+                    format!("`dns.servers`: not an address or address:port: \"{text}\""),
+                ),
+            }
+        }
+        DnsSettings {
+            servers,
+            timeout: self.span("dns.timeout"),
+            attempts: self.number("dns.attempts"),
+            cache_answers: self.number("dns.cache_answers"),
+        }
+    }
+
+    fn limits(&mut self) -> Limits {
+        let limits = Limits {
+            letter_bytes_max: self.number("limits.letter_size"),
+            recipients_per_transaction_max: self.number("limits.recipients_per_transaction"),
+            recipients_per_submission_max: self.number("limits.recipients_per_submission"),
+            connections_max: self.number("limits.connections"),
+            connections_per_address_max: self.number("limits.connections_per_address"),
+            connections_per_second_max: self.number("limits.connections_per_second"),
+            errors_per_session_max: self.number("limits.errors_per_session"),
+            letters_per_session_max: self.number("limits.letters_per_session"),
+            auth_failures_max: self.number("limits.auth_failures"),
+            auth_window: self.span("limits.auth_window"),
+            command_timeout: self.span("limits.command_timeout"),
+            data_timeout: self.span("limits.data_timeout"),
+            session_timeout: self.span("limits.session_timeout"),
+            imap_idle_timeout: self.span("limits.imap_idle_timeout"),
+            hops_max: self.number("limits.hops"),
+            free_disk_bytes_min: self.number("limits.free_disk"),
+            free_disk_percent_min: self.number("limits.free_disk_percent"),
+            letters_in_memory_bytes_max: self.number("limits.letters_in_memory"),
+        };
+        if limits.letters_in_memory_bytes_max < limits.letter_bytes_max {
+            self.mistake(
+                "limits.letters_in_memory",
+                "`limits.letters_in_memory` must not be less than `limits.letter_size`".to_owned(),
+            );
+        }
+        limits
+    }
+
+    fn listeners(&mut self, listeners: &[(Values, Option<usize>)]) -> Vec<Listen> {
+        if listeners.is_empty() {
+            return usual_listeners();
+        }
+        listeners
+            .iter()
+            .filter_map(|(values, line)| self.listener(values, *line))
+            .collect()
+    }
+
+    fn listener(&mut self, values: &Values, line: Option<usize>) -> Option<Listen> {
+        let text = |name: &str| match values.value(name) {
+            Some(Value::Text(text)) => text,
+            _ => String::new(),
+        };
+        let protocol = match text("listen[].protocol").as_str() {
+            "submission" => Protocol::Submission,
+            "imap" => Protocol::Imap,
+            "http" => Protocol::Http,
+            _ => Protocol::Smtp,
+        };
+        let tls = match text("listen[].tls").as_str() {
+            "starttls" => TlsMode::StartTls,
+            "implicit" => TlsMode::Implicit,
+            _ => TlsMode::None,
+        };
+        let mut mistake = |text: String| {
+            self.mistakes.push(Mistake { line, text });
+            None
+        };
+        if protocol == Protocol::Http && tls == TlsMode::StartTls {
+            return mistake("http has no STARTTLS: use tls = \"implicit\" or \"none\"".to_owned());
+        }
+        let given = text("listen[].address");
+        match given.parse() {
+            Ok(address) => Some(Listen {
+                protocol,
+                address,
+                tls,
+            }),
+            Err(_) => mistake(format!(
+                "`listen[].address` must be address:port such as 0.0.0.0:25, not \"{given}\""
+            )),
+        }
+    }
+
+    fn path(&self, name: &str) -> Option<PathBuf> {
+        let text = self.text(name);
+        (!text.is_empty()).then(|| self.folder.join(text))
+    }
+
+    fn text(&self, name: &str) -> String {
+        match self.values.value(name) {
+            Some(Value::Text(text)) => text,
+            _ => String::new(),
+        }
+    }
+
+    fn list(&self, name: &str) -> Vec<String> {
+        match self.values.value(name) {
+            Some(Value::List(list)) => list,
+            _ => Vec::new(),
+        }
+    }
+
+    fn flag(&self, name: &str) -> bool {
+        matches!(self.values.value(name), Some(Value::Bool(true)))
+    }
+
+    /// The ranges in the table fit the types of the fields; a test reads every default and limit.
+    fn number<T: TryFrom<i64> + Default>(&self, name: &str) -> T {
+        match self.values.value(name) {
+            Some(Value::Number(number)) => T::try_from(number).unwrap_or_default(),
+            _ => T::default(),
+        }
+    }
+
+    fn span(&self, name: &str) -> Duration {
+        match self.values.value(name) {
+            Some(Value::Span(span)) => span,
+            _ => Duration::ZERO,
+        }
+    }
+
+    fn mistake(&mut self, name: &str, text: String) {
+        let line = self.values.line(name);
+        self.mistakes.push(Mistake { line, text });
+    }
+}
+
+/// The usual ports (RFC 5321, RFC 6409, RFC 8314, RFC 9051), on all IPv4 addresses.
+fn usual_listeners() -> Vec<Listen> {
+    [
+        (Protocol::Smtp, 25, TlsMode::StartTls),
+        (Protocol::Submission, 587, TlsMode::StartTls),
+        (Protocol::Submission, 465, TlsMode::Implicit),
+        (Protocol::Imap, 143, TlsMode::StartTls),
+        (Protocol::Imap, 993, TlsMode::Implicit),
+    ]
+    .into_iter()
+    .map(|(protocol, port, tls)| Listen {
+        protocol,
+        address: SocketAddr::from(([0, 0, 0, 0], port)),
+        tls,
+    })
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Settings, String> {
+        Settings::parse(text, Path::new("/etc/pennyblack/pennyblack.toml"))
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_defaults_of_the_table_are_the_defaults_of_the_limits() {
+        let settings = parse("hostname = \"mx.test\"").unwrap();
+        assert_eq!(*settings.limits, Limits::default());
+        assert_eq!(settings.listen.len(), 5);
+        assert_eq!(settings.data_dir, Path::new("/var/lib/pennyblack"));
+    }
+
+    #[test]
+    fn a_whole_file() {
+        let settings = parse(
+            "hostname = \"MX.Example.Test\"\ndata_dir = \"data\"\ndomains = [\"example.test\"]\n\
+             [store]\nurl = \"sqlite://data/mail.db\"\n[blobs]\nurl = \"inline:\"\n\
+             [dns]\nservers = [\"127.0.0.1:5353\", \"::1\"]\n\
+             [limits]\nletter_size = \"1 MB\"\n\
+             [[listen]]\nprotocol = \"imap\"\naddress = \"127.0.0.1:993\"\ntls = \"implicit\"\n",
+        )
+        .unwrap();
+        assert_eq!(settings.hostname.as_str(), "mx.example.test");
+        assert_eq!(settings.data_dir, Path::new("/etc/pennyblack/data"));
+        assert_eq!(
+            settings.database.as_deref(),
+            Some(Path::new("/etc/pennyblack/data/mail.db"))
+        );
+        assert_eq!(settings.dns.servers[1], "[::1]:53".parse().unwrap());
+        assert_eq!(settings.limits.letter_bytes_max, 1 << 20);
+        assert_eq!(
+            settings.listen,
+            [Listen {
+                protocol: Protocol::Imap,
+                address: "127.0.0.1:993".parse().unwrap(),
+                tls: TlsMode::Implicit
+            }]
+        );
+    }
+
+    #[test]
+    fn mistakes_are_told_all_at_once_with_their_lines() {
+        let told =
+            parse("domains = [\"-bad\"]\n[tls]\nkey = \"k.pem\"\n[[listen]]\naddress = \"here\"\n")
+                .unwrap_err();
+        let lines: Vec<&str> = told.lines().collect();
+        assert_eq!(lines.len(), 4, "{told}");
+        assert!(
+            told.contains("pennyblack.toml:1: `domains`: not a domain: \"-bad\""),
+            "{told}"
+        );
+        assert!(told.contains("pennyblack.toml:4: `listen[].address` must be address:port"));
+        assert!(told.contains("pennyblack.toml: `hostname` is not set"));
+        assert!(told.contains("`tls.certificate` and `tls.key` must be set together"));
+    }
+
+    #[test]
+    fn every_value_that_its_row_allows_fits_its_type() {
+        use base::settings::Kind;
+        for row in table::rows().filter(|row| row.name.starts_with("limits.")) {
+            let (Kind::Integer { max, .. } | Kind::Bytes { max, .. }) = row.kind else {
+                continue;
+            };
+            let name = row.name.strip_prefix("limits.").unwrap();
+            let text = format!("hostname = \"mx.test\"\n[limits]\n{name} = {max}\n");
+            if name != "letter_size" {
+                let limits = parse(&text).unwrap().limits;
+                assert!(
+                    format!("{limits:?}").contains(&max.to_string()),
+                    "{}",
+                    row.name
+                );
+            }
+        }
+    }
+}
