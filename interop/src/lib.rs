@@ -1,9 +1,19 @@
-//! What tests and loads against real peers and real clients stand on: letters, a small SMTP client,
-//! and the peers themselves (Postfix, Dovecot, NSD), each with a configuration of its own in a
-//! directory of the test, on loopback ports.
+//! What tests and loads against real peers and real clients stand on: letters, small SMTP and IMAP
+//! clients, and the peers themselves (Postfix, Dovecot, NSD), each with a configuration of its own
+//! in a directory of the test, on loopback addresses of the test.
 //!
 //! It knows the `pennyblack` program only from outside: its command line, its settings file, its
 //! ports. It never touches a system service or its files.
+#![expect(
+    clippy::expect_used,
+    reason = "what a harness cannot do must stop the test with a reason"
+)]
 
+pub mod dovecot;
+pub mod imap;
 pub mod letters;
+pub mod nsd;
+pub mod place;
+pub mod postfix;
+pub mod process;
 pub mod smtp;
