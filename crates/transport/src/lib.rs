@@ -1,1 +1,3 @@
 //! crates/transport
+pub mod queue;
+pub mod route;

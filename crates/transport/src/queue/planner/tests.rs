@@ -1,0 +1,302 @@
+//! The planner on a virtual clock.
+
+use super::super::failure::Status;
+use super::*;
+
+const START: Timestamp = Timestamp(1_000_000);
+
+fn domain(name: &str) -> Domain {
+    Domain::parse(name).unwrap()
+}
+
+fn due(name: &str, place: Place, letters: usize) -> DueWork {
+    DueWork {
+        domain: domain(name),
+        place,
+        letters,
+        oldest: START,
+    }
+}
+
+fn away(name: &str, letters: usize) -> DueWork {
+    due(name, Place::Elsewhere, letters)
+}
+
+fn settings() -> QueueSettings {
+    QueueSettings {
+        letters_in_hand_max: 40,
+        local_letters_in_hand_max: 30,
+        connections_max: 10,
+        connections_per_destination_max: 8,
+        connections_initial: 2,
+        ..QueueSettings::default()
+    }
+}
+
+fn down() -> Verdict {
+    Verdict::Down(Failure::temporary(Status(4, 4, 1), "connection refused"))
+}
+
+/// Plans, and takes everything that was planned.
+fn claim(planner: &mut Planner, now: Timestamp, due: &[DueWork]) -> Vec<(String, usize)> {
+    let plan = planner.plan(now, due);
+    for (domain, letters) in &plan {
+        let place = due
+            .iter()
+            .find(|work| work.domain == *domain)
+            .unwrap()
+            .place;
+        planner.claimed(now, domain, place, *letters);
+    }
+    plan.into_iter()
+        .map(|(domain, letters)| (domain.to_string(), letters))
+        .collect()
+}
+
+fn starts(planner: &mut Planner, now: Timestamp, name: &str) -> usize {
+    let name = domain(name);
+    let mut count = 0;
+    while planner.admit(now, &name) == Admission::Start {
+        count += 1;
+    }
+    count
+}
+
+fn plan_is(plan: &[(String, usize)], expected: &[(&str, usize)]) {
+    let plan: Vec<_> = plan.iter().map(|(d, n)| (d.as_str(), *n)).collect();
+    assert_eq!(plan, expected);
+}
+
+#[test]
+fn a_flood_to_one_destination_leaves_room_for_others() {
+    let mut planner = Planner::new(QueueSettings {
+        connections_initial: 8,
+        ..settings()
+    });
+    let plan = claim(
+        &mut planner,
+        START,
+        &[
+            away("flood.test", 100_000),
+            away("a.test", 3),
+            away("b.test", 9),
+        ],
+    );
+    // 32 is what eight connections may have in hand; 40 letters are the whole room.
+    plan_is(&plan, &[("flood.test", 28), ("a.test", 3), ("b.test", 9)]);
+}
+
+#[test]
+fn who_has_letters_in_hand_waits_for_who_has_none() {
+    let mut planner = Planner::new(QueueSettings {
+        connections_initial: 8,
+        ..settings()
+    });
+    let plan = claim(&mut planner, START, &[away("flood.test", 1_000)]);
+    plan_is(&plan, &[("flood.test", 32)]);
+    // Eight places are left, and they go to the newcomer though the flood has waited longer.
+    let plan = claim(
+        &mut planner,
+        START,
+        &[away("flood.test", 968), away("late.test", 20)],
+    );
+    plan_is(&plan, &[("late.test", 8)]);
+    let plan = claim(
+        &mut planner,
+        START,
+        &[away("flood.test", 968), away("last.test", 1)],
+    );
+    plan_is(&plan, &[]);
+    assert_eq!(planner.in_hand(), (0, 40));
+}
+
+#[test]
+fn of_equals_the_longest_waiting_comes_first() {
+    let mut planner = Planner::new(QueueSettings {
+        letters_in_hand_max: 1,
+        ..settings()
+    });
+    let mut young = away("a.test", 5);
+    young.oldest = START + Duration::from_secs(1);
+    let plan = claim(&mut planner, START, &[young, away("z.test", 5)]);
+    plan_is(&plan, &[("z.test", 1)]);
+}
+
+#[test]
+fn local_letters_have_a_room_of_their_own() {
+    let mut planner = Planner::new(QueueSettings {
+        connections_initial: 8,
+        connections_per_destination_max: 100,
+        ..settings()
+    });
+    let plan = claim(
+        &mut planner,
+        START,
+        &[
+            away("x.test", 32),
+            away("y.test", 32),
+            due("here.test", Place::Here, 50),
+        ],
+    );
+    plan_is(&plan, &[("x.test", 20), ("y.test", 20), ("here.test", 30)]);
+    // All thirty start at once, though other servers hold every connection.
+    assert_eq!(starts(&mut planner, START, "x.test"), 8);
+    assert_eq!(starts(&mut planner, START, "y.test"), 2, "ten in all");
+    assert_eq!(starts(&mut planner, START, "here.test"), 30);
+}
+
+#[test]
+fn the_window_grows_with_success_up_to_the_limit_and_halves_with_trouble() {
+    let mut planner = Planner::new(settings());
+    let name = domain("a.test");
+    claim(&mut planner, START, &[away("a.test", 100)]);
+    assert_eq!(starts(&mut planner, START, "a.test"), 2);
+    planner.finished(START, &name, Verdict::Took, 0);
+    assert_eq!(
+        starts(&mut planner, START, "a.test"),
+        2,
+        "one ended, one more"
+    );
+    for _ in 0..20 {
+        claim(&mut planner, START, &[away("a.test", 100)]);
+        planner.finished(START, &name, Verdict::Took, 0);
+        starts(&mut planner, START, "a.test");
+    }
+    let window = |planner: &Planner| planner.destinations[&name].window;
+    assert_eq!(window(&planner), 8, "at the limit");
+    assert_eq!(planner.destinations[&name].active, 8);
+    planner.finished(START, &name, Verdict::Struggled, 0);
+    assert_eq!(window(&planner), 4);
+    for _ in 0..5 {
+        planner.finished(START, &name, Verdict::Struggled, 0);
+    }
+    assert_eq!(window(&planner), 1, "never none");
+    planner.finished(START, &name, Verdict::Answered, 0);
+    assert_eq!(window(&planner), 1, "an answer alone does not widen it");
+}
+
+#[test]
+fn a_destination_that_is_down_is_blocked_and_its_letters_are_deferred() {
+    let mut planner = Planner::new(settings());
+    let name = domain("dead.test");
+    claim(&mut planner, START, &[away("dead.test", 500)]);
+    assert_eq!(starts(&mut planner, START, "dead.test"), 2);
+    planner.finished(START, &name, down(), 0);
+    let until = START + planner.settings.retry_first * 4 / 5;
+    let admission = planner.admit(START, &name);
+    assert!(
+        matches!(&admission, Admission::Defer { until: at, failure } if *at == until && failure.text == "connection refused"),
+        "{admission:?}"
+    );
+    planner.finished(START, &name, Verdict::NotTried, 0);
+    // The second of the two that were under way tells nothing new.
+    planner.finished(START, &name, down(), 0);
+    assert_eq!(planner.destinations[&name].failures, 1);
+    // What is due meanwhile is claimed in larger lots and deferred.
+    let in_hand = planner.destinations[&name].in_hand;
+    assert_eq!(in_hand, 5);
+    let plan = planner.plan(START, &[away("dead.test", 495)]);
+    assert_eq!(plan, [(name.clone(), 35)], "up to the room of the node");
+    assert_eq!(planner.blocked(START), 1);
+}
+
+#[test]
+fn one_letter_finds_out_whether_a_destination_is_back() {
+    let mut planner = Planner::new(settings());
+    let name = domain("dead.test");
+    claim(&mut planner, START, &[away("dead.test", 1)]);
+    assert_eq!(starts(&mut planner, START, "dead.test"), 1);
+    planner.finished(START, &name, down(), 0);
+    let first = planner.destinations[&name].blocked_until();
+
+    let plan = claim(&mut planner, first, &[away("dead.test", 50)]);
+    plan_is(&plan, &[("dead.test", 1)]);
+    assert_eq!(starts(&mut planner, first, "dead.test"), 1);
+    planner.finished(first, &name, down(), 0);
+    let second = planner.destinations[&name].blocked_until();
+    assert_eq!(
+        second.since(first),
+        first.since(START) * 2,
+        "longer each time"
+    );
+
+    let before = second - Duration::from_millis(1);
+    assert_eq!(planner.blocked(before), 1);
+    assert_eq!(planner.blocked(second), 0);
+    let plan = claim(&mut planner, second, &[away("dead.test", 50)]);
+    plan_is(&plan, &[("dead.test", 1)]);
+    assert_eq!(starts(&mut planner, second, "dead.test"), 1);
+    planner.finished(second, &name, Verdict::Took, 0);
+    let plan = claim(&mut planner, second, &[away("dead.test", 49)]);
+    plan_is(&plan, &[("dead.test", 12)]);
+    assert_eq!(starts(&mut planner, second, "dead.test"), 3);
+}
+
+#[test]
+fn wants_more_only_with_room_and_work() {
+    let mut planner = Planner::new(settings());
+    let name = domain("a.test");
+    assert!(!planner.wants_more(START));
+    claim(&mut planner, START, &[away("a.test", 100)]);
+    assert_eq!(planner.in_hand(), (0, 8));
+    assert!(!planner.wants_more(START), "the hands are full");
+    starts(&mut planner, START, "a.test");
+    for _ in 0..4 {
+        planner.finished(START, &name, Verdict::Answered, 0);
+        starts(&mut planner, START, "a.test");
+    }
+    assert!(planner.wants_more(START), "half is done");
+    claim(&mut planner, START, &[away("a.test", 2)]);
+    planner.released(&name);
+    planner.released(&name);
+    planner.released(&name);
+    assert!(!planner.wants_more(START), "the store has no more");
+}
+
+#[test]
+fn limits_hold_at_the_limit_and_beyond() {
+    let mut planner = Planner::new(QueueSettings {
+        connections_initial: 5,
+        ..settings()
+    });
+    let works: Vec<_> = (0..50).map(|n| away(&format!("d{n}.test"), 2)).collect();
+    let plan = claim(&mut planner, START, &works);
+    assert_eq!(plan.iter().map(|(_, n)| n).sum::<usize>(), 40);
+    assert_eq!(plan.len(), 40, "one for each before two for any");
+    let started: usize = plan
+        .iter()
+        .map(|(name, _)| starts(&mut planner, START, name))
+        .sum();
+    assert_eq!(started, 10, "as many as there are connections");
+    planner.finished(START, &domain(&plan[0].0), Verdict::Took, 0);
+    assert_eq!(starts(&mut planner, START, &plan[20].0), 1);
+    assert_eq!(starts(&mut planner, START, &plan[21].0), 0);
+}
+
+#[test]
+fn idle_destinations_are_forgotten_and_dead_ones_remembered_for_a_while() {
+    let mut planner = Planner::new(settings());
+    claim(
+        &mut planner,
+        START,
+        &[away("a.test", 1), away("dead.test", 1)],
+    );
+    for (name, verdict) in [("a.test", Verdict::Took), ("dead.test", down())] {
+        assert_eq!(starts(&mut planner, START, name), 1);
+        planner.finished(START, &domain(name), verdict, 0);
+    }
+    assert!(planner.plan(START, &[]).is_empty());
+    assert_eq!(planner.destinations.len(), 2);
+    let later = START + WINDOW_REMEMBERED;
+    assert!(planner.plan(later, &[]).is_empty());
+    assert_eq!(planner.destinations.len(), 1);
+    let late = planner.destinations[&domain("dead.test")].blocked_until() + FAILURES_REMEMBERED;
+    assert!(
+        planner
+            .plan(late - Duration::from_millis(1), &[])
+            .is_empty()
+    );
+    assert_eq!(planner.destinations.len(), 1);
+    assert!(planner.plan(late, &[]).is_empty());
+    assert!(planner.destinations.is_empty());
+}

@@ -1,0 +1,347 @@
+//! The settings of queue and outbound mail: one table for the operator and one struct for the code.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use base::settings::{Kind, Setting};
+use base::{Domain, Secret};
+
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+const MINUTE: u64 = 60;
+const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
+
+/// The settings in force. [`Default`] gives the defaults of [`SETTINGS`].
+#[derive(Clone, Debug)]
+pub struct QueueSettings {
+    /// The delay after the first failed attempt; doubles with each further one.
+    pub retry_first: Duration,
+    /// The longest delay between two attempts.
+    pub retry_max: Duration,
+    /// How long a letter is tried before it is returned (RFC 5321 §4.5.4.1: 4 to 5 days).
+    pub lifetime: Duration,
+    /// After how long the sender is told of a delay, once.
+    pub delay_warning: Duration,
+    /// Most letters for other servers in hand at once.
+    pub letters_in_hand_max: usize,
+    /// Most letters for mailboxes here in hand at once.
+    pub local_letters_in_hand_max: usize,
+    /// Most letters being handed over at once, over all destinations.
+    pub connections_max: usize,
+    /// Most connections to one destination domain.
+    pub connections_per_destination_max: usize,
+    /// Most connections to one address of a server.
+    pub connections_per_address_max: usize,
+    /// Connections to a destination that has not answered yet; more come with success.
+    pub connections_initial: usize,
+    /// Most letters on one connection.
+    pub letters_per_connection_max: usize,
+    /// How long a connection without work is kept.
+    pub connection_idle: Duration,
+    /// How long an attempt to connect to one address may take.
+    pub connect_timeout: Duration,
+    /// How long a claim lasts without being renewed.
+    pub lease: Duration,
+    /// How long transfers may go on when the node stops.
+    pub stop_grace: Duration,
+    /// The largest letter that a report returns whole; of a larger one it returns the header.
+    pub report_bytes_max: u64,
+    /// The port of other servers.
+    pub port: u16,
+    /// The local addresses from which connections are made; one per family is used.
+    pub sources: Vec<IpAddr>,
+    /// A server that takes all mail for others.
+    pub smarthost: Option<Smarthost>,
+}
+
+/// A server that takes all our mail for others.
+#[derive(Clone, Debug)]
+pub struct Smarthost {
+    /// Its name or address literal.
+    pub host: Domain,
+    /// Its port.
+    pub port: u16,
+    /// User name and password, if it wants them.
+    pub credentials: Option<(String, Secret)>,
+    /// How TLS is used.
+    pub tls: TlsPolicy,
+}
+
+/// What a connection must have before a letter goes over it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum TlsPolicy {
+    /// No TLS, even if it is offered.
+    Never,
+    /// RFC 7435: TLS when it is offered and works, clear text otherwise.
+    #[default]
+    Opportunistic,
+    /// TLS, with whatever certificate.
+    Required,
+    /// TLS with a certificate that is valid for the server's name.
+    Verified,
+}
+
+impl TlsPolicy {
+    /// Reads a word of the setting `outbound.smarthost_tls`.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        match word {
+            "never" => Some(Self::Never),
+            "opportunistic" => Some(Self::Opportunistic),
+            "required" => Some(Self::Required),
+            "verified" => Some(Self::Verified),
+            _ => None,
+        }
+    }
+}
+
+impl Smarthost {
+    /// Reads `host:port` or `host` (port 25); the host may be an address literal.
+    ///
+    /// # Errors
+    /// A text that says what is wrong.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let after_literal = text.rfind(']').map_or(0, |end| end + 1);
+        let (host, port) = match text[after_literal..].rfind(':') {
+            Some(colon) => {
+                let (host, port) = text.split_at(after_literal + colon);
+                let port = port[1..].parse().ok().filter(|port| *port != 0);
+                (
+                    host,
+                    port.ok_or_else(|| format!("no port after the colon in {text}"))?,
+                )
+            }
+            None => (text, 25),
+        };
+        Ok(Self {
+            host: Domain::parse(host).map_err(|error| format!("{host}: {error}"))?,
+            port,
+            credentials: None,
+            tls: TlsPolicy::default(),
+        })
+    }
+}
+
+impl Default for QueueSettings {
+    fn default() -> Self {
+        Self {
+            retry_first: Duration::from_secs(2 * MINUTE),
+            retry_max: Duration::from_secs(4 * HOUR),
+            lifetime: Duration::from_secs(5 * DAY),
+            delay_warning: Duration::from_secs(4 * HOUR),
+            letters_in_hand_max: 1_000,
+            local_letters_in_hand_max: 512,
+            connections_max: 200,
+            connections_per_destination_max: 20,
+            connections_per_address_max: 20,
+            connections_initial: 5,
+            letters_per_connection_max: 100,
+            connection_idle: Duration::from_secs(10),
+            connect_timeout: Duration::from_secs(30),
+            lease: Duration::from_secs(5 * MINUTE),
+            stop_grace: Duration::from_secs(20),
+            report_bytes_max: MIB,
+            port: 25,
+            sources: Vec::new(),
+            smarthost: None,
+        }
+    }
+}
+
+/// A span of time between two numbers of seconds.
+const fn span(min: u64, max: u64) -> Kind {
+    Kind::Span {
+        min_ms: (min * 1_000).cast_signed(),
+        max_ms: (max * 1_000).cast_signed(),
+    }
+}
+
+const fn integer(min: i64, max: i64) -> Kind {
+    Kind::Integer { min, max }
+}
+
+const fn row(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Setting {
+    Setting {
+        name,
+        kind,
+        default,
+        doc,
+    }
+}
+
+/// The table for the operator.
+pub const SETTINGS: &[Setting] = &[
+    row(
+        "queue.retry_first",
+        span(1, DAY),
+        "\"2m\"",
+        "The delay after the first failed attempt. It doubles with each further one, up to `queue.retry_max`; a fifth of it is random.",
+    ),
+    row(
+        "queue.retry_max",
+        span(1, 2 * DAY),
+        "\"4h\"",
+        "The longest delay between two attempts.",
+    ),
+    row(
+        "queue.lifetime",
+        span(MINUTE, 30 * DAY),
+        "\"5d\"",
+        "How long a letter is tried before it is returned to its sender.",
+    ),
+    row(
+        "queue.delay_warning",
+        span(MINUTE, 30 * DAY),
+        "\"4h\"",
+        "After how long the sender is told, once, that a letter is late.",
+    ),
+    row(
+        "queue.letters_in_hand",
+        integer(1, 100_000),
+        "1000",
+        "Most letters for other servers that one node works on at once.",
+    ),
+    row(
+        "queue.local_letters_in_hand",
+        integer(1, 100_000),
+        "512",
+        "Most letters for mailboxes here that one node works on at once.",
+    ),
+    row(
+        "queue.connections",
+        integer(1, 10_000),
+        "200",
+        "Most letters being handed over to other servers at once.",
+    ),
+    row(
+        "queue.connections_per_destination",
+        integer(1, 1_000),
+        "20",
+        "Most connections to the servers of one domain.",
+    ),
+    row(
+        "queue.connections_per_address",
+        integer(1, 1_000),
+        "20",
+        "Most connections to one address, whichever domains it serves.",
+    ),
+    row(
+        "queue.connections_initial",
+        integer(1, 1_000),
+        "5",
+        "Connections to a domain that has not answered yet; each letter that is taken allows one more.",
+    ),
+    row(
+        "queue.letters_per_connection",
+        integer(1, 10_000),
+        "100",
+        "Most letters on one connection.",
+    ),
+    row(
+        "queue.connection_idle",
+        span(0, 300),
+        "\"10s\"",
+        "How long a connection without work is kept for the next letter.",
+    ),
+    row(
+        "queue.connect_timeout",
+        span(1, 300),
+        "\"30s\"",
+        "How long connecting to one address may take before the next is tried.",
+    ),
+    row(
+        "queue.lease",
+        span(30, HOUR),
+        "\"5m\"",
+        "How long a node's claim on a letter lasts without being renewed; another node then takes the letter over.",
+    ),
+    row(
+        "queue.stop_grace",
+        span(0, HOUR),
+        "\"20s\"",
+        "How long transfers may go on when the node stops.",
+    ),
+    row(
+        "queue.report_bytes",
+        Kind::Bytes {
+            min: 0,
+            max: (50 * MIB).cast_signed(),
+        },
+        "\"1MB\"",
+        "The largest letter that a report returns whole when its sender asked for that (RET=FULL).",
+    ),
+    row(
+        "outbound.port",
+        integer(1, 65_535),
+        "25",
+        "The port on which other servers are reached.",
+    ),
+    row(
+        "outbound.sources",
+        Kind::TextList,
+        "[]",
+        "Local addresses from which connections are made, at most one per address family; empty: the system chooses.",
+    ),
+    row(
+        "outbound.smarthost",
+        Kind::Text,
+        "\"\"",
+        "A server (`host:port`) that takes all mail for others, instead of their MX.",
+    ),
+    row(
+        "outbound.smarthost_user",
+        Kind::Text,
+        "\"\"",
+        "The user name at the smarthost, if it wants one.",
+    ),
+    row(
+        "outbound.smarthost_password_file",
+        Kind::Text,
+        "\"\"",
+        "A file whose first line is the password at the smarthost.",
+    ),
+    row(
+        "outbound.smarthost_tls",
+        Kind::OneOf(&["never", "opportunistic", "required", "verified"]),
+        "\"required\"",
+        "What the connection to the smarthost must have. A password is never sent over clear text, except with `never`.",
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique() {
+        let mut names: Vec<_> = SETTINGS.iter().map(|setting| setting.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), SETTINGS.len());
+    }
+
+    fn check(text: &str, expected: Result<(&str, u16), &str>) {
+        let parsed = Smarthost::parse(text);
+        let shown = parsed.as_ref().map(|s| (s.host.as_str(), s.port));
+        assert_eq!(shown.map_err(String::as_str), expected, "{text}");
+    }
+
+    #[test]
+    fn smarthosts() {
+        check("relay.test", Ok(("relay.test", 25)));
+        check("relay.test:587", Ok(("relay.test", 587)));
+        check("[127.0.0.1]:2525", Ok(("[127.0.0.1]", 2525)));
+        check("[IPv6:::1]", Ok(("[IPv6:::1]", 25)));
+        check("[IPv6:::1]:26", Ok(("[IPv6:::1]", 26)));
+        check(
+            "relay.test:0",
+            Err("no port after the colon in relay.test:0"),
+        );
+        check(
+            "relay.test:x",
+            Err("no port after the colon in relay.test:x"),
+        );
+        check("-:25", Err("-: the part after the @ is not a domain name"));
+    }
+}

@@ -1,0 +1,441 @@
+//! Routes found in a table of records.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use base::ports::BoxFuture;
+use base::{Secret, Timestamp};
+
+use super::*;
+
+/// A DNS of a few lines: `a.test MX 10 mx.test`, `mx.test A 192.0.2.1`, `a.test MX SERVFAIL`.
+struct Table {
+    records: BTreeMap<(String, &'static str), Vec<String>>,
+    questions: Mutex<usize>,
+}
+
+impl Table {
+    fn new(text: &str) -> Self {
+        let mut records: BTreeMap<_, Vec<String>> = BTreeMap::new();
+        for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            let mut words = line.splitn(3, ' ');
+            let name = words.next().unwrap().to_owned();
+            let kind = match words.next().unwrap() {
+                "MX" => "MX",
+                "A" => "A",
+                other => panic!("{other}"),
+            };
+            let value = words.next().unwrap().to_owned();
+            records.entry((name, kind)).or_default().push(value);
+        }
+        Self {
+            records,
+            questions: Mutex::new(0),
+        }
+    }
+
+    fn ask(&self, name: &Domain, kind: &'static str) -> Result<Vec<String>, DnsError> {
+        *self.questions.lock().unwrap() += 1;
+        let key = (name.to_string(), kind);
+        match self.records.get(&key) {
+            Some(values) if values[0] == "SERVFAIL" => {
+                Err(DnsError::Temporary("SERVFAIL".to_owned()))
+            }
+            Some(values) => Ok(values.clone()),
+            None if self.records.keys().any(|(known, _)| *known == key.0) => {
+                Err(DnsError::NoRecords)
+            }
+            None => Err(DnsError::NoName),
+        }
+    }
+}
+
+impl Resolver for Table {
+    fn mx<'a>(&'a self, domain: &'a Domain) -> BoxFuture<'a, Result<Vec<Mx>, DnsError>> {
+        Box::pin(async move {
+            let values = self.ask(domain, "MX")?;
+            Ok(values
+                .iter()
+                .map(|value| {
+                    let (preference, host) = value.split_once(' ').unwrap();
+                    Mx {
+                        preference: preference.parse().unwrap(),
+                        exchange: Domain::parse(host).ok(),
+                    }
+                })
+                .collect())
+        })
+    }
+
+    fn addresses<'a>(&'a self, host: &'a Domain) -> BoxFuture<'a, Result<Vec<IpAddr>, DnsError>> {
+        Box::pin(async move {
+            let values = self.ask(host, "A")?;
+            Ok(values.iter().map(|value| value.parse().unwrap()).collect())
+        })
+    }
+
+    fn txt<'a>(&'a self, _: &'a Domain) -> BoxFuture<'a, Result<Vec<String>, DnsError>> {
+        Box::pin(async { Err(DnsError::NoRecords) })
+    }
+
+    fn ptr(&self, _: IpAddr) -> BoxFuture<'_, Result<Vec<Domain>, DnsError>> {
+        Box::pin(async { Err(DnsError::NoRecords) })
+    }
+}
+
+struct SetClock(Mutex<Timestamp>);
+
+impl Clock for SetClock {
+    fn now(&self) -> Timestamp {
+        *self.0.lock().unwrap()
+    }
+}
+
+/// Counts up; good enough to shuffle with.
+struct Counting(Mutex<u64>);
+
+impl Entropy for Counting {
+    fn fill(&self, buffer: &mut [u8]) {
+        let mut next = self.0.lock().unwrap();
+        *next = next.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        let bytes = (*next >> 33).to_le_bytes();
+        for (to, from) in buffer.iter_mut().zip(bytes) {
+            *to = from;
+        }
+    }
+}
+
+struct World {
+    router: Router,
+    table: Arc<Table>,
+    clock: Arc<SetClock>,
+}
+
+fn world(records: &str, smarthost: Option<Smarthost>) -> World {
+    let table = Arc::new(Table::new(records));
+    let clock = Arc::new(SetClock(Mutex::new(Timestamp(1_000_000))));
+    let own = Own {
+        hostname: Domain::parse("us.test").unwrap(),
+        listening: vec!["127.0.1.1:2525".parse().unwrap()],
+    };
+    World {
+        router: Router::new(table.clone(), clock.clone(), own, 2525, smarthost),
+        table,
+        clock,
+    }
+}
+
+fn show(found: &Result<Arc<Route>, Failure>) -> String {
+    match found {
+        Ok(route) => route
+            .hosts
+            .iter()
+            .map(|host| {
+                let ips: Vec<_> = host
+                    .addresses
+                    .iter()
+                    .map(|at| at.ip().to_string())
+                    .collect();
+                format!("{} {} {}", host.preference, host.name, ips.join(" "))
+            })
+            .collect::<Vec<_>>()
+            .join("; "),
+        Err(failure) => format!(
+            "{} {failure}",
+            if failure.permanent { "never" } else { "later" }
+        ),
+    }
+}
+
+async fn check(records: &str, domain: &str, expected: &str) {
+    let world = world(records, None);
+    let found = world.router.route(&Domain::parse(domain).unwrap()).await;
+    assert_eq!(show(&found), expected, "{domain} in {records}");
+}
+
+#[tokio::test]
+async fn mx_by_preference() {
+    check(
+        "a.test MX 20 two.test
+         a.test MX 10 one.test
+         one.test A 192.0.2.1
+         two.test A 192.0.2.2",
+        "a.test",
+        "10 one.test 192.0.2.1; 20 two.test 192.0.2.2",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn families_take_turns() {
+    check(
+        "a.test A 2001:db8::1
+         a.test A 2001:db8::2
+         a.test A 192.0.2.1
+         a.test A 192.0.2.2",
+        "a.test",
+        "0 a.test 2001:db8::1 192.0.2.1 2001:db8::2 192.0.2.2",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn without_mx_the_domain_itself() {
+    check("a.test A 192.0.2.9", "a.test", "0 a.test 192.0.2.9").await;
+    check(
+        "sub.a.test A 192.0.2.9
+         a.test MX SERVFAIL",
+        "sub.a.test",
+        "0 sub.a.test 192.0.2.9",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn an_mx_forbids_the_fallback_to_the_domain_itself() {
+    check(
+        "a.test MX 10 gone.test
+         a.test A 192.0.2.1",
+        "a.test",
+        "never none of the mail servers of a.test has an address (5.4.4)",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn null_mx() {
+    let expected = "never the domain a.test takes no mail (null MX) (5.1.10)";
+    check("a.test MX 0 .\n a.test A 192.0.2.1", "a.test", expected).await;
+    // RFC 7505 §3: beside others it means nothing.
+    check(
+        "a.test MX 0 .
+         a.test MX 5 mx.test
+         mx.test A 192.0.2.1",
+        "a.test",
+        "5 mx.test 192.0.2.1",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn names_that_do_not_exist() {
+    check("", "a.test", "never there is no domain a.test (5.1.2)").await;
+    check(
+        "a.test MX 1 mx.test\n b.test A SERVFAIL",
+        "b.test",
+        "later b.test: no answer from the DNS: SERVFAIL (4.4.3)",
+    )
+    .await;
+    let world = world("a.test MX SERVFAIL", None);
+    world
+        .table
+        .ask(&Domain::parse("a.test").unwrap(), "A")
+        .unwrap_err();
+    let found = world.router.route(&Domain::parse("a.test").unwrap()).await;
+    assert_eq!(
+        show(&found),
+        "later a.test: no answer from the DNS: SERVFAIL (4.4.3)"
+    );
+}
+
+#[tokio::test]
+async fn a_host_without_answer_does_not_hide_the_others() {
+    check(
+        "a.test MX 10 lame.test
+         a.test MX 20 good.test
+         lame.test A SERVFAIL
+         good.test A 192.0.2.2",
+        "a.test",
+        "20 good.test 192.0.2.2",
+    )
+    .await;
+    check(
+        "a.test MX 10 lame.test
+         a.test MX 20 gone.test
+         lame.test A SERVFAIL",
+        "a.test",
+        "later lame.test: no answer from the DNS: SERVFAIL (4.4.3)",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn we_and_all_that_are_no_better_are_dropped() {
+    let hosts = "one.test A 192.0.2.1
+                 us.test A 192.0.2.7
+                 two.test A 192.0.2.2
+                 alias.test A 127.0.1.1
+                 ";
+    let backup = "a.test MX 10 one.test
+                  a.test MX 20 us.test
+                  a.test MX 20 two.test
+                  a.test MX 30 two.test";
+    check(
+        &format!("{hosts}{backup}"),
+        "a.test",
+        "10 one.test 192.0.2.1",
+    )
+    .await;
+    // The same when only the address tells.
+    let backup = backup.replace("us.test", "alias.test");
+    check(
+        &format!("{hosts}{backup}"),
+        "a.test",
+        "10 one.test 192.0.2.1",
+    )
+    .await;
+    let loops = "never mail for a.test leads back to this server, which does not take it (5.4.6)";
+    check(&format!("{hosts}a.test MX 5 us.test"), "a.test", loops).await;
+    check(&format!("{hosts}a.test MX 5 alias.test"), "a.test", loops).await;
+    check("a.test A 127.0.1.1", "a.test", loops).await;
+}
+
+#[tokio::test]
+async fn another_loopback_address_is_another_server() {
+    check("a.test A 127.0.1.2", "a.test", "0 a.test 127.0.1.2").await;
+}
+
+#[test]
+fn own_addresses() {
+    let own = |listening: &str| Own {
+        hostname: Domain::parse("us.test").unwrap(),
+        listening: vec![listening.parse().unwrap()],
+    };
+    let at = |address: &str| address.parse::<SocketAddr>().unwrap();
+    assert!(own("192.0.2.1:25").is_at(at("192.0.2.1:25")));
+    assert!(!own("192.0.2.1:25").is_at(at("192.0.2.1:26")));
+    assert!(!own("192.0.2.1:25").is_at(at("192.0.2.2:25")));
+    assert!(own("0.0.0.0:25").is_at(at("127.0.0.1:25")));
+    assert!(own("[::]:25").is_at(at("[::1]:25")));
+    assert!(!own("0.0.0.0:25").is_at(at("192.0.2.2:25")));
+    assert!(own("192.0.2.1:25").is_at(at("0.0.0.0:25")));
+}
+
+#[tokio::test]
+async fn literals() {
+    check("", "[192.0.2.4]", "0 [192.0.2.4] 192.0.2.4").await;
+    check("", "[IPv6:2001:db8::4]", "0 [IPv6:2001:db8::4] 2001:db8::4").await;
+}
+
+#[tokio::test]
+async fn numbers_of_hosts_and_addresses_are_bounded() {
+    use std::fmt::Write as _;
+    let mut records = String::new();
+    for n in 0..HOSTS_MAX + 1 {
+        let _ = writeln!(records, "a.test MX {n} mx{n}.test");
+        let _ = writeln!(records, "mx{n}.test A 192.0.2.{n}");
+    }
+    for n in 0..ADDRESSES_PER_HOST_MAX {
+        let _ = writeln!(records, "mx0.test A 198.51.100.{n}");
+    }
+    let world = world(&records, None);
+    let route = world
+        .router
+        .route(&Domain::parse("a.test").unwrap())
+        .await
+        .unwrap();
+    assert_eq!(route.hosts.len(), HOSTS_MAX);
+    assert_eq!(route.hosts[0].addresses.len(), ADDRESSES_PER_HOST_MAX);
+}
+
+#[tokio::test]
+async fn equal_preferences_are_shuffled_and_others_keep_their_order() {
+    let world = world(
+        "a.test MX 10 a1.test
+         a.test MX 10 a2.test
+         a.test MX 10 a3.test
+         a.test MX 20 b.test
+         a1.test A 192.0.2.1
+         a1.test A 192.0.2.11
+         a2.test A 192.0.2.2
+         a3.test A 192.0.2.3
+         b.test A 192.0.2.4",
+        None,
+    );
+    let route = world
+        .router
+        .route(&Domain::parse("a.test").unwrap())
+        .await
+        .unwrap();
+    let entropy = Counting(Mutex::new(1));
+    let mut firsts = BTreeMap::new();
+    for _ in 0..300 {
+        let attempts = route.attempts(&entropy);
+        assert_eq!(attempts.len(), 5);
+        let hosts: Vec<_> = attempts.iter().map(|peer| peer.host.as_str()).collect();
+        assert_eq!(
+            hosts[3..],
+            ["a1.test", "b.test"],
+            "second addresses come later"
+        );
+        *firsts.entry(hosts[0].to_owned()).or_insert(0) += 1;
+    }
+    assert_eq!(firsts.len(), 3);
+    assert!(firsts.values().all(|count| *count > 60), "{firsts:?}");
+}
+
+#[tokio::test]
+async fn a_smarthost_takes_the_place_of_the_dns_of_the_domain() {
+    let smarthost = Smarthost {
+        credentials: Some(("us".to_owned(), Secret::new("secret"))),
+        tls: TlsPolicy::Required,
+        ..Smarthost::parse("relay.test:587").unwrap()
+    };
+    let world = world("relay.test A 192.0.2.8", Some(smarthost));
+    let route = world
+        .router
+        .route(&Domain::parse("nowhere.test").unwrap())
+        .await
+        .unwrap();
+    assert_eq!(route.hosts[0].addresses, ["192.0.2.8:587".parse().unwrap()]);
+    assert_eq!(route.tls, TlsPolicy::Required);
+    assert!(route.smarthost);
+}
+
+#[tokio::test]
+async fn a_smarthost_that_is_not_found_only_delays() {
+    let found = world("", Some(Smarthost::parse("relay.test").unwrap()))
+        .router
+        .route(&Domain::parse("a.test").unwrap())
+        .await;
+    assert_eq!(
+        show(&found),
+        "later the smarthost relay.test: the name does not exist (4.4.3)"
+    );
+    let found = world("", Some(Smarthost::parse("[127.0.1.1]:2525").unwrap()))
+        .router
+        .route(&Domain::parse("a.test").unwrap())
+        .await;
+    assert_eq!(
+        show(&found),
+        "later the smarthost [127.0.1.1] is this server itself (4.4.6)"
+    );
+}
+
+#[tokio::test]
+async fn routes_are_kept_for_a_short_time_and_failures_for_a_shorter() {
+    let world = world("a.test A 192.0.2.1", None);
+    let ask = async |name: &str, seconds: u64| {
+        *world.clock.0.lock().unwrap() = Timestamp(1_000_000) + Duration::from_secs(seconds);
+        let before = *world.table.questions.lock().unwrap();
+        let _ = world.router.route(&Domain::parse(name).unwrap()).await;
+        *world.table.questions.lock().unwrap() > before
+    };
+    assert!(ask("a.test", 0).await);
+    assert!(!ask("a.test", 59).await);
+    assert!(ask("a.test", 60).await);
+    assert!(ask("none.test", 100).await);
+    assert!(!ask("none.test", 104).await);
+    assert!(ask("none.test", 105).await);
+}
+
+#[tokio::test]
+async fn the_cache_is_bounded() {
+    let world = world("", None);
+    for n in 0..cache::ROUTES_MAX + 10 {
+        let domain = Domain::parse(&format!("d{n}.test")).unwrap();
+        let _ = world.router.route(&domain).await;
+    }
+    assert_eq!(world.router.cache.len(), cache::ROUTES_MAX);
+}
