@@ -11,6 +11,7 @@ pub mod path;
 pub mod reply;
 pub mod server;
 
+pub use client::Client;
 pub use params::{Body, Notify, OriginalRecipient, Ret};
 pub use path::Recipient;
 pub use reply::{EnhancedCode, Reply};

@@ -361,6 +361,28 @@ impl Reply {
     }
 }
 
+// ---- What our client finds out without asking the peer ------------------------------------------
+
+impl Reply {
+    /// RFC 1870 §6, decided by the SIZE that the peer told.
+    pub(super) fn peer_takes_less(bytes: u64, max: u64) -> Self {
+        Self::new(
+            552,
+            (3, 4),
+            format!("The letter has {bytes} octets; the next server takes at most {max}"),
+        )
+    }
+
+    /// RFC 6531 §3.2.
+    pub(super) fn peer_lacks_smtputf8() -> Self {
+        Self::new(
+            553,
+            (6, 7),
+            "The letter needs SMTPUTF8, which the next server does not offer",
+        )
+    }
+}
+
 // ---- What the driver of a server has to say -----------------------------------------------------
 
 impl Reply {
