@@ -8,10 +8,11 @@
 )]
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use pennyblack_bench::{load, report, usage};
+use pennyblack_bench::{compare, load, report, usage};
 
 #[derive(Parser)]
 #[command(
@@ -27,6 +28,8 @@ struct Command {
 enum What {
     /// Sends letters to one SMTP server and prints the figures.
     Smtp(Smtp),
+    /// Starts Postfix with Dovecot and Pennyblack and drives them in turn.
+    Compare(Compare),
 }
 
 #[derive(Args, Clone)]
@@ -81,8 +84,30 @@ struct Smtp {
     load: Load,
 }
 
+#[derive(Args)]
+struct Compare {
+    /// How often each system gets the load.
+    #[arg(long, default_value_t = 3)]
+    rounds: u64,
+    /// The program of ours; the one of the release profile when not given.
+    #[arg(long)]
+    pennyblack: Option<PathBuf>,
+    /// Where the mail is stored: on a disk, not in memory.
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// Run only one of the two.
+    #[arg(long)]
+    only: Option<compare::Side>,
+    /// Print JSON objects instead of text.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    load: Load,
+}
+
 fn main() -> ExitCode {
     match Command::parse().what {
+        What::Compare(command) => compare(&command),
         What::Smtp(command) => smtp(&command),
     }
 }
@@ -104,6 +129,7 @@ fn smtp(command: &Smtp) -> ExitCode {
         outcome,
         usage,
         stored: None,
+        delivered_within: None,
     };
     println!(
         "{}",
@@ -118,6 +144,45 @@ fn smtp(command: &Smtp) -> ExitCode {
     } else {
         ExitCode::FAILURE
     }
+}
+
+fn compare(command: &Compare) -> ExitCode {
+    let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+    let settings = compare::Settings {
+        plan: plan(&command.load, nowhere, "user%d@black.test", "load@red.test"),
+        rounds: command.rounds,
+        pennyblack: command
+            .pennyblack
+            .clone()
+            .unwrap_or_else(beside_this_program),
+        dir: command.dir.clone().unwrap_or_else(std::env::temp_dir),
+        only: command.only,
+    };
+    let mut all_well = true;
+    compare::run(&settings, |report, plan| {
+        println!(
+            "{}",
+            if command.json {
+                report.json(plan)
+            } else {
+                report.text()
+            }
+        );
+        let outcome = &report.outcome;
+        all_well &= outcome.failed == 0 && report.stored == Some(outcome.acknowledged);
+    });
+    if all_well {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// `pennyblack` in the directory of this program: the same profile.
+fn beside_this_program() -> PathBuf {
+    std::env::current_exe()
+        .unwrap_or_default()
+        .with_file_name("pennyblack")
 }
 
 fn plan(load: &Load, to: SocketAddr, recipient: &str, sender: &str) -> load::Plan {

@@ -1,5 +1,7 @@
 //! The figures of one run, as text for people and as JSON for scripts.
 
+use std::time::Duration;
+
 use crate::load::{Outcome, Plan};
 use crate::usage::Usage;
 
@@ -14,6 +16,8 @@ pub struct Report {
     pub usage: Option<Usage>,
     /// Letters found in the mailboxes afterwards, when they were counted.
     pub stored: Option<u64>,
+    /// From the first connection until all acknowledged letters were in mailboxes.
+    pub delivered_within: Option<Duration>,
 }
 
 impl Report {
@@ -22,6 +26,13 @@ impl Report {
     pub fn cpu_ms_per_letter(&self) -> Option<f64> {
         self.usage
             .map(|usage| usage.cpu_ms / self.outcome.acknowledged.max(1) as f64)
+    }
+
+    /// Letters that reached mailboxes in a second.
+    #[must_use]
+    pub fn delivered_per_second(&self) -> Option<f64> {
+        let (stored, within) = (self.stored?, self.delivered_within?);
+        Some(stored as f64 / within.as_secs_f64().max(1e-9))
     }
 
     /// Bytes written for one acknowledged letter.
@@ -58,6 +69,9 @@ impl Report {
                 written / 1024.0,
             );
         }
+        if let Some(rate) = self.delivered_per_second() {
+            text += &format!("   delivered {rate:.1}/s");
+        }
         if let Some(stored) = self.stored {
             let word = if stored == outcome.acknowledged {
                 "equal"
@@ -93,6 +107,7 @@ impl Report {
                 "max": ms(outcome.latency(1.0)),
             },
             "stored": self.stored,
+            "delivered_per_second": self.delivered_per_second(),
         });
         if let Some(usage) = self.usage {
             object["cpu_ms_per_letter"] = self.cpu_ms_per_letter().into();
@@ -105,7 +120,7 @@ impl Report {
     }
 }
 
-fn ms(span: std::time::Duration) -> f64 {
+fn ms(span: Duration) -> f64 {
     span.as_secs_f64() * 1e3
 }
 

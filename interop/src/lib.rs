@@ -12,6 +12,7 @@
 pub mod dovecot;
 pub mod imap;
 pub mod letters;
+pub mod node;
 pub mod nsd;
 pub mod place;
 pub mod postfix;
