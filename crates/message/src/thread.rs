@@ -6,6 +6,10 @@ use crate::mime::Envelope;
 /// names its nearest ancestors.
 pub const THREAD_IDS_MAX: usize = 30;
 
+/// Characters of a subject that are looked at: more than a line of a header can hold, and a bound
+/// for the work that nested brackets cause.
+const SUBJECT_CHARS_MAX: usize = 1_000;
+
 /// The keys of one letter.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ThreadKeys {
@@ -70,7 +74,8 @@ impl ThreadKeys {
 #[must_use]
 pub fn base_subject(subject: &str) -> (String, bool) {
     // (1) White space put together. Comparing needs one letter case, too.
-    let normal = subject
+    let start: String = subject.chars().take(SUBJECT_CHARS_MAX).collect();
+    let normal = start
         .split_whitespace()
         .collect::<Vec<_>>()
         .join(" ")

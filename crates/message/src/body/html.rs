@@ -7,6 +7,7 @@ pub fn html_to_text(html: &str, bytes_max: usize) -> String {
     let mut stripper = Stripper {
         out: String::with_capacity(html.len().min(bytes_max)),
         space: false,
+        never_closed: [false; HIDDEN.len()],
     };
     let mut rest = html;
     while !rest.is_empty() && stripper.out.len() < bytes_max {
@@ -24,8 +25,13 @@ pub fn html_to_text(html: &str, bytes_max: usize) -> String {
     out
 }
 
+/// Elements whose content is no text for people.
+const HIDDEN: [&str; 5] = ["script", "style", "head", "title", "template"];
+
 struct Stripper {
     out: String,
+    /// Hidden elements that were found to have no end, so that the end is looked for only once.
+    never_closed: [bool; HIDDEN.len()],
     /// Whether white space was seen since the last text.
     space: bool,
 }
@@ -77,8 +83,13 @@ impl Stripper {
         }
         let after = tag_end(inside);
         let is = |names: &[&str]| names.iter().any(|n| name.eq_ignore_ascii_case(n));
-        if !closing && is(&["script", "style", "head", "title", "template"]) {
-            return after_closing(after, name);
+        let hidden = HIDDEN.iter().position(|n| name.eq_ignore_ascii_case(n));
+        if let Some(hidden) = hidden.filter(|at| !closing && !self.never_closed[*at]) {
+            if let Some(after) = after_closing(after, name) {
+                return after;
+            }
+            // The rest is taken as text rather than lost.
+            self.never_closed[hidden] = true;
         }
         if is(&["br"]) {
             self.new_line();
@@ -151,18 +162,17 @@ fn tag_end(inside: &str) -> &str {
 }
 
 /// What is after `</name…>`. Elements that hold no text do not nest.
-fn after_closing<'a>(rest: &'a str, name: &str) -> &'a str {
+fn after_closing<'a>(rest: &'a str, name: &str) -> Option<&'a str> {
     let mut from = 0;
     while let Some(at) = rest[from..].find("</") {
         let start = from + at + 2;
         let found = rest[start..].get(..name.len());
         if found.is_some_and(|found| found.eq_ignore_ascii_case(name)) {
-            return tag_end(&rest[start..]);
+            return Some(tag_end(&rest[start..]));
         }
         from = start;
     }
-    // Never closed: the rest is taken as text rather than lost.
-    rest
+    None
 }
 
 fn entity(name: &str) -> Option<char> {

@@ -74,7 +74,13 @@ pub fn decode_words(text: &str) -> Cow<'_, str> {
     let mut out = String::with_capacity(text.len());
     let mut pending: Option<(&str, Vec<u8>)> = None;
     let mut rest = text;
+    // Nothing after the last closing mark is a word; not looking for a mark that is not there keeps
+    // this linear for hostile texts.
+    let last_close = text.rfind("?=").unwrap_or(0);
     while let Some(at) = rest.find("=?") {
+        if text.len() - rest.len() + at > last_close {
+            break;
+        }
         let Some(word) = EncodedWord::read(&rest[at..]) else {
             flush(&mut pending, &mut out);
             out.push_str(&rest[..at + 2]);
@@ -133,13 +139,15 @@ impl<'a> EncodedWord<'a> {
         if rest.as_bytes().get(1) != Some(&b'?') {
             return None;
         }
+        if !matches!(encoding, b'b' | b'B' | b'q' | b'Q') {
+            return None;
+        }
         let encoded = &rest[2..];
         // The encoded text has no `?`, except in letters of senders who forget to encode it.
         let end = encoded.find("?=")?;
         let bytes = match encoding {
             b'b' | b'B' => decode_base64(&encoded.as_bytes()[..end]),
-            b'q' | b'Q' => decode_q(&encoded.as_bytes()[..end]),
-            _ => return None,
+            _ => decode_q(&encoded.as_bytes()[..end]),
         };
         let length = 2 + charset_end + 1 + 2 + end + 2;
         let charset = charset.split('*').next().unwrap_or(charset);

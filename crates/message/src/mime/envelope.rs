@@ -3,8 +3,7 @@
 
 use crate::ParseLimits;
 use crate::header::{
-    Address, AddressList, Date, Field, Mailbox, decode_words, parse_addresses, parse_date,
-    parse_message_ids,
+    AddressList, Date, Field, Mailbox, decode_words, parse_addresses, parse_date, parse_message_ids,
 };
 
 /// The header fields of RFC 9051 §7.5.2 ENVELOPE, with References (JMAP, threads).
@@ -120,13 +119,6 @@ fn ids(text: Option<&str>) -> Vec<String> {
 }
 
 fn add(list: &mut AddressList, field: &Field<'_>, limits: &ParseLimits) {
-    let mut count = 0;
-    for address in &list.0 {
-        count += match address {
-            Address::Mailbox(_) => 1,
-            Address::Group(group) => 1 + group.members.len(),
-        };
-    }
-    let left = limits.addresses_max.saturating_sub(count);
+    let left = limits.addresses_max.saturating_sub(list.0.len());
     list.0.append(&mut parse_addresses(field.value, left).0);
 }

@@ -446,3 +446,207 @@ fn languages(text: &str) -> Vec<String> {
         .map(str::to_owned)
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Walk;
+    use expect_test::{Expect, expect};
+
+    /// Shows each part with its number, type, lines and body.
+    fn show(raw: &[u8], limits: &ParseLimits) -> String {
+        let structure = parse(raw, limits);
+        let mut out = String::new();
+        for (path, part) in structure.root.walk(Walk::IntoMessages) {
+            let body = String::from_utf8_lossy(part.body.of(raw)).into_owned();
+            let body = if matches!(part.content, Content::Leaf) && body.len() < 60 {
+                format!("{body:?}")
+            } else {
+                format!("{} bytes", body.len())
+            };
+            out += &format!("[{path}] {} {} {body}\n", part.media_type(), part.lines);
+            if !path.0.is_empty() {
+                assert_eq!(structure.part(&path.0), Some(part));
+            }
+        }
+        out
+    }
+
+    fn check(letter: &str, expected: &Expect) {
+        let raw = letter.replace('\n', "\r\n");
+        expected.assert_eq(&show(raw.as_bytes(), &ParseLimits::default()));
+    }
+
+    #[test]
+    fn a_plain_letter() {
+        check(
+            "Subject: x\n\nHello\nworld",
+            &expect![[r#"
+            [1] text/plain 2 "Hello\r\nworld"
+        "#]],
+        );
+        check(
+            "",
+            &expect![[r#"
+            [1] text/plain 0 ""
+        "#]],
+        );
+        check(
+            "\nbody",
+            &expect![[r#"
+            [1] text/plain 1 "body"
+        "#]],
+        );
+        check(
+            "Subject: no body",
+            &expect![[r#"
+            [1] text/plain 0 ""
+        "#]],
+        );
+    }
+
+    /// RFC 9051 §6.4.5.1: the example of section numbers, shortened.
+    #[test]
+    fn nested_parts() {
+        check(
+            "Content-Type: multipart/mixed; boundary=o\n\npreamble\n--o\n\none\n--o\n\
+             Content-Type: application/octet-stream\n\ntwo\n--o\n\
+             Content-Type: message/rfc822\n\n\
+             Subject: inner\nContent-Type: multipart/alternative; boundary=\"i i\"\n\n\
+             --i i\nContent-Type: text/plain\n\nplain\n--i i  \n\
+             Content-Type: text/html\n\n<p>\n--i i--\nepilogue\n--o\n\
+             Content-Type: message/rfc822\n\nSubject: inner 2\n\ntext\n\n--o--\nepilogue\n",
+            &expect![[r#"
+                [] multipart/mixed 33 366 bytes
+                [1] text/plain 1 "one"
+                [2] application/octet-stream 1 "two"
+                [3] message/rfc822 13 171 bytes
+                [3.1] text/plain 1 "plain"
+                [3.2] text/html 1 "<p>"
+                [4] message/rfc822 3 26 bytes
+                [4.1] text/plain 1 "text\r\n"
+            "#]],
+        );
+    }
+
+    #[test]
+    fn broken_multiparts() {
+        // Inner boundary never closed; outer one closes it.
+        check(
+            "Content-Type: multipart/mixed; boundary=o\n\n--o\n\
+             Content-Type: multipart/mixed; boundary=i\n\n--i\n\na\n--o\n\nb\n",
+            &expect![[r#"
+                [] multipart/mixed 9 70 bytes
+                [1] multipart/mixed 3 8 bytes
+                [1.1] text/plain 1 "a"
+                [2] text/plain 1 "b\r\n"
+            "#]],
+        );
+        // No boundary parameter; boundary that never comes; empty parts; no header.
+        check(
+            "Content-Type: multipart/mixed\n\n--x\n\na\n",
+            &expect![[r#"
+            [1] text/plain 3 "--x\r\n\r\na\r\n"
+        "#]],
+        );
+        check(
+            "Content-Type: multipart/mixed; boundary=x\n\na\n",
+            &expect![[r#"
+            [1] text/plain 1 "a\r\n"
+        "#]],
+        );
+        check(
+            "Content-Type: multipart/mixed; boundary=x\n\n--x\n--x\n\n--x\nno header\n--x\nA: b\n--x\n\
+             Content-Type: message/rfc822\n--x--",
+            &expect![[r#"
+                [] multipart/mixed 10 79 bytes
+                [1] text/plain 0 ""
+                [2] text/plain 0 ""
+                [3] text/plain 1 "no header"
+                [4] text/plain 0 ""
+                [5] message/rfc822 0 0 bytes
+                [5.1] text/plain 0 ""
+            "#]],
+        );
+        // One boundary is the start of the other.
+        check(
+            "Content-Type: multipart/mixed; boundary=ab\n\n--ab\n\
+             Content-Type: multipart/mixed; boundary=abc\n\n--abc\n\na\n--abc--\n--ab\n\nb\n--ab--",
+            &expect![[r#"
+                [] multipart/mixed 11 91 bytes
+                [1] multipart/mixed 4 19 bytes
+                [1.1] text/plain 1 "a"
+                [2] text/plain 1 "b"
+            "#]],
+        );
+    }
+
+    #[test]
+    fn digests_hold_letters() {
+        check(
+            "Content-Type: multipart/digest; boundary=x\n\n--x\n\nSubject: 1\n\na\n--x--\n",
+            &expect![[r#"
+                [] multipart/digest 6 31 bytes
+                [1] message/rfc822 3 15 bytes
+                [1.1] text/plain 1 "a"
+            "#]],
+        );
+    }
+
+    #[test]
+    fn the_limits_hold() {
+        let limits = ParseLimits {
+            depth_max: 1,
+            parts_max: 4,
+            ..ParseLimits::default()
+        };
+        let deep = "Content-Type: multipart/mixed; boundary=a\n\n--a\n\
+            Content-Type: multipart/mixed; boundary=b\n\n--b\n\nx\n--b--\n--a\n\
+            Content-Type: message/rfc822\n\nA: b\n\nx\n--a\n\ny\n--a\n\nz\n--a--\n";
+        expect![[r#"
+            [] multipart/mixed 20 122 bytes
+            [1] application/octet-stream 4 "--b\n\nx\n--b--"
+            [2] application/octet-stream 3 "A: b\n\nx"
+            [3] text/plain 1 "y"
+            [4] application/octet-stream 3 "\nz\n--a--\n"
+        "#]]
+        .assert_eq(&show(deep.as_bytes(), &limits));
+        let limits = ParseLimits {
+            depth_max: 2,
+            parts_max: 100,
+            ..ParseLimits::default()
+        };
+        expect![[r#"
+            [] multipart/mixed 20 122 bytes
+            [1] multipart/mixed 4 12 bytes
+            [1.1] text/plain 1 "x"
+            [2] message/rfc822 3 7 bytes
+            [2.1] text/plain 1 "x"
+            [3] text/plain 1 "y"
+            [4] text/plain 1 "z"
+        "#]]
+        .assert_eq(&show(deep.as_bytes(), &limits));
+    }
+
+    #[test]
+    fn fields_of_a_part() {
+        let raw = b"content-TYPE: image/PNG; name=a\nContent-ID: <x@y>\n\
+            Content-Description: =?utf-8?q?=C3=A4?=\nContent-MD5: abc=\n\
+            Content-Disposition: Inline; filename=b\nContent-Language: de, en\n\
+            Content-Location: http://x/\nContent-Transfer-Encoding: BASE64 (x)\n\
+            Content-Type: text/plain\n\nAAAA";
+        let part = parse(raw, &ParseLimits::default()).root;
+        assert_eq!(part.media_type(), "image/png");
+        assert_eq!(part.content_id(), Some("x@y"));
+        assert_eq!(part.decoded_description().as_deref(), Some("\u{e4}"));
+        assert_eq!(part.md5.as_deref(), Some("abc="));
+        assert_eq!(part.filename().as_deref(), Some("b"));
+        assert!(!part.is_attachment());
+        assert_eq!(part.language, ["de", "en"]);
+        assert_eq!(part.location.as_deref(), Some("http://x/"));
+        assert_eq!(part.encoding, "base64");
+        let none = parse(b"Content-Type: ???\n\n", &ParseLimits::default()).root;
+        assert_eq!(none.media_type(), "text/plain");
+        assert_eq!(none.charset(), "us-ascii");
+    }
+}

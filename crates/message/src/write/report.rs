@@ -360,3 +360,161 @@ fn header_of(letter: &[u8]) -> &[u8] {
     }
     &letter[..end]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Message;
+    use expect_test::expect;
+
+    fn address(text: &str) -> EmailAddress {
+        EmailAddress::parse(text).unwrap()
+    }
+
+    const HEADER: ReturnedLetter<'_> =
+        ReturnedLetter::Header(b"Subject: x\r\nTo: b\r\n\r\nsecret body");
+
+    /// A report about one recipient.
+    fn report(recipient: &str, smtp_utf8: bool, returned: ReturnedLetter<'_>) -> Vec<u8> {
+        let now = Timestamp::from_secs(1_795_502_285);
+        let (from, to) = (address("mailer-daemon@red.test"), address("alice@red.test"));
+        let final_recipient = address(recipient);
+        let recipients = [RecipientReport {
+            original_recipient: Some("rfc822;bob@black.test"),
+            final_recipient: &final_recipient,
+            action: Action::Failed,
+            status: "5.1.1",
+            diagnostic: Some("550 5.1.1 no\r\n such üser"),
+            remote_mta: Some("mx.black.test"),
+            last_attempt: Some(now),
+            will_retry_until: None,
+        }];
+        let host = Domain::parse("mx.red.test").unwrap();
+        delivery_status(&DeliveryReport {
+            from: &from,
+            to: &to,
+            message_id: "r1@red.test",
+            reporting_mta: &host,
+            envelope_id: Some("env 1"),
+            arrival_date: Some(now),
+            original_message_id: Some("<1@red.test>"),
+            recipients: &recipients,
+            text: None,
+            returned,
+            smtp_utf8,
+            now,
+            random: 7,
+        })
+    }
+
+    #[test]
+    fn a_failure() {
+        let letter = report("bob@black.test", false, HEADER);
+        let text = String::from_utf8(letter).unwrap();
+        assert!(!text.replace("\r\n", "").contains(['\r', '\n']));
+        expect![[r#"
+            Date: Tue, 24 Nov 2026 06:38:05 +0000
+            From: Mail Delivery System <mailer-daemon@red.test>
+            To: alice@red.test
+            Subject: Your letter could not be delivered
+            Message-ID: <r1@red.test>
+            In-Reply-To: <1@red.test>
+            References: <1@red.test>
+            Auto-Submitted: auto-replied
+            MIME-Version: 1.0
+            Content-Type: multipart/report; report-type=delivery-status;
+             boundary="=_0000000000000007"
+
+            --=_0000000000000007
+            Content-Type: text/plain; charset=utf-8
+            Content-Transfer-Encoding: quoted-printable
+
+            This is the mail server mx.red.test.
+
+            A letter that you sent has news:
+
+            It could not be delivered to <bob@black.test>.
+            The server mx.black.test said: 550 5.1.1 no such =C3=BCser
+
+            --=_0000000000000007
+            Content-Type: message/delivery-status
+
+            Original-Envelope-Id: env 1
+            Reporting-MTA: dns; mx.red.test
+            Arrival-Date: Tue, 24 Nov 2026 06:38:05 +0000
+
+            Original-Recipient: rfc822;bob@black.test
+            Final-Recipient: rfc822; bob@black.test
+            Action: failed
+            Status: 5.1.1
+            Remote-MTA: dns; mx.black.test
+            Diagnostic-Code: smtp; 550 5.1.1 no such ?ser
+            Last-Attempt-Date: Tue, 24 Nov 2026 06:38:05 +0000
+
+            --=_0000000000000007
+            Content-Type: text/rfc822-headers
+            Content-Transfer-Encoding: 7bit
+
+            Subject: x
+            To: b
+
+            --=_0000000000000007--
+        "#]]
+        .assert_eq(&text.replace("\r\n", "\n"));
+    }
+
+    #[test]
+    fn a_utf8_recipient() {
+        let second = |smtp_utf8| {
+            let letter = report("böb@black.test", smtp_utf8, HEADER);
+            let message = Message::parse(&letter);
+            assert_eq!(message.root().media_type(), "multipart/report");
+            let part = message.part(&[2]).unwrap();
+            assert_eq!(
+                message.root().param("report-type").as_deref(),
+                Some(part.subtype.as_str())
+            );
+            let body = message.bytes(part.body);
+            let at = body.windows(6).position(|w| w == b"Final-").unwrap();
+            let line = body[at..].split(|b| *b == b'\r').next().unwrap();
+            format!("{} {}", part.subtype, String::from_utf8_lossy(line))
+        };
+        assert_eq!(
+            second(true),
+            "global-delivery-status Final-Recipient: utf-8; böb@black.test"
+        );
+        assert_eq!(
+            second(false),
+            "delivery-status Final-Recipient: utf-8; b\\x{F6}b@black.test"
+        );
+    }
+
+    #[test]
+    fn what_goes_back() {
+        let long = "A: b\r\n".repeat(RETURNED_HEADER_BYTES_MAX);
+        let third = |returned| {
+            let letter = report("bob@black.test", false, returned);
+            let message = Message::parse(&letter);
+            let part = message.part(&[3]).unwrap();
+            let body = String::from_utf8_lossy(message.bytes(part.body)).into_owned();
+            format!("{} {} {body:?}", part.media_type(), part.encoding)
+        };
+        let letter = "Subject: x\r\n\r\nbödy\n".as_bytes();
+        let whole = |bytes_max| ReturnedLetter::Whole { letter, bytes_max };
+        assert_eq!(
+            third(whole(letter.len())),
+            "message/rfc822 8bit \"Subject: x\\r\\n\\r\\nbödy\\r\\n\""
+        );
+        assert_eq!(
+            third(whole(letter.len() - 1)),
+            "text/rfc822-headers 7bit \"Subject: x\\r\\n\""
+        );
+        assert_eq!(
+            third(ReturnedLetter::Header("A: ö\r\n\r\n".as_bytes())),
+            "message/global-headers 8bit \"A: ö\\r\\n\""
+        );
+        assert!(
+            third(ReturnedLetter::Header(long.as_bytes())).len() < 2 * RETURNED_HEADER_BYTES_MAX
+        );
+    }
+}
