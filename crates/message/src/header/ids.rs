@@ -12,7 +12,7 @@ const IDS_MAX: usize = 1_000;
 /// All ids of a Message-ID, In-Reply-To or References field, without brackets and white space.
 ///
 /// Phrases and comments of obsolete syntax are passed over; a field without brackets whose whole
-/// value is one word with an `@` counts as an id, since real letters have them.
+/// value is one word counts as an id, since real letters have them.
 #[must_use]
 pub fn parse_message_ids(value: &[u8]) -> Vec<String> {
     let text = raw_text(value);
@@ -30,7 +30,7 @@ pub fn parse_message_ids(value: &[u8]) -> Vec<String> {
             return ids;
         }
     }
-    if ids.is_empty() && text.contains('@') && !text.contains([' ', '<', '>', ',']) {
+    if ids.is_empty() && !text.contains([' ', '<', '>', ',']) {
         push(&mut ids, &text);
     }
     ids
@@ -53,6 +53,8 @@ mod tests {
         assert_eq!(ids(" <a@b>\r\n <c@d>(x)<e@f>"), "a@b | c@d | e@f");
         assert_eq!(ids("Your letter of Monday <a @b>"), "a@b");
         assert_eq!(ids("a@b"), "a@b");
+        assert_eq!(ids("000200"), "000200");
+        assert_eq!(ids("two words"), "");
         assert_eq!(ids("<<a@b>"), "a@b");
         assert_eq!(ids("<open"), "");
         assert_eq!(ids("<>"), "");

@@ -43,7 +43,7 @@ pub fn raw_text(value: &[u8]) -> String {
 pub fn decode_text(value: &[u8]) -> String {
     let unfolded = unfold(value);
     let text = bytes_to_utf8(&unfolded);
-    decode_words(&text).into_owned()
+    decode_words(&text).trim().to_owned()
 }
 
 /// Raw header bytes to UTF-8.
@@ -150,7 +150,12 @@ impl<'a> EncodedWord<'a> {
             _ => decode_q(&encoded.as_bytes()[..end]),
         };
         let length = 2 + charset_end + 1 + 2 + end + 2;
-        let charset = charset.split('*').next().unwrap_or(charset);
+        // Letters that are not encoded at all are UTF-8 here, whatever the word says.
+        let charset = if encoded[..end].is_ascii() {
+            charset.split('*').next().unwrap_or(charset)
+        } else {
+            "utf-8"
+        };
         Some(Self {
             charset,
             bytes,
@@ -187,6 +192,8 @@ mod tests {
 
     #[test]
     fn raw_bytes() {
+        check(b"=?iso-8859-1?q?Gr\xfc=DFe?=", "Gr\u{fc}\u{fffd}e");
+        check(b"=?iso-8859-1?q?Gr\xfc_?=", "Gr\u{fc}");
         check("Gr\u{fc}\u{df}e".as_bytes(), "Gr\u{fc}\u{df}e");
         check(b"Gr\xfc\xdfe", "Gr\u{fc}\u{df}e");
         assert_eq!(raw_text(b" a\r\n\tb\0c "), "a b c");

@@ -131,6 +131,8 @@ impl Parser<'_> {
             Stop::End => self.raw.len(),
             Stop::Boundary { content_end, .. } => content_end.max(start),
         };
+        // An empty part between two boundaries lies after the line end that the second one takes.
+        let end = end.max(part.inner_end());
         part.body = Span::new(start, end);
         part.lines = count_lines(part.body.of(self.raw));
         match &part.content {
@@ -279,7 +281,8 @@ impl Parser<'_> {
             .len();
         Some(Stop::Boundary {
             level,
-            close,
+            // Nothing comes after it: whoever wrote it forgot the last two dashes.
+            close: close || next == self.raw.len(),
             content_end,
             next,
         })
@@ -386,8 +389,11 @@ impl Part {
             Some((content_type, subtype)) if !content_type.is_empty() && !subtype.is_empty() => {
                 (content_type, subtype)
             }
-            // Old software wrote `text` only.
+            // Old software wrote no subtype.
             _ if value == "text" => ("text", "plain"),
+            _ if matches!(value.as_str(), "application" | "image" | "audio" | "video") => {
+                ("application", "octet-stream")
+            }
             _ => return false,
         };
         self.content_type = content_type.to_owned();
@@ -429,6 +435,15 @@ impl Part {
         self.content_type = "application".to_owned();
         self.subtype = "octet-stream".to_owned();
         self.params.clear();
+    }
+
+    /// Where the last thing inside ends.
+    fn inner_end(&self) -> usize {
+        match &self.content {
+            Content::Leaf => 0,
+            Content::Multipart(children) => children.last().map_or(0, |c| c.body.range().end),
+            Content::Message(inner) => inner.root.body.range().end,
+        }
     }
 
     /// RFC 2046 §5.2.1, RFC 6532 §3.7.
