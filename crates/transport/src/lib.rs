@@ -1,3 +1,11 @@
-//! crates/transport
+//! The mail transfer agent: letters come in by SMTP and submission ([`smtp_in`]), wait in the queue
+//! ([`queue`]), find their way ([`route`]) and go out.
+//!
+//! It opens no socket itself: connections, DNS, time and randomness come through
+//! [`base::ports`]. It knows no SQL: the store's verbs say what is kept and when.
+
+pub mod net;
 pub mod queue;
 pub mod route;
+pub mod settings;
+pub mod smtp_in;

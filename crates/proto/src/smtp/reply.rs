@@ -414,6 +414,22 @@ impl Reply {
         Self::new(550, (2, 1), "Mailbox disabled, not accepting letters")
     }
 
+    /// An alias leads to itself, or through too many others.
+    #[must_use]
+    pub fn alias_loop() -> Self {
+        Self::new(554, (4, 6), "Alias loop: the address leads to itself")
+    }
+
+    /// The letter has passed this address before.
+    #[must_use]
+    pub fn delivered_before(address: &dyn fmt::Display) -> Self {
+        Self::new(
+            554,
+            (4, 6),
+            format!("Mail loop: the letter was delivered to {address} before"),
+        )
+    }
+
     /// The account is full.
     #[must_use]
     pub fn over_quota() -> Self {

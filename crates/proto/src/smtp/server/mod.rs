@@ -429,6 +429,12 @@ impl Server {
         self.peer_name.as_deref()
     }
 
+    /// Whether MAIL was accepted and neither a letter's end nor a reset followed.
+    #[must_use]
+    pub fn is_in_transaction(&self) -> bool {
+        self.transaction.is_some()
+    }
+
     /// Who has logged in.
     #[must_use]
     pub fn login(&self) -> Option<&str> {
@@ -441,21 +447,10 @@ impl Server {
         self.tls
     }
 
-    /// The word behind `with` in the Received field: RFC 3848, RFC 6531 §4.3.
+    /// Whether the peer said EHLO, not HELO.
     #[must_use]
-    pub fn protocol(&self) -> &'static str {
-        let utf8 = self.transaction.as_ref().is_some_and(|t| t.utf8);
-        match (self.extended, utf8, self.tls, self.login.is_some()) {
-            (false, ..) => "SMTP",
-            (true, false, false, false) => "ESMTP",
-            (true, false, true, false) => "ESMTPS",
-            (true, false, false, true) => "ESMTPA",
-            (true, false, true, true) => "ESMTPSA",
-            (true, true, false, false) => "UTF8SMTP",
-            (true, true, true, false) => "UTF8SMTPS",
-            (true, true, false, true) => "UTF8SMTPA",
-            (true, true, true, true) => "UTF8SMTPSA",
-        }
+    pub fn is_extended(&self) -> bool {
+        self.extended
     }
 
     fn answer(&mut self, reply: Option<&Reply>) {

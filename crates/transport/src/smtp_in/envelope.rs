@@ -1,0 +1,183 @@
+//! MAIL and RCPT: who may send, and who is here. Nobody relays who has not logged in.
+
+use std::collections::BTreeMap;
+
+use base::{AccountId, EmailAddress};
+use proto::smtp::server::{Mail, Rcpt};
+use proto::smtp::{Notify, OriginalRecipient, Recipient, Reply, Role};
+use store::{QueueRecipient, Resolved, StoreError, Target};
+use tracing::warn;
+
+use super::refusal::{reply_for, reply_for_refusal};
+use super::session::Session;
+
+/// The envelope of the letter that is being taken.
+pub(super) struct Envelope {
+    pub(super) mail: Mail,
+    /// The recipients as given.
+    pub(super) recipients: Vec<EmailAddress>,
+    /// Accounts here, with the address that led to each first.
+    pub(super) local: BTreeMap<AccountId, EmailAddress>,
+    /// Recipients elsewhere, by address; for a submission all recipients.
+    pub(super) queued: BTreeMap<EmailAddress, QueueRecipient>,
+    /// The aliases that lead elsewhere.
+    pub(super) forwarding: Vec<EmailAddress>,
+}
+
+impl Session<'_> {
+    pub(super) async fn mail(&mut self, mail: Mail) {
+        if let Some(account) = self.account
+            && let Some(sender) = &mail.reverse_path
+        {
+            // RFC 6409 §6.1.
+            match self.may_send_from(account, sender).await {
+                Ok(true) => {}
+                Ok(false) => return self.refuse(&Reply::sender_not_yours()),
+                Err(error) => return self.refuse_for(&error),
+            }
+        }
+        self.envelope = Some(Envelope {
+            mail,
+            recipients: Vec::new(),
+            local: BTreeMap::new(),
+            queued: BTreeMap::new(),
+            forwarding: Vec::new(),
+        });
+        self.server.accept();
+    }
+
+    pub(super) async fn rcpt(&mut self, rcpt: Rcpt) {
+        let answer = match self.listener.role {
+            Role::Relay => self.local_recipient(rcpt).await,
+            Role::Submission => self.submitted_recipient(rcpt).await,
+        };
+        match answer {
+            Ok(()) => self.server.accept(),
+            Err(reply) => self.refuse(&reply),
+        }
+    }
+
+    /// From another server: only what is ours.
+    async fn local_recipient(&mut self, rcpt: Rcpt) -> Result<(), Reply> {
+        let (address, targets) = match &rcpt.recipient {
+            Recipient::Postmaster => self.postmaster().await?,
+            Recipient::Address(address) => (address.clone(), self.resolve(address, false).await?),
+        };
+        let Some(envelope) = &mut self.envelope else {
+            return Err(Reply::try_later());
+        };
+        for target in targets {
+            match target {
+                Target::Account(account) => {
+                    envelope
+                        .local
+                        .entry(account)
+                        .or_insert_with(|| address.clone());
+                }
+                Target::Address(elsewhere) => {
+                    if envelope.forwarding.last() != Some(&address) {
+                        envelope.forwarding.push(address.clone());
+                    }
+                    envelope
+                        .queued
+                        .entry(elsewhere.clone())
+                        .or_insert_with(|| queue_recipient(elsewhere, &rcpt, &address));
+                }
+            }
+        }
+        envelope.recipients.push(address);
+        Ok(())
+    }
+
+    /// From a user: anybody, but a name that is ours must exist.
+    async fn submitted_recipient(&mut self, rcpt: Rcpt) -> Result<(), Reply> {
+        let address = match &rcpt.recipient {
+            Recipient::Postmaster => self.postmaster().await?.0,
+            Recipient::Address(address) => {
+                self.resolve(address, true).await?;
+                address.clone()
+            }
+        };
+        let Some(envelope) = &mut self.envelope else {
+            return Err(Reply::try_later());
+        };
+        envelope.recipients.push(address.clone());
+        envelope
+            .queued
+            .entry(address.clone())
+            .or_insert_with(|| queue_recipient(address.clone(), &rcpt, &address));
+        Ok(())
+    }
+
+    async fn resolve(&self, address: &EmailAddress, may_relay: bool) -> Result<Vec<Target>, Reply> {
+        match self.context.options.store.resolve(address).await {
+            Ok(Resolved::Targets(targets)) => Ok(targets),
+            Ok(Resolved::NotOurs) if may_relay => Ok(Vec::new()),
+            Ok(Resolved::NotOurs) => Err(Reply::relay_denied()),
+            Ok(Resolved::Unknown) => Err(Reply::unknown_user()),
+            Ok(Resolved::Refused(refusal)) => Err(reply_for_refusal(refusal)),
+            Err(error) => {
+                warn!(peer = %self.peer, %address, %error, "a recipient cannot be looked up");
+                Err(reply_for(&error))
+            }
+        }
+    }
+
+    /// RFC 5321 §4.5.1: plain `postmaster` is always there.
+    async fn postmaster(&self) -> Result<(EmailAddress, Vec<Target>), Reply> {
+        let options = &self.context.options;
+        let found = options.store.postmaster().await;
+        let account = found
+            .map_err(|error| reply_for(&error))?
+            .ok_or_else(Reply::unknown_user)?;
+        let info = options.store.account(account).await;
+        let address = info.map_err(|error| reply_for(&error))?.address;
+        Ok((address, vec![Target::Account(account)]))
+    }
+
+    pub(super) async fn may_send_from(
+        &self,
+        account: AccountId,
+        address: &EmailAddress,
+    ) -> Result<bool, StoreError> {
+        let store = &self.context.options.store;
+        store.may_send_from(account, address).await
+    }
+}
+
+/// RFC 3461 §5.2.7.1: where an address is replaced, ORCPT keeps the one that the sender wrote.
+fn queue_recipient(address: EmailAddress, rcpt: &Rcpt, given: &EmailAddress) -> QueueRecipient {
+    let original = match &rcpt.original {
+        Some(original) => Some(original.to_string()),
+        None if address != *given => Some(
+            OriginalRecipient {
+                kind: if given.needs_utf8() {
+                    "utf-8"
+                } else {
+                    "rfc822"
+                }
+                .to_owned(),
+                address: given.to_string(),
+            }
+            .to_string(),
+        ),
+        None => None,
+    };
+    let notify = match rcpt.notify {
+        None => store::Notify::DEFAULT,
+        Some(Notify {
+            success,
+            failure,
+            delay,
+        }) => store::Notify {
+            success,
+            failure,
+            delay,
+        },
+    };
+    QueueRecipient {
+        address,
+        original,
+        notify,
+    }
+}

@@ -1,0 +1,306 @@
+//! The letter: collected, checked, given its trace fields, and kept in one durable commit before
+//! the `250`.
+
+use std::fmt::Write;
+
+use base::{EmailAddress, LetterId, Timestamp};
+use bytes::Bytes;
+use message::write::{
+    ReceivedField, Transmission, delivered_to_field, format_date, message_id, received_field,
+    return_path_field,
+};
+use proto::smtp::{Body, Reply, Ret, Role as ListenerRole};
+use store::{Delivery, DsnReturn, Keywords, Letter, LocalRecipient, Note, Role, Spool, Step};
+use store::{StoreError, Submission};
+use tracing::{info, warn};
+
+use super::envelope::Envelope;
+use super::header::Header;
+use super::refusal::reply_for;
+use super::session::Session;
+
+/// A letter while it comes in.
+pub(super) struct Collected {
+    /// Why the rest is not collected any more.
+    spool: Result<Spool, StoreError>,
+}
+
+/// A letter that is complete, with what its header told.
+struct Complete {
+    letter: Letter,
+    header: Header,
+    envelope: Envelope,
+    /// Its name in its Received field, and beside the letter's id in the log.
+    trace: String,
+    at: Timestamp,
+}
+
+impl Session<'_> {
+    pub(super) fn letter_start(&mut self) {
+        if self.context.options.store.is_disk_low() {
+            return self.refuse(&Reply::disk_full());
+        }
+        self.collected = Some(Collected {
+            spool: Ok(self.context.options.store.spool()),
+        });
+        self.server.accept();
+    }
+
+    pub(super) async fn chunk(&mut self, bytes: &Bytes) {
+        let Some(collected) = &mut self.collected else {
+            return;
+        };
+        if let Ok(spool) = &mut collected.spool
+            && let Err(error) = spool.write(bytes).await
+        {
+            collected.spool = Err(error);
+        }
+    }
+
+    pub(super) async fn letter_end(&mut self) {
+        match self.keep().await {
+            Ok(letter) => {
+                self.answered.push(letter);
+                self.server.accept_with(&Reply::kept_as(&letter));
+            }
+            Err(reply) => self.refuse(&reply),
+        }
+        self.forget_letter();
+    }
+
+    async fn keep(&mut self) -> Result<LetterId, Reply> {
+        let complete = self.complete().await?;
+        let bytes = complete.letter.bytes().len() as u64;
+        let kept = match self.listener.role {
+            ListenerRole::Relay => self.deliver(complete).await,
+            ListenerRole::Submission => self.submit(complete).await,
+        };
+        if kept.is_ok() {
+            self.context.metrics.letter(self.listener.role, bytes);
+        }
+        kept
+    }
+
+    async fn complete(&mut self) -> Result<Complete, Reply> {
+        let (Some(collected), Some(envelope)) = (self.collected.take(), self.envelope.take())
+        else {
+            return Err(Reply::try_later());
+        };
+        let letter = match collected.spool {
+            Ok(spool) => spool.finish().await,
+            Err(error) => Err(error),
+        };
+        let letter = letter.map_err(|error| self.store_says_no(&error))?;
+        let header = Header::read(letter.bytes(), self.context.options.limits.hops_max)?;
+        let at = self.context.now();
+        let random = self.context.options.entropy.next_u64();
+        Ok(Complete {
+            letter,
+            header,
+            envelope,
+            trace: format!("{:x}.{random:016x}", at.millis()),
+            at,
+        })
+    }
+
+    /// From another server: into the mailboxes, and on to where aliases lead.
+    async fn deliver(&mut self, complete: Complete) -> Result<LetterId, Reply> {
+        let envelope = &complete.envelope;
+        // RFC 9228 §3: an alias that leads outside and back is seen by its own field.
+        for address in &envelope.forwarding {
+            if complete.header.was_delivered_to(address) {
+                return Err(Reply::delivered_before(address));
+            }
+        }
+        let received = self.received_field(&complete);
+        let return_path = return_path_field(envelope.reverse_path());
+        let local = envelope.local.iter().map(|(account, address)| {
+            let mut head = return_path.clone();
+            head.extend_from_slice(&delivered_to_field(address));
+            head.extend_from_slice(&received);
+            LocalRecipient {
+                account: *account,
+                address: address.clone(),
+                mailbox: Role::Inbox,
+                keywords: Keywords::default(),
+                head: head.into(),
+            }
+        });
+        let local = local.collect();
+        let mut forward_head = Vec::new();
+        for address in &envelope.forwarding {
+            forward_head.extend_from_slice(&delivered_to_field(address));
+        }
+        forward_head.extend_from_slice(&received);
+        let note = self.note(&complete, Step::Received);
+        let Complete {
+            letter,
+            envelope,
+            trace,
+            at,
+            ..
+        } = complete;
+        let bytes = letter.bytes().len();
+        let recipients = envelope.recipients.len();
+        let sender = envelope.mail.reverse_path.clone();
+        let delivered = self.context.options.store.deliver(Delivery {
+            letter,
+            reverse_path: envelope.mail.reverse_path,
+            envelope: envelope.recipients,
+            local,
+            forwards: envelope.queued.into_values().collect(),
+            forward_head: forward_head.into(),
+            received_at: at,
+            expires_at: at + self.context.options.queue_lifetime,
+            notes: vec![note],
+            confirms: self.confirmed.clone(),
+        });
+        let delivered = delivered
+            .await
+            .map_err(|error| self.store_says_no(&error))?;
+        self.confirmed.clear();
+        let sender = sender.as_ref().map(tracing::field::display);
+        info!(
+            letter = %delivered.letter, trace, peer = %self.peer, sender, recipients, bytes,
+            copies = delivered.stored.len(), repeated = delivered.repeated, "letter received"
+        );
+        Ok(delivered.letter)
+    }
+
+    /// From a user: into the queue.
+    async fn submit(&mut self, complete: Complete) -> Result<LetterId, Reply> {
+        self.check_from(&complete.header).await?;
+        let head = self.submission_head(&complete);
+        let note = self.note(&complete, Step::Submitted);
+        let Complete {
+            letter,
+            envelope,
+            trace,
+            at,
+            ..
+        } = complete;
+        let bytes = letter.bytes().len();
+        let recipients = envelope.recipients.len();
+        let mail = envelope.mail;
+        let sender = mail.reverse_path.clone();
+        let submitted = self.context.options.store.submit(Submission {
+            letter,
+            head: head.into(),
+            account: self.account,
+            reverse_path: mail.reverse_path,
+            recipients: envelope.queued.into_values().collect(),
+            envelope_id: mail.envelope_id,
+            dsn_return: match mail.ret {
+                Some(Ret::Full) => DsnReturn::Full,
+                Some(Ret::Headers) | None => DsnReturn::Headers,
+            },
+            needs_utf8: mail.utf8,
+            received_at: at,
+            hold_until: None,
+            expires_at: at + self.context.options.queue_lifetime,
+            // Mail programs put their own copy into Sent by IMAP.
+            sent_copy: None,
+            notes: vec![note],
+        });
+        let letter = submitted
+            .await
+            .map_err(|error| self.store_says_no(&error))?;
+        let sender = sender.as_ref().map(tracing::field::display);
+        info!(
+            %letter, trace, peer = %self.peer, sender, recipients, bytes,
+            account = self.account.map(tracing::field::display), "letter submitted"
+        );
+        Ok(letter)
+    }
+
+    /// RFC 6409 §6.1: the author inside the letter must be the user's too.
+    async fn check_from(&self, header: &Header) -> Result<(), Reply> {
+        header.check_from()?;
+        let Some(account) = self.account else {
+            return Err(Reply::try_later());
+        };
+        for address in &header.from {
+            match self.may_send_from(account, address).await {
+                Ok(true) => {}
+                Ok(false) => return Err(Reply::header_from_not_yours()),
+                Err(error) => return Err(self.store_says_no(&error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Received, and what RFC 6409 §8.2, §8.3 let a submission server add.
+    fn submission_head(&self, complete: &Complete) -> Vec<u8> {
+        let mut head = self.received_field(complete);
+        if !complete.header.has_date {
+            head.extend_from_slice(format!("Date: {}\r\n", format_date(complete.at)).as_bytes());
+        }
+        if !complete.header.has_message_id {
+            let options = &self.context.options;
+            let id = message_id(complete.at, options.entropy.next_u64(), &options.hostname);
+            head.extend_from_slice(format!("Message-ID: <{id}>\r\n").as_bytes());
+        }
+        head
+    }
+
+    /// RFC 5321 §4.4. Where a user sends from stays private.
+    fn received_field(&self, complete: &Complete) -> Vec<u8> {
+        let envelope = &complete.envelope;
+        let submitted = self.listener.role == ListenerRole::Submission;
+        received_field(&ReceivedField {
+            helo: match (submitted, self.server.peer_name()) {
+                (false, Some(name)) => name,
+                (true, _) | (false, None) => "client",
+            },
+            host: None,
+            address: (!submitted).then_some(self.peer.ip()),
+            by: self.context.options.hostname.as_str(),
+            with: Transmission {
+                lmtp: false,
+                extended: self.server.is_extended(),
+                utf8: envelope.mail.utf8,
+                tls: self.tls.is_some(),
+                authenticated: self.account.is_some(),
+            },
+            tls: self.tls.as_ref(),
+            id: &complete.trace,
+            recipient: match envelope.recipients.as_slice() {
+                [only] => Some(only),
+                _ => None,
+            },
+            at: complete.at,
+        })
+    }
+
+    fn note(&self, complete: &Complete, step: Step) -> Note {
+        let mut detail = format!("trace {}", complete.trace);
+        // Writing to a String cannot fail.
+        if let Some(name) = self.server.peer_name() {
+            let _ = write!(detail, ", from {name}");
+        }
+        let _ = write!(detail, " [{}]", self.peer.ip());
+        if let Some(tls) = &self.tls {
+            let _ = write!(detail, ", {}", tls.version);
+        }
+        if complete.envelope.mail.body == Body::EightBitMime {
+            detail.push_str(", 8BITMIME");
+        }
+        Note {
+            at: complete.at,
+            recipient: None,
+            step,
+            detail,
+        }
+    }
+
+    fn store_says_no(&self, error: &StoreError) -> Reply {
+        warn!(peer = %self.peer, %error, "a letter is not kept");
+        reply_for(error)
+    }
+}
+
+impl Envelope {
+    fn reverse_path(&self) -> Option<&EmailAddress> {
+        self.mail.reverse_path.as_ref()
+    }
+}

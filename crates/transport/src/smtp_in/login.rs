@@ -1,0 +1,104 @@
+//! Logging in: passwords and SCRAM keys are the store's, counting of failures is ours.
+
+use std::fmt::Write;
+
+use base::{AccountId, Secret};
+use proto::sasl::ScramKeys;
+use proto::smtp::Reply;
+use tracing::{info, warn};
+
+use super::session::Session;
+
+/// RFC 5802 §5.1 leaves the length open; 18 bytes make guessing hopeless.
+const NONCE_BYTES: usize = 18;
+
+impl Session<'_> {
+    pub(super) async fn check_password(&mut self, login: &str, password: &Secret) {
+        if !self.may_try(login) {
+            return;
+        }
+        match self
+            .context
+            .options
+            .store
+            .authenticate(login, password)
+            .await
+        {
+            Ok(Some(account)) => self.logged_in(login, account),
+            Ok(None) => {
+                self.login_failed(login);
+                self.server.reject(&Reply::authentication_failed());
+            }
+            Err(error) => {
+                warn!(peer = %self.peer, %error, "logins cannot be checked");
+                self.server.reject(&Reply::authentication_unavailable());
+            }
+        }
+    }
+
+    /// Unknown logins get keys too, made up by the store, so that they fail only at the proof.
+    pub(super) async fn find_keys(&mut self, login: &str) {
+        if !self.may_try(login) {
+            return;
+        }
+        match self.context.options.store.scram_keys(login).await {
+            Ok(keys) => {
+                self.scram_account = keys.account;
+                let mut random = [0; NONCE_BYTES];
+                self.context.options.entropy.fill(&mut random);
+                let mut nonce = String::with_capacity(2 * NONCE_BYTES);
+                for byte in random {
+                    // Writing to a String cannot fail.
+                    let _ = write!(nonce, "{byte:02x}");
+                }
+                let keys = ScramKeys {
+                    salt: keys.salt,
+                    iterations: keys.iterations,
+                    stored_key: Secret::new(keys.stored_key),
+                    server_key: Secret::new(keys.server_key),
+                };
+                self.server.keys(keys, &nonce);
+            }
+            Err(error) => {
+                warn!(peer = %self.peer, %error, "logins cannot be checked");
+                self.server.reject(&Reply::authentication_unavailable());
+            }
+        }
+    }
+
+    /// The proof was right; made-up keys have no proof that is, but nothing rests on that.
+    pub(super) fn proved(&mut self, login: &str) {
+        match self.scram_account.take() {
+            Some(account) => self.logged_in(login, account),
+            None => {
+                self.login_failed(login);
+                self.server.reject(&Reply::authentication_failed());
+            }
+        }
+    }
+
+    pub(super) fn login_failed(&mut self, login: &str) {
+        let now = self.context.now();
+        self.context
+            .failed_logins
+            .failed(self.peer.ip(), login, now);
+        self.context.metrics.failed_logins.inc();
+        info!(peer = %self.peer, login, "login failed");
+    }
+
+    fn logged_in(&mut self, login: &str, account: AccountId) {
+        info!(peer = %self.peer, login, %account, "logged in");
+        self.account = Some(account);
+        self.server.accept();
+    }
+
+    fn may_try(&mut self, login: &str) -> bool {
+        let now = self.context.now();
+        let failed_logins = &self.context.failed_logins;
+        let may = failed_logins.may_try(self.peer.ip(), login, now);
+        if !may {
+            self.refuse(&Reply::too_many_failed_logins());
+        }
+        may
+    }
+}

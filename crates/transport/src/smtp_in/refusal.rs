@@ -1,0 +1,29 @@
+//! What the peer is told when the store says no.
+
+use proto::smtp::Reply;
+use store::{Refusal, StoreError};
+
+/// The reply for an error of the store at the end of a letter, or for a recipient.
+pub(super) fn reply_for(error: &StoreError) -> Reply {
+    match error {
+        StoreError::Closed => Reply::shutting_down(),
+        StoreError::DiskFull => Reply::disk_full(),
+        StoreError::OverQuota => Reply::over_quota(),
+        StoreError::Busy(_) => Reply::busy(),
+        StoreError::Invalid(_) => Reply::bad_letter("it cannot be kept in this form"),
+        StoreError::Locked(_)
+        | StoreError::NotFound(_)
+        | StoreError::Exists(_)
+        | StoreError::Io(_)
+        | StoreError::Bug(_) => Reply::try_later(),
+    }
+}
+
+/// The reply for an account that takes no mail.
+pub(super) fn reply_for_refusal(refusal: Refusal) -> Reply {
+    match refusal {
+        Refusal::Disabled => Reply::account_disabled(),
+        Refusal::OverQuota => Reply::over_quota(),
+        Refusal::AliasLoop => Reply::alias_loop(),
+    }
+}

@@ -1,0 +1,276 @@
+//! One connection from its first byte to its last: reads, lets the engine decide, answers what it
+//! asks, writes. A letter of 5 KB costs one read, one write for its replies, and no task hop.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::time::Duration;
+
+use base::ports::{BoxStream, TlsInfo};
+use base::{AccountId, LetterId};
+use proto::smtp::{Event, Reply, Server};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info};
+
+use super::envelope::Envelope;
+use super::letter::Collected;
+use super::refusal::reply_for;
+use super::{Listener, Security, SmtpContext};
+use crate::net::Permit;
+
+/// A 5 KB letter with its commands fits; the engine asks for at most 32 KiB at a time.
+const READ_BYTES: usize = 16 * 1024;
+/// A handshake takes a few round trips; slower peers are broken or hostile.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a peer that is cut off may still send, so that our last reply is not lost by a reset.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// The driver's side of a session.
+pub(super) struct Session<'a> {
+    pub(super) context: &'a SmtpContext,
+    pub(super) server: Server,
+    pub(super) peer: SocketAddr,
+    pub(super) listener: Listener,
+    pub(super) tls: Option<TlsInfo>,
+    /// Who logged in.
+    pub(super) account: Option<AccountId>,
+    /// Whose SCRAM keys were given out, until the proof comes.
+    pub(super) scram_account: Option<AccountId>,
+    pub(super) envelope: Option<Envelope>,
+    pub(super) collected: Option<Collected>,
+    /// Letters whose 250 is written to the engine, but not yet to the connection.
+    pub(super) answered: Vec<LetterId>,
+    /// Letters whose 250 was sent.
+    sent: Vec<LetterId>,
+    /// Letters whose 250 the peer has seen, as it went on.
+    pub(super) confirmed: Vec<LetterId>,
+    handshake: bool,
+}
+
+/// Serves a connection; see [`super::serve`].
+pub(super) async fn run(
+    context: &SmtpContext,
+    stream: BoxStream,
+    peer: SocketAddr,
+    listener: Listener,
+    stop: CancellationToken,
+) {
+    context.metrics.connection(listener.role);
+    let admitted = context.options.gate.admit(peer.ip(), context.now());
+    let (stream, tls) = match (listener.security, &context.options.tls) {
+        (Security::Implicit, Some(acceptor)) => {
+            match timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
+                Ok(Ok((stream, tls))) => (stream, Some(tls)),
+                Ok(Err(error)) => return debug!(%peer, %error, "TLS handshake failed"),
+                Err(_) => return debug!(%peer, "TLS handshake took too long"),
+            }
+        }
+        // A listener that must encrypt and cannot is closed; the node does not start so.
+        (Security::Implicit, None) => return,
+        (Security::None | Security::StartTls, _) => (stream, None),
+    };
+    let config = context.config(listener, peer);
+    let mut session = Session {
+        context,
+        server: Server::new(config, tls.is_some(), context.now()),
+        peer,
+        listener,
+        tls,
+        account: None,
+        scram_account: None,
+        envelope: None,
+        collected: None,
+        answered: Vec::new(),
+        sent: Vec::new(),
+        confirmed: Vec::new(),
+        handshake: false,
+    };
+    let permit: Option<Permit> = match admitted {
+        Ok(permit) => {
+            session.server.greet();
+            Some(permit)
+        }
+        Err(crowded) => {
+            let reply = Reply::too_many_connections(crowded.reason());
+            session.note_refusal(&reply);
+            session.server.refuse(&reply);
+            None
+        }
+    };
+    context.metrics.sessions.inc();
+    if let Err(error) = session.pump(stream, stop).await {
+        debug!(%peer, %error, "connection lost");
+    }
+    context.metrics.sessions.dec();
+    session.finish().await;
+    drop(permit);
+}
+
+impl Session<'_> {
+    /// Pumps bytes until the session is over.
+    async fn pump(&mut self, mut stream: BoxStream, stop: CancellationToken) -> io::Result<()> {
+        let stopped = std::pin::pin!(stop.cancelled());
+        let mut stopped = Some(stopped);
+        let mut alarm = std::pin::pin!(sleep(self.context.options.limits.command_timeout));
+        let mut buffer = vec![0; READ_BYTES];
+        loop {
+            while let Some(event) = self.server.poll() {
+                self.event(event).await;
+            }
+            self.flush(&mut stream).await?;
+            if self.server.is_closed() {
+                return self.hang_up(stream, &mut buffer).await;
+            }
+            if std::mem::take(&mut self.handshake) {
+                stream = self.start_tls(stream).await?;
+                continue;
+            }
+            let stop_seen = async {
+                match stopped.as_mut() {
+                    Some(stopped) => stopped.as_mut().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                read = stream.read(&mut buffer) => match read? {
+                    0 => return Ok(()),
+                    bytes => self.received(&buffer[..bytes]),
+                },
+                () = stop_seen => {
+                    stopped = None;
+                    self.server.drain();
+                }
+                () = alarm.as_mut() => self.check_deadline(alarm.as_mut()),
+            }
+        }
+    }
+
+    fn received(&mut self, bytes: &[u8]) {
+        // The peer goes on, so it has seen the replies that were sent.
+        self.confirmed.append(&mut self.sent);
+        self.server.receive(bytes, self.context.now());
+    }
+
+    /// The alarm is not moved with each command: when it rings early it is set anew.
+    fn check_deadline(&mut self, alarm: Pin<&mut Sleep>) {
+        let now = self.context.now();
+        match self.server.deadline() {
+            Some(deadline) if deadline <= now => self.server.timeout(now),
+            deadline => {
+                let span = deadline.map_or(Duration::from_secs(1), |at| at.since(now));
+                alarm.reset(Instant::now() + span);
+            }
+        }
+    }
+
+    async fn event(&mut self, event: Event) {
+        match event {
+            Event::Mail(mail) => self.mail(mail).await,
+            Event::Rcpt(rcpt) => self.rcpt(rcpt).await,
+            Event::LetterStart => self.letter_start(),
+            Event::Chunk(bytes) => self.chunk(&bytes).await,
+            Event::LetterDropped => self.collected = None,
+            Event::LetterEnd => self.letter_end().await,
+            Event::Reset => self.forget_letter(),
+            Event::StartTls => {
+                self.handshake = self.context.options.tls.is_some();
+                match self.handshake {
+                    true => self.server.accept(),
+                    false => self.refuse(&Reply::tls_unavailable()),
+                }
+            }
+            Event::Password { login, password } => self.check_password(&login, &password).await,
+            Event::Keys { login } => self.find_keys(&login).await,
+            Event::Proved { login } => self.proved(&login),
+            Event::WrongProof { login } => {
+                self.login_failed(&login);
+                self.note_refusal(&Reply::authentication_failed());
+            }
+            Event::Refused(reply) => {
+                self.note_refusal(&reply);
+                // A refused letter ends its transaction inside of the engine.
+                if !self.server.is_in_transaction() {
+                    self.forget_letter();
+                }
+            }
+            // Saying goodbye, the peer shows that it has seen every reply before.
+            Event::Quit => {
+                self.confirmed.append(&mut self.sent);
+                self.confirmed.append(&mut self.answered);
+            }
+        }
+    }
+
+    /// Says no to what the engine asks.
+    pub(super) fn refuse(&mut self, reply: &Reply) {
+        self.note_refusal(reply);
+        self.server.reject(reply);
+    }
+
+    pub(super) fn refuse_for(&mut self, error: &store::StoreError) {
+        tracing::warn!(peer = %self.peer, %error, "the store says no");
+        self.refuse(&reply_for(error));
+    }
+
+    pub(super) fn forget_letter(&mut self) {
+        self.envelope = None;
+        self.collected = None;
+    }
+
+    fn note_refusal(&self, reply: &Reply) {
+        self.context.metrics.refusal(reply);
+        let envelope = self.envelope.as_ref();
+        let sender = envelope.and_then(|e| e.mail.reverse_path.as_ref());
+        let helo = self.server.peer_name();
+        info!(peer = %self.peer, helo, sender = sender.map(tracing::field::display), %reply, "refused");
+    }
+
+    async fn flush(&mut self, stream: &mut BoxStream) -> io::Result<()> {
+        let Some(bytes) = self.server.transmit() else {
+            return Ok(());
+        };
+        let limit = self.context.options.limits.command_timeout;
+        let written = timeout(limit, async {
+            stream.write_all(&bytes).await?;
+            stream.flush().await
+        });
+        written.await.map_err(|_| io::ErrorKind::TimedOut)??;
+        self.sent.append(&mut self.answered);
+        Ok(())
+    }
+
+    async fn start_tls(&mut self, stream: BoxStream) -> io::Result<BoxStream> {
+        let Some(acceptor) = &self.context.options.tls else {
+            return Err(io::ErrorKind::Unsupported.into());
+        };
+        let accepted = timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await;
+        let (stream, tls) = accepted.map_err(|_| io::ErrorKind::TimedOut)??;
+        self.tls = Some(tls);
+        self.account = None;
+        self.server.tls_started(self.context.now());
+        Ok(stream)
+    }
+
+    /// Closes so that the last reply arrives: a socket closed with unread input resets the
+    /// connection, and the peer may lose what it has not read.
+    async fn hang_up(&mut self, mut stream: BoxStream, buffer: &mut [u8]) -> io::Result<()> {
+        let close = async {
+            stream.shutdown().await?;
+            while stream.read(buffer).await? > 0 {}
+            Ok(())
+        };
+        timeout(LINGER, close).await.unwrap_or(Ok(()))
+    }
+
+    async fn finish(&mut self) {
+        let letters = std::mem::take(&mut self.confirmed);
+        if !letters.is_empty()
+            && let Err(error) = self.context.options.store.confirm(letters).await
+        {
+            debug!(peer = %self.peer, %error, "the seen replies could not be noted");
+        }
+    }
+}
