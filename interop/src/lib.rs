@@ -9,6 +9,7 @@
     reason = "what a harness cannot do must stop the test with a reason"
 )]
 
+pub mod clients;
 pub mod dovecot;
 pub mod imap;
 pub mod letters;

@@ -282,7 +282,7 @@ fn require(stage: &'static str, reply: Reply) -> Result<Reply, Failure> {
 }
 
 /// RFC 5321 §4.5.2: a dot at the start of a line is doubled, and a dot alone ends the letter.
-fn stuff_dots(letter: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn stuff_dots(letter: &[u8], out: &mut Vec<u8>) {
     for line in letter.split_inclusive(|byte| *byte == b'\n') {
         if line.first() == Some(&b'.') {
             out.push(b'.');

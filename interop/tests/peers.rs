@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use interop::clients::{Server, Tls, curl, imaplib, mbsync, msmtp, mutt, swaks, with_lf};
 use interop::dovecot::{self, Dovecot};
 use interop::imap;
 use interop::letters::{Heading, Writer};
 use interop::nsd::{Nsd, Zone};
 use interop::place::Place;
 use interop::postfix::{Postfix, Setup};
-use interop::process::{must_run, program, wait_for};
+use interop::process::{must_run, program, said, wait_for};
 use interop::smtp::Client;
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -81,6 +82,78 @@ fn postfix_finds_another_postfix_by_its_mx_record() {
     wait_for("an empty queue", LIMIT, || {
         red.queue_is_empty().then_some(())
     });
+}
+
+/// Each client sends to Postfix, and each reads from Dovecot, a letter with all that is awkward:
+/// dots at line starts, eight-bit text, an empty line at the end.
+#[test]
+fn every_client_sends_and_reads_byte_for_byte() {
+    let place = Place::new();
+    let dovecot = Dovecot::start(&place, place.at(1, 1143));
+    let setup = Setup {
+        hostname: "mx.black.test".to_owned(),
+        domains: vec!["black.test".to_owned()],
+        transport: Some(format!("lmtp:unix:{}", dovecot.lmtp.display())),
+        ..Setup::default()
+    };
+    let postfix = Postfix::start(&place, "postfix", place.at(1, 2525), &setup);
+    let smtp = Server::open(postfix.address);
+    let (from, to) = ("a@red.test", ["bob@black.test"]);
+    let letter = |client: &str| {
+        let text = "From: a@red.test\r\nTo: bob@black.test\r\nSubject: by CLIENT\r\n\
+                    Date: Tue, 24 Nov 2026 09:00:00 +0000\r\nMessage-ID: <CLIENT@red.test>\r\n\
+                    MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n\
+                    Content-Transfer-Encoding: 8bit\r\n\r\n\
+                    .\r\n..\r\n.hidden\r\nFrom here: Grüße\r\n%d %FROM_ADDRESS% \\n\r\n\r\n";
+        text.replace("CLIENT", client).into_bytes()
+    };
+    let sent = [
+        swaks::send(&smtp, from, &to, &letter("swaks")),
+        msmtp::send(&smtp, from, &to, &letter("msmtp")),
+        curl::send(&place, &smtp, from, &to, &letter("curl")),
+    ];
+    for output in &sent {
+        assert!(output.status.success(), "{}", said(output));
+    }
+    let imap = Server::with_login(dovecot.imap, Tls::None, "bob", dovecot::PASSWORD);
+    let all = wait_for("three letters", LIMIT, || {
+        Some(imaplib::read(&place, &imap, "INBOX")).filter(|letters| letters.len() == 3)
+    });
+    for client in ["swaks", "msmtp", "curl"] {
+        let found = all
+            .iter()
+            .filter(|stored| stored.ends_with(&letter(client)))
+            .count();
+        assert_eq!(
+            found,
+            1,
+            "{client}: {}",
+            String::from_utf8_lossy(&all.concat())
+        );
+    }
+    for (uid, stored) in (1..).zip(&all) {
+        assert_eq!(
+            &curl::fetch(&imap, "INBOX", uid),
+            stored,
+            "curl and imaplib differ"
+        );
+    }
+    let mut expected: Vec<Vec<u8>> = all.iter().map(|letter| with_lf(letter)).collect();
+    expected.sort();
+    for (client, mut letters) in [
+        ("mbsync", mbsync::read_inbox(&place, &imap)),
+        ("mutt", mutt::read_inbox(&place, &imap)),
+    ] {
+        letters.sort();
+        assert_eq!(letters.len(), expected.len(), "{client}");
+        for (letter, expected) in letters.iter().zip(&expected) {
+            let (letter, expected) = (
+                String::from_utf8_lossy(letter),
+                String::from_utf8_lossy(expected),
+            );
+            assert_eq!(letter, expected, "{client}");
+        }
+    }
 }
 
 #[test]
