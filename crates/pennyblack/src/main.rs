@@ -1,3 +1,7 @@
 //! The program `pennyblack`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    pennyblack::cli::main()
+}

@@ -7,6 +7,7 @@
 
 pub mod load;
 pub mod markdown;
+mod queue;
 pub mod suggest;
 pub mod table;
 pub mod value;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use base::Domain;
 use base::limits::Limits;
 use store::Synchronous;
+use transport::queue::settings::QueueSettings;
 
 pub use load::{Mistake, SettingsError, Values};
 pub use markdown::markdown;
@@ -141,8 +143,12 @@ pub struct Settings {
     pub listen: Vec<Listen>,
     /// The limits.
     pub limits: Arc<Limits>,
-    /// The checked values, for the settings that belong to other crates.
-    pub values: Values,
+    /// Queue and mail going out.
+    pub queue: QueueSettings,
+    /// Whether submission offers SCRAM-SHA-256.
+    pub scram: bool,
+    /// Whether programs of this machine may send passwords without TLS.
+    pub auth_without_tls_on_loopback: bool,
 }
 
 impl Settings {
@@ -220,7 +226,7 @@ impl Typing<'_> {
             },
             certificate: self.certificate(),
             dns: self.dns(),
-            log_level: self.text("log.level"),
+            log_level: self.log_level(),
             log_format: match self.text("log.format").as_str() {
                 "json" => LogFormat::Json,
                 _ => LogFormat::Text,
@@ -229,8 +235,10 @@ impl Typing<'_> {
             stop_grace: self.span("stop_grace"),
             listen,
             limits: Arc::new(limits),
+            queue: self.queue(),
+            scram: self.flag("smtp.scram"),
+            auth_without_tls_on_loopback: self.text("smtp.auth_without_tls") == "loopback",
             hostname: hostname?,
-            values: self.values.clone(),
         })
     }
 
@@ -255,6 +263,14 @@ impl Typing<'_> {
             );
         }
         hostname
+    }
+
+    fn log_level(&mut self) -> String {
+        let level = self.text("log.level");
+        if let Err(why) = crate::logs::check_level(&level) {
+            self.mistake("log.level", format!("`log.level`: {why}"));
+        }
+        level
     }
 
     fn domains(&mut self) -> Vec<Domain> {

@@ -339,7 +339,13 @@ pub fn rows() -> impl Iterator<Item = &'static Setting> {
 }
 
 fn tables() -> Vec<&'static [Setting]> {
-    vec![NODE, OUTSIDE, LISTEN, LIMITS]
+    vec![
+        NODE,
+        OUTSIDE,
+        LISTEN,
+        LIMITS,
+        transport::queue::settings::SETTINGS,
+    ]
 }
 
 /// The row of a setting.

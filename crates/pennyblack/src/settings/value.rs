@@ -89,10 +89,13 @@ fn integer(given: &DeValue<'_>) -> Option<i64> {
 }
 
 fn bytes(given: &DeValue<'_>) -> Option<i64> {
-    if let Some(number) = integer(given) {
-        return Some(number);
-    }
-    with_unit(given.as_str()?, |unit| match unit {
+    integer(given).or_else(|| size(given.as_str()?))
+}
+
+/// A size as a text with its unit: `50 MB`.
+#[must_use]
+pub fn size(text: &str) -> Option<i64> {
+    with_unit(text, |unit| match unit {
         "B" => Some(1),
         "KB" => Some(1 << 10),
         "MB" => Some(1 << 20),

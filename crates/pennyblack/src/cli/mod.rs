@@ -1,0 +1,167 @@
+//! The command line. Every command that touches the store goes through [`crate::control`], so it
+//! works beside a running node as well as without one.
+//!
+//! Exit codes: 0 all well; 1 it did not work; 2 the command line or the configuration is wrong;
+//! 3 the thing named does not exist; 4 the thing to be made exists; 5 not now, try again.
+
+mod account;
+mod alias;
+mod demo;
+mod domain;
+pub mod exit;
+pub mod output;
+mod password;
+mod queue;
+mod serve;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::control::operate::Answer;
+use crate::control::{Request, client};
+use crate::logs;
+use crate::settings::{self, DEFAULT_FILE, LogFormat, Settings};
+use exit::Exit;
+use output::Output;
+
+/// A complete e-mail system: one binary, one command.
+#[derive(Parser)]
+#[command(name = "pennyblack", version, about, arg_required_else_help = true)]
+struct Cli {
+    /// The configuration file.
+    #[arg(long, global = true, value_name = "FILE", default_value = DEFAULT_FILE)]
+    config: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs one node until it is told to stop (SIGTERM or SIGINT).
+    Serve,
+    /// Runs two nodes with two domains and a private DNS, to look at and to try out.
+    Demo(demo::DemoArgs),
+    /// Domains whose mail is ours.
+    #[command(subcommand)]
+    Domain(domain::DomainCommand),
+    /// Accounts: whom the mail belongs to.
+    #[command(subcommand)]
+    Account(account::AccountCommand),
+    /// Aliases: addresses whose mail goes elsewhere.
+    #[command(subcommand)]
+    Alias(alias::AliasCommand),
+    /// Letters that are still to be sent.
+    #[command(subcommand)]
+    Queue(queue::QueueCommand),
+    /// Prints all settings with their docs.
+    Settings {
+        /// As the page docs/settings.md.
+        #[arg(long)]
+        markdown: bool,
+    },
+    /// Checks that the store is consistent.
+    Verify,
+}
+
+/// How a list is printed.
+#[derive(Args)]
+struct ListArgs {
+    /// As a JSON array.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the program.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return told_by_clap(&error),
+    };
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(exit) => {
+            complain(&exit);
+            exit.code()
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<(), Exit> {
+    match cli.command {
+        Command::Serve => serve::run(&cli.config),
+        Command::Demo(args) => demo::run(&args),
+        Command::Settings { markdown } => Output::default().text(&if markdown {
+            settings::markdown()
+        } else {
+            settings::markdown::plain()
+        }),
+        Command::Domain(command) => domain::run(&Operator::new(&cli.config)?, command),
+        Command::Account(command) => account::run(&Operator::new(&cli.config)?, command),
+        Command::Alias(command) => alias::run(&Operator::new(&cli.config)?, command),
+        Command::Queue(command) => queue::run(&Operator::new(&cli.config)?, command),
+        Command::Verify => {
+            let operator = Operator::new(&cli.config)?;
+            operator.act(Request::Verify)
+        }
+    }
+}
+
+/// One operator with the settings of a node.
+struct Operator {
+    settings: Settings,
+}
+
+impl Operator {
+    fn new(config: &std::path::Path) -> Result<Self, Exit> {
+        logs::init("warn", LogFormat::Text);
+        Ok(Self {
+            settings: Settings::load(config)?,
+        })
+    }
+
+    fn ask(&self, request: Request) -> Result<Answer, Exit> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        Ok(runtime.block_on(client::request(&self.settings, request))?)
+    }
+
+    /// Asks and prints what was done.
+    fn act(&self, request: Request) -> Result<(), Exit> {
+        let answer = self.ask(request)?;
+        Output::default().line(&answer.done)
+    }
+}
+
+/// Help and version go to stdout with code 0, a wrong command line to stderr with code 2.
+fn told_by_clap(error: &clap::Error) -> ExitCode {
+    // A reader that has gone is no error.
+    let _ = error.print();
+    if error.use_stderr() {
+        ExitCode::from(2)
+    } else {
+        ExitCode::SUCCESS
+    }
+}
+
+/// Says on stderr why the command failed.
+fn complain(exit: &Exit) {
+    use std::io::Write as _;
+    // Without a stderr there is nobody to tell; the exit code still says it.
+    let _ = writeln!(std::io::stderr(), "pennyblack: {exit}");
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

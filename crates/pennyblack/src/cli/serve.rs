@@ -1,0 +1,68 @@
+//! `pennyblack serve`.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use sd_notify::NotifyState;
+
+use super::exit::Exit;
+use crate::logs;
+use crate::node::signals::{Signals, Wish, raise_file_limit, tell_manager};
+use crate::node::{Node, NodeError};
+use crate::settings::Settings;
+
+pub(super) fn run(config: &Path) -> Result<(), Exit> {
+    let started = Instant::now();
+    let settings = Settings::load(config)?;
+    logs::init(&settings.log_level, settings.log_format);
+    logs::log_panics();
+    raise_file_limit();
+    runtime()?.block_on(serve(Arc::new(settings), started))
+}
+
+/// A runtime with a worker for each core.
+pub(super) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("pennyblack")
+        .build()
+}
+
+async fn serve(settings: Arc<Settings>, started: Instant) -> Result<(), Exit> {
+    let mut signals = Signals::new()?;
+    let node = Node::start(settings).await?;
+    let ready_ms = started.elapsed().as_millis();
+    // Without a stderr nobody waits for the line.
+    let _ = writeln!(std::io::stderr(), "{} ({ready_ms} ms)", node.ready_line());
+    tell_manager(NotifyState::Ready);
+    while signals.next().await == Wish::Reload {
+        node.reload();
+    }
+    tell_manager(NotifyState::Stopping);
+    tracing::info!("stopping");
+    tokio::select! {
+        biased;
+        () = node.stop() => {}
+        () = stopped_again(&mut signals) => tracing::warn!("stopped at once by a second signal"),
+    }
+    Ok(())
+}
+
+/// A second request to stop means: now.
+async fn stopped_again(signals: &mut Signals) {
+    while signals.next().await == Wish::Reload {}
+}
+
+impl From<NodeError> for Exit {
+    fn from(error: NodeError) -> Self {
+        match error {
+            NodeError::Store(error) => error.into(),
+            NodeError::Tls(_) | NodeError::Setting(_) => Self::Usage(error.to_string()),
+            NodeError::Dns(_) | NodeError::Listen(..) | NodeError::Control(..) => {
+                Self::Failed(error.to_string())
+            }
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! The command's side: a running node if there is one, else the store itself.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::metrics::Metrics;
+use store::{Store, StoreError, StoreOptions};
+use tokio::io::BufReader;
+use tokio::net::UnixStream;
+
+use super::operate::{Answer, operate};
+use super::{Failure, FailureKind, Reply, Request, SocketPath, wire};
+use crate::outside::{OsEntropy, SystemClock};
+use crate::settings::Settings;
+
+/// How long a command waits for a node that holds the store but does not answer yet (it is just
+/// starting or stopping).
+const NODE_WAIT: Duration = Duration::from_secs(5);
+
+/// Sends a request to the running node; without one, opens the store for it.
+///
+/// # Errors
+/// In words for the operator.
+pub async fn request(settings: &Settings, request: Request) -> Result<Answer, Failure> {
+    let deadline = tokio::time::Instant::now() + NODE_WAIT;
+    loop {
+        if let Some(stream) = connect(&settings.data_dir).await? {
+            return ask(stream, &request).await;
+        }
+        match open(settings).await {
+            Ok(store) => {
+                let answer = operate(&store, request).await;
+                store.close().await?;
+                return answer;
+            }
+            Err(StoreError::Locked(_)) if tokio::time::Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Opens the store of these settings.
+///
+/// # Errors
+/// Those of [`Store::open`].
+pub async fn open(settings: &Settings) -> Result<Store, StoreError> {
+    Store::open(options(settings, &Metrics::default())).await
+}
+
+/// What a store of these settings needs to open.
+pub(crate) fn options(settings: &Settings, metrics: &Metrics) -> StoreOptions {
+    StoreOptions {
+        data_dir: settings.data_dir.clone(),
+        database: settings.database.clone(),
+        node: settings.hostname.to_string(),
+        synchronous: settings.synchronous,
+        limits: settings.limits.clone(),
+        clock: Arc::new(SystemClock),
+        entropy: Arc::new(OsEntropy),
+        metrics: metrics.clone(),
+    }
+}
+
+/// Connects to the node; `None` when none listens.
+async fn connect(data_dir: &Path) -> Result<Option<UnixStream>, Failure> {
+    let failed = |error: io::Error| Failure {
+        kind: FailureKind::Other,
+        text: format!("the running node cannot be asked: {error}"),
+    };
+    let socket = match SocketPath::in_folder(data_dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other.map_err(failed)?,
+    };
+    match UnixStream::connect(socket.path()).await {
+        Ok(stream) => Ok(Some(stream)),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+            ) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(failed(error)),
+    }
+}
+
+async fn ask(stream: UnixStream, request: &Request) -> Result<Answer, Failure> {
+    let broken = |error: io::Error| Failure {
+        kind: FailureKind::Transient,
+        text: format!("the running node did not answer: {error}"),
+    };
+    let (reader, mut writer) = stream.into_split();
+    let mut reader = BufReader::new(reader);
+    wire::write_line(&mut writer, request)
+        .await
+        .map_err(broken)?;
+    let mut answer = Answer::default();
+    loop {
+        match wire::read_line::<Reply, _>(&mut reader)
+            .await
+            .map_err(broken)?
+        {
+            Some(Reply::Row(row)) => answer.rows.push(row),
+            Some(Reply::Done(text)) => {
+                answer.done = text;
+                return Ok(answer);
+            }
+            Some(Reply::Failed(failure)) => return Err(failure),
+            None => return Err(broken(io::ErrorKind::UnexpectedEof.into())),
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! What an operator can ask of a store, as values: the commands of the program send them to a
+//! running node over `data_dir/control.sock`, or, where no node runs, to a store opened for the
+//! occasion. Either way [`operate::operate`] does the work.
+//!
+//! The wire form is one JSON line for the request and JSON lines for the reply: any number of
+//! rows, then one end. A line is at most [`LINE_BYTES_MAX`] long. The socket is readable by its
+//! owner only, who may do anything with the store anyway, so nobody logs in here.
+
+pub mod client;
+pub mod operate;
+pub mod rows;
+pub mod server;
+pub mod wire;
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd as _;
+use std::path::{Path, PathBuf};
+
+use base::Class;
+use base::error::Classified as _;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use store::StoreError;
+
+/// The longest line in either direction, in bytes.
+pub const LINE_BYTES_MAX: usize = 1 << 20;
+
+/// The socket's name in the data folder.
+const SOCKET: &str = "control.sock";
+
+/// A request of the operator.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Request {
+    /// Makes a domain ours.
+    DomainAdd {
+        /// The domain.
+        domain: String,
+    },
+    /// Gives a domain up.
+    DomainRemove {
+        /// The domain.
+        domain: String,
+    },
+    /// Lists our domains.
+    DomainList,
+    /// Makes an account.
+    AccountAdd {
+        /// Its first address.
+        address: String,
+        /// The person's name.
+        name: String,
+        /// Whether postmaster@ reaches it.
+        admin: bool,
+        /// The most bytes its mail may take.
+        quota_bytes: Option<u64>,
+        /// Its password.
+        password: Option<String>,
+    },
+    /// Lists accounts.
+    AccountList,
+    /// Removes an account and its mail.
+    AccountRemove {
+        /// Its address.
+        address: String,
+    },
+    /// Sets a password.
+    AccountPassword {
+        /// The account's address.
+        address: String,
+        /// The new password.
+        password: String,
+    },
+    /// Allows or forbids logging in and receiving.
+    AccountEnable {
+        /// The account's address.
+        address: String,
+        /// Whether it may.
+        enabled: bool,
+    },
+    /// Sets the most bytes that an account's mail may take.
+    AccountQuota {
+        /// The account's address.
+        address: String,
+        /// The bytes; `None` for no limit.
+        quota_bytes: Option<u64>,
+    },
+    /// Adds targets to an alias.
+    AliasAdd {
+        /// The alias.
+        alias: String,
+        /// Where its mail goes.
+        targets: Vec<String>,
+    },
+    /// Removes an alias.
+    AliasRemove {
+        /// The alias.
+        alias: String,
+    },
+    /// Lists aliases.
+    AliasList,
+    /// Lists queued letters.
+    QueueList {
+        /// Which ones.
+        filter: Filter,
+    },
+    /// Shows the journey of a letter.
+    QueueTrace {
+        /// Its id, or its Message-ID.
+        letter: String,
+    },
+    /// Does something with queued letters.
+    QueueAct {
+        /// What.
+        act: QueueAct,
+        /// With which ones.
+        filter: Filter,
+    },
+    /// Checks the store's invariants.
+    Verify,
+}
+
+/// Which queued letters are meant.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Filter {
+    /// Only this letter.
+    pub letter: Option<i64>,
+    /// Only recipients of this domain.
+    pub domain: Option<String>,
+    /// At most so many letters; 0: 1,000.
+    pub limit: usize,
+}
+
+/// What is done with queued letters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum QueueAct {
+    /// Makes them due now.
+    Retry,
+    /// Holds them.
+    Hold,
+    /// Releases held ones.
+    Release,
+    /// Releases them and makes them due now.
+    Expedite,
+    /// Drops them without a report.
+    Drop,
+}
+
+/// A line of a reply.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reply {
+    /// One row of a list.
+    Row(Value),
+    /// All went well; in words.
+    Done(String),
+    /// It failed.
+    Failed(Failure),
+}
+
+/// Why a request failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The kind, from which the exit code is made.
+    pub kind: FailureKind,
+    /// In words.
+    pub text: String,
+}
+
+/// The kinds of failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FailureKind {
+    /// What was asked for makes no sense.
+    Invalid,
+    /// The thing named does not exist.
+    NotFound,
+    /// The thing to be made exists.
+    Exists,
+    /// Not now: trying again may help.
+    Transient,
+    /// Anything else.
+    Other,
+}
+
+impl Failure {
+    /// A request that makes no sense.
+    #[must_use]
+    pub fn invalid(text: impl Into<String>) -> Self {
+        Self {
+            kind: FailureKind::Invalid,
+            text: text.into(),
+        }
+    }
+
+    /// A thing that does not exist.
+    #[must_use]
+    pub fn not_found(text: impl Into<String>) -> Self {
+        Self {
+            kind: FailureKind::NotFound,
+            text: text.into(),
+        }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        let kind = match (&error, error.class()) {
+            (StoreError::NotFound(_), _) => FailureKind::NotFound,
+            (StoreError::Exists(_), _) => FailureKind::Exists,
+            (StoreError::Invalid(_), _) => FailureKind::Invalid,
+            (StoreError::Locked(_), _) | (_, Class::Transient) => FailureKind::Transient,
+            (_, Class::Permanent | Class::Peer | Class::Bug) => FailureKind::Other,
+        };
+        Self {
+            kind,
+            text: error.to_string(),
+        }
+    }
+}
+
+/// The path of the socket. The kernel takes at most 107 bytes, so a longer one is named through
+/// the open folder, which must live as long as the path is used.
+pub(crate) struct SocketPath {
+    path: PathBuf,
+    _folder: Option<File>,
+}
+
+impl SocketPath {
+    pub(crate) fn in_folder(data_dir: &Path) -> io::Result<Self> {
+        let path = data_dir.join(SOCKET);
+        // unix(7): sun_path holds 108 bytes with the closing zero.
+        if path.as_os_str().len() < 108 {
+            return Ok(Self {
+                path,
+                _folder: None,
+            });
+        }
+        let folder = File::open(data_dir)?;
+        let path = PathBuf::from(format!("/proc/self/fd/{}/{SOCKET}", folder.as_raw_fd()));
+        Ok(Self {
+            path,
+            _folder: Some(folder),
+        })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}

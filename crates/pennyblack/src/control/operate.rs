@@ -1,0 +1,236 @@
+//! Does what a [`Request`] asks, with the store's verbs.
+
+use base::{AccountId, Domain, EmailAddress, LetterId, Secret};
+use serde_json::Value;
+use store::{NewAccount, QueueFilter, Store};
+
+use super::{Failure, Filter, QueueAct, Request, rows};
+
+/// What a request gave: rows, and an end in words.
+#[derive(Debug, Default)]
+pub struct Answer {
+    /// The rows of a list.
+    pub rows: Vec<Value>,
+    /// What was done, in words; empty for lists.
+    pub done: String,
+}
+
+impl Answer {
+    fn list(rows: Vec<Value>) -> Self {
+        Self {
+            rows,
+            done: String::new(),
+        }
+    }
+
+    fn done(text: impl Into<String>) -> Self {
+        Self {
+            rows: Vec::new(),
+            done: text.into(),
+        }
+    }
+}
+
+/// Most letters of one Message-ID whose journeys are shown.
+const TRACED_LETTERS_MAX: usize = 20;
+
+/// Does what is asked.
+///
+/// # Errors
+/// In words for the operator.
+pub async fn operate(store: &Store, request: Request) -> Result<Answer, Failure> {
+    match request {
+        Request::DomainAdd { .. } | Request::DomainRemove { .. } | Request::DomainList => {
+            domains(store, request).await
+        }
+        Request::AccountAdd { .. } | Request::AccountList => accounts(store, request).await,
+        Request::AccountRemove { address } => {
+            let id = account_id(store, &address).await?;
+            store.remove_account(id).await?;
+            Ok(Answer::done(format!(
+                "account {address} is removed with its mail"
+            )))
+        }
+        Request::AccountPassword { address, password } => {
+            let id = account_id(store, &address).await?;
+            store.set_password(id, &Secret::new(password)).await?;
+            Ok(Answer::done(format!(
+                "account {address} has a new password"
+            )))
+        }
+        Request::AccountEnable { address, enabled } => {
+            let id = account_id(store, &address).await?;
+            store.set_enabled(id, enabled).await?;
+            let word = if enabled { "enabled" } else { "disabled" };
+            Ok(Answer::done(format!("account {address} is {word}")))
+        }
+        Request::AccountQuota {
+            address,
+            quota_bytes,
+        } => {
+            let id = account_id(store, &address).await?;
+            store.set_quota(id, quota_bytes).await?;
+            Ok(Answer::done(format!("account {address} has a new quota")))
+        }
+        Request::AliasAdd { .. } | Request::AliasRemove { .. } | Request::AliasList => {
+            aliases(store, request).await
+        }
+        Request::QueueList { filter } => {
+            let entries = store.queue_list(&queue_filter(&filter)?).await?;
+            Ok(Answer::list(entries.iter().map(rows::queued).collect()))
+        }
+        Request::QueueTrace { letter } => trace(store, &letter).await,
+        Request::QueueAct { act, filter } => queue_act(store, act, &queue_filter(&filter)?).await,
+        Request::Verify => verify(store).await,
+    }
+}
+
+async fn domains(store: &Store, request: Request) -> Result<Answer, Failure> {
+    match request {
+        Request::DomainAdd { domain } => {
+            let domain = parse_domain(&domain)?;
+            store.add_domain(&domain).await?;
+            Ok(Answer::done(format!("domain {domain} is ours")))
+        }
+        Request::DomainRemove { domain } => {
+            let domain = parse_domain(&domain)?;
+            store.remove_domain(&domain).await?;
+            Ok(Answer::done(format!(
+                "domain {domain} is not ours any more"
+            )))
+        }
+        _ => Ok(Answer::list(
+            store.domains().await?.iter().map(rows::domain).collect(),
+        )),
+    }
+}
+
+async fn accounts(store: &Store, request: Request) -> Result<Answer, Failure> {
+    let Request::AccountAdd {
+        address,
+        name,
+        admin,
+        quota_bytes,
+        password,
+    } = request
+    else {
+        return Ok(Answer::list(
+            store.accounts().await?.iter().map(rows::account).collect(),
+        ));
+    };
+    let address = parse_address(&address)?;
+    let new = NewAccount {
+        address: address.clone(),
+        name,
+        password: password.map(Secret::new),
+        quota_bytes,
+        admin,
+    };
+    store.add_account(new).await?;
+    Ok(Answer::done(format!("account {address} is made")))
+}
+
+async fn aliases(store: &Store, request: Request) -> Result<Answer, Failure> {
+    match request {
+        Request::AliasAdd { alias, targets } => {
+            let address = parse_address(&alias)?;
+            let targets: Vec<EmailAddress> = targets
+                .iter()
+                .map(|target| parse_address(target))
+                .collect::<Result<_, _>>()?;
+            if targets.is_empty() {
+                return Err(Failure::invalid("an alias needs at least one target"));
+            }
+            store.add_alias(&address, &targets).await?;
+            Ok(Answer::done(format!(
+                "alias {address} leads to {} more",
+                targets.len()
+            )))
+        }
+        Request::AliasRemove { alias } => {
+            let address = parse_address(&alias)?;
+            store.remove_alias(&address).await?;
+            Ok(Answer::done(format!("alias {address} is removed")))
+        }
+        _ => Ok(Answer::list(
+            store.aliases().await?.iter().map(rows::alias).collect(),
+        )),
+    }
+}
+
+async fn trace(store: &Store, named: &str) -> Result<Answer, Failure> {
+    let letters = match named.parse::<i64>() {
+        Ok(id) => vec![LetterId(id)],
+        Err(_) => {
+            let message_id = named.trim_start_matches('<').trim_end_matches('>');
+            store
+                .letters_by_message_id(message_id, TRACED_LETTERS_MAX)
+                .await?
+        }
+    };
+    let mut steps = Vec::new();
+    for letter in letters {
+        steps.extend(store.journey(letter).await?.iter().map(rows::step));
+    }
+    if steps.is_empty() {
+        return Err(Failure::not_found(format!(
+            "nothing is known of the letter {named}"
+        )));
+    }
+    Ok(Answer::list(steps))
+}
+
+async fn queue_act(store: &Store, act: QueueAct, filter: &QueueFilter) -> Result<Answer, Failure> {
+    let (count, word) = match act {
+        QueueAct::Retry => (store.queue_retry(filter).await?, "due now"),
+        QueueAct::Hold => (store.queue_hold(filter).await?, "held"),
+        QueueAct::Release => (store.queue_release(filter).await?, "released"),
+        QueueAct::Expedite => {
+            store.queue_release(filter).await?;
+            (store.queue_retry(filter).await?, "released and due now")
+        }
+        QueueAct::Drop => (store.queue_drop(filter).await?, "dropped"),
+    };
+    if count == 0 {
+        return Err(Failure::not_found("no recipient in the queue matches"));
+    }
+    Ok(Answer::done(format!("{count} recipients {word}")))
+}
+
+async fn verify(store: &Store) -> Result<Answer, Failure> {
+    let wrong = store.verify().await?;
+    if wrong.is_empty() {
+        return Ok(Answer::done("the store is consistent"));
+    }
+    Err(Failure {
+        kind: super::FailureKind::Other,
+        text: wrong.join("\n"),
+    })
+}
+
+async fn account_id(store: &Store, address: &str) -> Result<AccountId, Failure> {
+    let parsed = parse_address(address)?;
+    store
+        .account_by_address(&parsed)
+        .await?
+        .ok_or_else(|| Failure::not_found(format!("there is no account {address}")))
+}
+
+fn parse_address(text: &str) -> Result<EmailAddress, Failure> {
+    EmailAddress::parse(text).map_err(|error| Failure::invalid(format!("{text}: {error}")))
+}
+
+fn parse_domain(text: &str) -> Result<Domain, Failure> {
+    Domain::parse(text)
+        .ok()
+        .filter(|domain| domain.literal().is_none())
+        .ok_or_else(|| Failure::invalid(format!("{text} is not a domain name")))
+}
+
+fn queue_filter(filter: &Filter) -> Result<QueueFilter, Failure> {
+    Ok(QueueFilter {
+        letter: filter.letter.map(LetterId),
+        domain: filter.domain.as_deref().map(parse_domain).transpose()?,
+        limit: filter.limit,
+    })
+}

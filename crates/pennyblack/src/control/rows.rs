@@ -1,0 +1,98 @@
+//! The rows of lists: what `--json` prints, and what tables for people are made from. The field
+//! names stay.
+
+use base::Timestamp;
+use serde_json::{Value, json};
+use store::{
+    AccountInfo, AliasInfo, DomainInfo, JourneyEvent, QueueEntry, QueueRecipientState,
+    RecipientEntry, Step,
+};
+
+/// A domain.
+#[must_use]
+pub fn domain(info: &DomainInfo) -> Value {
+    json!({ "domain": info.domain.to_string(), "created_at": time(info.created_at) })
+}
+
+/// An account.
+#[must_use]
+pub fn account(info: &AccountInfo) -> Value {
+    json!({
+        "address": info.address.to_string(),
+        "name": info.name,
+        "enabled": info.enabled,
+        "admin": info.admin,
+        "messages": info.messages,
+        "used_bytes": info.used_bytes,
+        "quota_bytes": info.quota_bytes,
+    })
+}
+
+/// An alias.
+#[must_use]
+pub fn alias(info: &AliasInfo) -> Value {
+    let targets: Vec<String> = info.targets.iter().map(ToString::to_string).collect();
+    json!({ "alias": info.address.to_string(), "targets": targets })
+}
+
+/// A queued letter.
+#[must_use]
+pub fn queued(entry: &QueueEntry) -> Value {
+    let recipients: Vec<Value> = entry.recipients.iter().map(recipient).collect();
+    json!({
+        "letter": entry.letter.0,
+        "from": entry.reverse_path.as_ref().map_or_else(String::new, ToString::to_string),
+        "size": entry.size,
+        "received_at": time(entry.received_at),
+        "expires_at": time(entry.expires_at),
+        "recipients": recipients,
+    })
+}
+
+fn recipient(entry: &RecipientEntry) -> Value {
+    json!({
+        "address": entry.address.to_string(),
+        "state": match entry.state {
+            QueueRecipientState::Waiting => "waiting",
+            QueueRecipientState::Claimed => "claimed",
+            QueueRecipientState::Held => "held",
+        },
+        "attempts": entry.attempts,
+        "next_at": time(entry.next_at),
+        "reason": entry.reason,
+    })
+}
+
+/// A step of a journey.
+#[must_use]
+pub fn step(event: &JourneyEvent) -> Value {
+    json!({
+        "letter": event.letter.0,
+        "at": time(event.note.at),
+        "step": step_word(event.note.step),
+        "recipient": event.note.recipient.as_ref().map(ToString::to_string),
+        "detail": event.note.detail,
+    })
+}
+
+/// The word for a step.
+#[must_use]
+pub const fn step_word(step: Step) -> &'static str {
+    match step {
+        Step::Submitted => "submitted",
+        Step::Received => "received",
+        Step::Stored => "stored",
+        Step::Routed => "routed",
+        Step::Connected => "connected",
+        Step::Transferred => "transferred",
+        Step::Deferred => "deferred",
+        Step::Failed => "failed",
+        Step::Reported => "reported",
+        Step::Forwarded => "forwarded",
+        Step::Operated => "operated",
+    }
+}
+
+fn time(at: Timestamp) -> String {
+    at.to_string()
+}

@@ -1,0 +1,104 @@
+//! The node's side of the control socket.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+use store::Store;
+use tokio::io::{AsyncWriteExt as _, BufReader, BufWriter};
+use tokio::net::{UnixListener, UnixStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::operate::operate;
+use super::{Failure, Reply, Request, SocketPath, wire};
+
+/// Most operators at once; more wait in the backlog.
+const SESSIONS_MAX: usize = 16;
+
+/// How long an operator may take to send a request.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Listens on the control socket of a data folder. The caller holds the folder's lock, so a
+/// socket that is already there belongs to a dead process.
+///
+/// # Errors
+/// Those of the file system.
+pub fn bind(data_dir: &Path) -> io::Result<UnixListener> {
+    let socket = SocketPath::in_folder(data_dir)?;
+    match fs::remove_file(socket.path()) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(socket.path())?;
+    fs::set_permissions(socket.path(), fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// Removes the socket at the end.
+pub fn unbind(data_dir: &Path) {
+    if let Ok(socket) = SocketPath::in_folder(data_dir)
+        && let Err(error) = fs::remove_file(socket.path())
+    {
+        tracing::debug!(%error, "the control socket was not removed");
+    }
+}
+
+/// Answers operators until the node stops; requests that have begun are finished.
+pub async fn serve(listener: UnixListener, store: Store, shutdown: CancellationToken) {
+    let sessions = TaskTracker::new();
+    let places = std::sync::Arc::new(tokio::sync::Semaphore::new(SESSIONS_MAX));
+    loop {
+        let Ok(place) = places.clone().acquire_owned().await else {
+            break;
+        };
+        let stream = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => break,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, "the control socket takes no connection");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            },
+        };
+        let store = store.clone();
+        sessions.spawn(async move {
+            if let Err(error) = session(stream, &store).await {
+                tracing::debug!(%error, "an operator's connection ended early");
+            }
+            drop(place);
+        });
+    }
+    sessions.close();
+    sessions.wait().await;
+}
+
+async fn session(stream: UnixStream, store: &Store) -> io::Result<()> {
+    let (reader, writer) = stream.into_split();
+    let mut reader = BufReader::new(reader);
+    let mut writer = BufWriter::new(writer);
+    let request = tokio::time::timeout(REQUEST_TIMEOUT, wire::read_line::<Request, _>(&mut reader));
+    let answer = match request.await.map_err(|_| io::ErrorKind::TimedOut)? {
+        Ok(Some(request)) => operate(store, request).await,
+        Ok(None) => return Ok(()),
+        Err(error) => Err(Failure::invalid(format!(
+            "the request is not understood: {error}"
+        ))),
+    };
+    let end = match answer {
+        Ok(answer) => {
+            for row in answer.rows {
+                wire::write_line(&mut writer, &Reply::Row(row)).await?;
+            }
+            Reply::Done(answer.done)
+        }
+        Err(failure) => Reply::Failed(failure),
+    };
+    wire::write_line(&mut writer, &end).await?;
+    writer.flush().await
+}

@@ -1,0 +1,217 @@
+//! The HTTP listener: `/healthz` for a watcher and `/metrics` (OpenMetrics) for Prometheus.
+//!
+//! `/metrics` answers this machine only, unless the setting `metrics.public` says otherwise.
+
+use std::future::pending;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::connect_info::Connected;
+use axum::extract::{ConnectInfo, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::serve::IncomingStream;
+use base::metrics::Metrics;
+use base::ports::{BoxFuture, BoxStream};
+use store::Store;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, Sleep, sleep};
+use tokio_util::sync::CancellationToken;
+use transport::net::{Crowded, Permit};
+
+use super::guard::{Arrival, Guarded};
+
+/// How long a connection may stand without a byte from the client.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Connections on their way to the HTTP server.
+const WAITING_MAX: usize = 16;
+
+/// What the pages are made from.
+#[derive(Clone)]
+pub(super) struct HttpContext {
+    pub metrics: Metrics,
+    pub metrics_public: bool,
+    pub store: Store,
+}
+
+/// The service of HTTP listeners; gives connections to one HTTP server.
+pub(super) struct HttpService {
+    connections: mpsc::Sender<Connection>,
+}
+
+impl HttpService {
+    /// Makes the service and the task that answers until the node stops.
+    pub(super) fn new(
+        context: HttpContext,
+        shutdown: CancellationToken,
+    ) -> (Self, impl Future<Output = ()> + Send) {
+        let (sender, receiver) = mpsc::channel(WAITING_MAX);
+        let server = axum::serve(
+            Connections(receiver),
+            routes(context).into_make_service_with_connect_info::<Peer>(),
+        )
+        .with_graceful_shutdown(shutdown.cancelled_owned());
+        let task = async move {
+            if let Err(error) = server.await {
+                tracing::error!(%error, "the HTTP server ended");
+            }
+        };
+        (
+            Self {
+                connections: sender,
+            },
+            task,
+        )
+    }
+}
+
+impl Guarded for HttpService {
+    fn serve(&self, stream: BoxStream, arrival: Arrival) -> BoxFuture<'static, ()> {
+        let connections = self.connections.clone();
+        Box::pin(async move {
+            let (closed, ended) = oneshot::channel();
+            let connection = Connection {
+                stream,
+                peer: arrival.peer,
+                idle: Box::pin(sleep(IDLE_TIMEOUT)),
+                _permit: arrival.permit,
+                _closed: closed,
+            };
+            if connections.send(connection).await.is_ok() {
+                // Ends with an error when the connection is dropped, which is what is waited for.
+                let _ = ended.await;
+            }
+        })
+    }
+
+    fn refusal(&self, reason: Crowded) -> String {
+        let body = format!("{}\n", reason.reason());
+        format!(
+            "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nRetry-After: 10\r\n\
+             Connection: close\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    }
+}
+
+fn routes(context: HttpContext) -> Router {
+    Router::new()
+        .route("/healthz", get(healthz))
+        .route("/metrics", get(metrics))
+        .with_state(context)
+}
+
+/// 200 while the store answers; a low disk is told, but the node is alive and readable.
+async fn healthz(State(context): State<HttpContext>) -> Response {
+    match context.store.domains().await {
+        Ok(_) if context.store.is_disk_low() => "ok, but the disk is nearly full\n".into_response(),
+        Ok(_) => "ok\n".into_response(),
+        Err(error) => {
+            tracing::warn!(%error, "the store does not answer");
+            (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the store does not answer\n",
+            )
+                .into_response()
+        }
+    }
+}
+
+async fn metrics(
+    State(context): State<HttpContext>,
+    ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
+) -> Response {
+    if !context.metrics_public && !peer.ip().is_loopback() {
+        return (
+            StatusCode::FORBIDDEN,
+            "only for this machine (metrics.public)\n",
+        )
+            .into_response();
+    }
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, kind)], context.metrics.encode()).into_response()
+}
+
+/// The client of a request.
+#[derive(Clone, Copy)]
+struct Peer(SocketAddr);
+
+impl Connected<IncomingStream<'_, Connections>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, Connections>) -> Self {
+        Self(*stream.remote_addr())
+    }
+}
+
+/// The stream of connections as the HTTP server takes them.
+struct Connections(mpsc::Receiver<Connection>);
+
+impl axum::serve::Listener for Connections {
+    type Io = Connection;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Connection, SocketAddr) {
+        match self.0.recv().await {
+            Some(connection) => {
+                let peer = connection.peer;
+                (connection, peer)
+            }
+            // No listener is left: the shutdown ends the server.
+            None => pending().await,
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(SocketAddr::from(([0, 0, 0, 0], 0)))
+    }
+}
+
+/// A connection that ends by itself when its client is silent for too long.
+struct Connection {
+    stream: BoxStream,
+    peer: SocketAddr,
+    idle: Pin<Box<Sleep>>,
+    _permit: Permit,
+    _closed: oneshot::Sender<()>,
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if let Poll::Ready(done) = Pin::new(&mut self.stream).poll_read(context, buffer) {
+            self.idle.as_mut().reset(Instant::now() + IDLE_TIMEOUT);
+            return Poll::Ready(done);
+        }
+        match self.idle.as_mut().poll(context) {
+            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}

@@ -1,0 +1,325 @@
+//! A running node: the store, the listeners, the queue's worker, the control socket.
+//!
+//! [`Node::start`] opens everything and returns when all listeners are bound; [`Node::stop`] ends
+//! it in order: no new connections, sessions and transfers finish what they began within a bounded
+//! grace, the store closes last. What was acknowledged is on disk in any case.
+
+pub mod http;
+pub mod signals;
+
+mod guard;
+mod listen;
+mod services;
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::metrics::Metrics;
+use base::ports::{Clock, Entropy, TlsAcceptor};
+use store::{Store, StoreError};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use transport::net::Gate;
+
+use crate::control::{client, server};
+use crate::outside::{
+    CertificateSource, HickoryResolver, OsEntropy, RustlsAcceptor, SystemClock, TcpConnector,
+    TlsError,
+};
+use crate::settings::{Listen, Settings, TlsMode};
+use listen::{Door, ListenMetrics};
+use services::Services;
+
+/// After the grace, how long tasks may take to notice that they are cut off.
+const CUT_OFF: Duration = Duration::from_secs(2);
+
+/// Why a node does not start.
+#[derive(Debug)]
+pub enum NodeError {
+    /// The store does not open.
+    Store(StoreError),
+    /// There is no certificate.
+    Tls(TlsError),
+    /// The resolver cannot be set up.
+    Dns(String),
+    /// A listener cannot be bound.
+    Listen(Listen, io::Error),
+    /// The control socket cannot be made.
+    Control(PathBuf, io::Error),
+    /// A setting of the queue is wrong.
+    Setting(String),
+}
+
+impl fmt::Display for NodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Store(error) => error.fmt(f),
+            Self::Tls(error) => error.fmt(f),
+            Self::Dns(why) => write!(f, "DNS cannot be set up: {why}"),
+            Self::Listen(listen, error) => {
+                write!(
+                    f,
+                    "cannot listen for {} on {}: {error}",
+                    listen.protocol.as_str(),
+                    listen.address
+                )
+            }
+            Self::Control(path, error) => {
+                write!(
+                    f,
+                    "the control socket in {} cannot be made: {error}",
+                    path.display()
+                )
+            }
+            Self::Setting(why) => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for NodeError {}
+
+impl From<StoreError> for NodeError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<TlsError> for NodeError {
+    fn from(error: TlsError) -> Self {
+        Self::Tls(error)
+    }
+}
+
+/// The outside world of a node.
+struct Outside {
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    tls: Option<Arc<RustlsAcceptor>>,
+}
+
+impl Outside {
+    fn acceptor(&self) -> Option<Arc<dyn TlsAcceptor>> {
+        self.tls.clone().map(|tls| tls as Arc<dyn TlsAcceptor>)
+    }
+}
+
+/// A node that runs until it is stopped.
+pub struct Node {
+    ready: Vec<Listen>,
+    settings: Arc<Settings>,
+    store: Store,
+    tls: Option<Arc<RustlsAcceptor>>,
+    metrics: Metrics,
+    door: Door,
+    /// Accept loops, HTTP, control socket, queue.
+    tasks: TaskTracker,
+}
+
+impl Node {
+    /// Starts a node; when it returns, all listeners are bound and everything runs.
+    ///
+    /// # Errors
+    /// What is missing or in the way; nothing of the node is left running then.
+    pub async fn start(settings: Arc<Settings>) -> Result<Self, NodeError> {
+        let metrics = Metrics::default();
+        let store = Store::open(client::options(&settings, &metrics)).await?;
+        match Self::start_on(store.clone(), settings, metrics).await {
+            Ok(node) => Ok(node),
+            Err(error) => {
+                // The first error is the one to tell.
+                let _ = store.close().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn start_on(
+        store: Store,
+        settings: Arc<Settings>,
+        metrics: Metrics,
+    ) -> Result<Self, NodeError> {
+        add_domains(&store, &settings).await?;
+        let listeners = bind_all(&settings.listen)?;
+        let outside = Outside {
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(OsEntropy),
+            tls: acceptor(&settings)?,
+        };
+        let resolver = Arc::new(HickoryResolver::new(&settings.dns).map_err(NodeError::Dns)?);
+        let connector = Arc::new(TcpConnector::default());
+        let control = server::bind(&settings.data_dir)
+            .map_err(|error| NodeError::Control(settings.data_dir.clone(), error))?;
+        let door = Door {
+            metrics: ListenMetrics::new(&metrics),
+            sessions: TaskTracker::new(),
+            shutdown: CancellationToken::new(),
+        };
+        let tasks = TaskTracker::new();
+        tasks.spawn(server::serve(control, store.clone(), door.shutdown.clone()));
+        tasks.spawn(signals::pat_watchdog(door.shutdown.clone()));
+        let mut services = Services::new(services::Shared {
+            settings: settings.clone(),
+            store: store.clone(),
+            gate: Gate::new(&settings.limits),
+            clock: outside.clock.clone(),
+            entropy: outside.entropy.clone(),
+            tls: outside.acceptor(),
+            metrics: metrics.clone(),
+            shutdown: door.shutdown.clone(),
+            resolver,
+            connector,
+        })?;
+        services.start_queue(&tasks);
+        let mut ready = Vec::new();
+        for (listener, listen) in listeners {
+            ready.push(listen);
+            let service = services.for_listener(listen, &tasks);
+            tasks.spawn(listen::accept(
+                listener,
+                listen.protocol,
+                service,
+                door.clone(),
+            ));
+        }
+        Ok(Self {
+            ready,
+            settings,
+            store,
+            tls: outside.tls,
+            metrics,
+            door,
+            tasks,
+        })
+    }
+
+    /// The listeners with the addresses that are really bound.
+    #[must_use]
+    pub fn ready(&self) -> &[Listen] {
+        &self.ready
+    }
+
+    /// The store.
+    #[must_use]
+    pub const fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The metrics.
+    #[must_use]
+    pub const fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// The settings it runs with.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The line that says that all listeners are bound; scripts wait for it.
+    #[must_use]
+    pub fn ready_line(&self) -> String {
+        let listeners: Vec<String> = self
+            .ready
+            .iter()
+            .map(|listen| {
+                format!(
+                    "{}={}/{}",
+                    listen.protocol.as_str(),
+                    listen.address,
+                    listen.tls.as_str()
+                )
+            })
+            .collect();
+        format!(
+            "pennyblack ready: {} {}",
+            self.settings.hostname,
+            listeners.join(" ")
+        )
+    }
+
+    /// Reads the certificate again; on an error the old one stays and the log says why.
+    pub fn reload(&self) {
+        let Some(tls) = &self.tls else { return };
+        match tls.reload() {
+            Ok(()) => tracing::info!("the certificate was read again"),
+            Err(error) => tracing::error!(%error, "the certificate was not read again"),
+        }
+    }
+
+    /// Stops: nothing new begins, what has begun may finish within the grace, the store closes.
+    pub async fn stop(self) {
+        let Self {
+            settings,
+            store,
+            door,
+            tasks,
+            ..
+        } = self;
+        door.shutdown.cancel();
+        door.sessions.close();
+        tasks.close();
+        let finished = async {
+            door.sessions.wait().await;
+            tasks.wait().await;
+        };
+        if tokio::time::timeout(settings.stop_grace, finished)
+            .await
+            .is_err()
+        {
+            let left = door.sessions.len();
+            tracing::warn!(left, "sessions are cut off at the end of the grace");
+        }
+        server::unbind(&settings.data_dir);
+        match tokio::time::timeout(settings.stop_grace + CUT_OFF, store.close()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "the store did not close"),
+            Err(_) => tracing::error!("the store did not close in time"),
+        }
+    }
+}
+
+async fn add_domains(store: &Store, settings: &Settings) -> Result<(), NodeError> {
+    for domain in &settings.domains {
+        match store.add_domain(domain).await {
+            Ok(()) => tracing::info!(%domain, "a domain of the configuration is ours now"),
+            Err(StoreError::Exists(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Binds all or none; a port 0 becomes the port that the system chose.
+fn bind_all(wanted: &[Listen]) -> Result<Vec<(TcpListener, Listen)>, NodeError> {
+    let mut listeners = Vec::new();
+    for listen in wanted {
+        let failed = |error| NodeError::Listen(*listen, error);
+        let listener = listen::bind(listen.address).map_err(failed)?;
+        let address: SocketAddr = listener.local_addr().map_err(failed)?;
+        listeners.push((listener, Listen { address, ..*listen }));
+    }
+    Ok(listeners)
+}
+
+/// TLS, if any listener has it.
+fn acceptor(settings: &Settings) -> Result<Option<Arc<RustlsAcceptor>>, TlsError> {
+    if settings
+        .listen
+        .iter()
+        .all(|listen| listen.tls == TlsMode::None)
+    {
+        return Ok(None);
+    }
+    let source = CertificateSource::choose(
+        settings.certificate.clone(),
+        &settings.hostname,
+        &settings.data_dir,
+    )?;
+    RustlsAcceptor::new(source).map(|acceptor| Some(Arc::new(acceptor)))
+}

@@ -1,0 +1,141 @@
+//! What each listener speaks: the protocols of `transport` and `access`, put behind listeners.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use base::metrics::Metrics;
+use base::ports::{BoxFuture, BoxStream, Clock, Connector, Entropy, Resolver, TlsAcceptor};
+use proto::smtp::Role;
+use store::Store;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use transport::net::Gate;
+use transport::smtp_in::{self, Listener, Security, SmtpContext, SmtpOptions};
+
+use super::NodeError;
+use super::guard::{Guard, GuardMetrics, GuardOptions};
+use super::http::{HttpContext, HttpService};
+use super::listen::Service;
+use crate::settings::{Listen, Protocol, Settings, TlsMode};
+
+/// What all services of a node are made from.
+pub(super) struct Shared {
+    pub settings: Arc<Settings>,
+    pub store: Store,
+    pub gate: Gate,
+    pub clock: Arc<dyn Clock>,
+    pub entropy: Arc<dyn Entropy>,
+    pub tls: Option<Arc<dyn TlsAcceptor>>,
+    pub metrics: Metrics,
+    pub shutdown: CancellationToken,
+    pub resolver: Arc<dyn Resolver>,
+    pub connector: Arc<dyn Connector>,
+}
+
+/// The services of a node.
+pub(super) struct Services {
+    shared: Shared,
+    guard_metrics: GuardMetrics,
+    smtp: Arc<SmtpContext>,
+}
+
+impl Services {
+    pub(super) fn new(shared: Shared) -> Result<Self, NodeError> {
+        if shared
+            .settings
+            .listen
+            .iter()
+            .any(|listen| listen.protocol == Protocol::Imap)
+        {
+            return Err(NodeError::Setting(
+                "imap listeners cannot be served yet".to_owned(),
+            ));
+        }
+        Ok(Self {
+            guard_metrics: GuardMetrics::new(&shared.metrics),
+            smtp: Arc::new(SmtpContext::new(smtp_options(&shared))),
+            shared,
+        })
+    }
+
+    pub(super) fn start_queue(&self, _tasks: &TaskTracker) {}
+
+    /// The service of one listener.
+    pub(super) fn for_listener(&mut self, listen: Listen, tasks: &TaskTracker) -> Arc<dyn Service> {
+        match listen.protocol {
+            Protocol::Smtp => self.smtp(Role::Relay, listen),
+            Protocol::Submission => self.smtp(Role::Submission, listen),
+            Protocol::Imap | Protocol::Http => self.http(listen, tasks),
+        }
+    }
+
+    fn smtp(&self, role: Role, listen: Listen) -> Arc<dyn Service> {
+        let security = match listen.tls {
+            TlsMode::None => Security::None,
+            TlsMode::StartTls => Security::StartTls,
+            TlsMode::Implicit => Security::Implicit,
+        };
+        Arc::new(SmtpService {
+            context: self.smtp.clone(),
+            listener: Listener { role, security },
+            shutdown: self.shared.shutdown.clone(),
+        })
+    }
+
+    fn http(&self, listen: Listen, tasks: &TaskTracker) -> Arc<dyn Service> {
+        let context = HttpContext {
+            metrics: self.shared.metrics.clone(),
+            metrics_public: self.shared.settings.metrics_public,
+            store: self.shared.store.clone(),
+        };
+        let (service, server) = HttpService::new(context, self.shared.shutdown.clone());
+        tasks.spawn(server);
+        self.guarded(service, listen)
+    }
+
+    fn guarded<G: super::guard::Guarded>(&self, inner: G, listen: Listen) -> Arc<dyn Service> {
+        let implicit = listen.tls == TlsMode::Implicit;
+        Arc::new(Guard::new(GuardOptions {
+            inner,
+            protocol: listen.protocol,
+            implicit_tls: self.shared.tls.clone().filter(|_| implicit),
+            gate: self.shared.gate.clone(),
+            clock: self.shared.clock.clone(),
+            metrics: self.guard_metrics.clone(),
+        }))
+    }
+}
+
+fn smtp_options(shared: &Shared) -> SmtpOptions {
+    let settings = &shared.settings;
+    SmtpOptions {
+        hostname: settings.hostname.clone(),
+        store: shared.store.clone(),
+        limits: settings.limits.clone(),
+        gate: shared.gate.clone(),
+        tls: shared.tls.clone(),
+        clock: shared.clock.clone(),
+        entropy: shared.entropy.clone(),
+        metrics: shared.metrics.clone(),
+        queue_lifetime: settings.queue.lifetime,
+        scram: settings.scram,
+        auth_without_tls_on_loopback: settings.auth_without_tls_on_loopback,
+    }
+}
+
+/// SMTP for servers or for users; it keeps the limits on connections itself.
+struct SmtpService {
+    context: Arc<SmtpContext>,
+    listener: Listener,
+    shutdown: CancellationToken,
+}
+
+impl Service for SmtpService {
+    fn serve(&self, stream: BoxStream, peer: SocketAddr) -> BoxFuture<'static, ()> {
+        let (context, listener) = (self.context.clone(), self.listener);
+        let shutdown = self.shutdown.clone();
+        Box::pin(async move {
+            smtp_in::serve(&context, stream, peer, listener, shutdown).await;
+        })
+    }
+}
