@@ -1,11 +1,15 @@
 //! The mail transfer agent: letters come in by SMTP and submission ([`smtp_in`]), wait in the queue
-//! ([`queue`]), find their way ([`route`]) and go out.
+//! ([`queue`]), find their way ([`route`]) and go out ([`smtp_out`]) or into mailboxes here
+//! ([`local`]); the sender hears of what failed ([`dsn`]).
 //!
 //! It opens no socket itself: connections, DNS, time and randomness come through
 //! [`base::ports`]. It knows no SQL: the store's verbs say what is kept and when.
 
+pub mod dsn;
+pub mod local;
 pub mod net;
 pub mod queue;
 pub mod route;
 pub mod settings;
 pub mod smtp_in;
+pub mod smtp_out;

@@ -80,12 +80,15 @@ impl Failure {
         self
     }
 
-    /// RFC 3464 §2.3.6: type and text of the diagnostic code.
+    /// RFC 3464 §2.3.6: the reply of the other server, or one in our words.
     #[must_use]
     pub fn diagnostic(&self) -> String {
-        match &self.reply {
-            Some(reply) => format!("smtp; {reply}"),
-            None => format!("x-pennyblack; {}", self.text),
+        match (&self.reply, self.permanent, self.status) {
+            (Some(reply), ..) => reply.clone(),
+            // RFC 7505 §4.2 and RFC 7504 have a code of their own for it.
+            (None, true, status @ Status(5, 1, 10)) => format!("556 {status} {}", self.text),
+            (None, true, status) => format!("550 {status} {}", self.text),
+            (None, false, status) => format!("451 {status} {}", self.text),
         }
     }
 }

@@ -1,6 +1,52 @@
-//! The queue's work: what is planned, how a claim is worked on, and how it ends.
+//! The queue's work: letters that are due are claimed under a lease, stored here or handed over to
+//! other servers, and settled with their outcomes, journey notes and reports in one commit each.
+//!
+//! - [`planner`] decides what is claimed and started, purely.
+//! - [`worker`](run) looks, claims, starts, renews and stops.
+//! - `work` does one claim; `settle` ends it.
+//!
+//! It takes no letters in, and it keeps nothing of its own on disk: a crash loses only leases, and a
+//! restarted node takes its own claims back at once.
 
 pub mod backoff;
 pub mod failure;
+mod metrics;
 pub mod planner;
 pub mod settings;
+mod settle;
+#[cfg(test)]
+mod tests;
+mod work;
+mod worker;
+
+use std::sync::Arc;
+
+use base::metrics::Metrics;
+use base::ports::{Clock, Connector, Entropy, Resolver};
+use store::Store;
+
+pub use settings::{QueueSettings, SETTINGS, Smarthost, TlsPolicy};
+pub use worker::run;
+
+use crate::route::Own;
+
+/// What the queue's worker needs.
+#[derive(Clone)]
+pub struct QueueContext {
+    /// The store.
+    pub store: Store,
+    /// DNS.
+    pub resolver: Arc<dyn Resolver>,
+    /// Opens connections.
+    pub connector: Arc<dyn Connector>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness for shuffling, jitter, ids and nonces.
+    pub entropy: Arc<dyn Entropy>,
+    /// The settings in force.
+    pub settings: QueueSettings,
+    /// Our name and where we listen, so that nothing is sent to ourselves.
+    pub own: Own,
+    /// Where the figures go.
+    pub metrics: Metrics,
+}

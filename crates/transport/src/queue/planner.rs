@@ -247,6 +247,14 @@ impl Planner {
         })
     }
 
+    /// Where a destination is that has letters in hand.
+    #[must_use]
+    pub fn place(&self, domain: &Domain) -> Place {
+        self.destinations
+            .get(domain)
+            .map_or(Place::Elsewhere, |destination| destination.place)
+    }
+
     /// Letters in hand: (here, elsewhere).
     #[must_use]
     pub fn in_hand(&self) -> (usize, usize) {

@@ -1,0 +1,508 @@
+//! The end of a claim: from what became of each recipient to one settlement with its outcomes,
+//! journey notes and report, and to one log line for each recipient.
+
+use std::time::Duration;
+
+use base::{Domain, EmailAddress, Timestamp};
+use message::write::Action;
+use store::{
+    Claim, ClaimedRecipient, LocalRecipient, Note, Outcome, QueueRecipient, Settlement, Step,
+    Store, StoreError,
+};
+use tracing::{error, info, warn};
+
+use super::backoff::{NextAttempt, next_attempt};
+use super::failure::Failure;
+use super::worker::Shared;
+use crate::dsn::{self, Item, Reporter};
+use crate::smtp_out::Taken;
+
+/// How often a settlement is tried when the store is busy, and how long is waited before.
+const SETTLE_PAUSES: [Duration; 4] = [
+    Duration::from_millis(50),
+    Duration::from_millis(500),
+    Duration::from_secs(2),
+    Duration::from_secs(10),
+];
+
+/// What became of one recipient.
+#[derive(Clone, Debug)]
+pub(super) enum Ending {
+    /// Stored in so many mailboxes here, and forwarded to these addresses.
+    Placed {
+        mailboxes: usize,
+        forwarded: Vec<EmailAddress>,
+    },
+    /// Handed over to another server.
+    Taken(Taken),
+    /// Not reached; not to be tried before the time, if there is one.
+    Failed {
+        failure: Failure,
+        not_before: Option<Timestamp>,
+    },
+    /// Not tried, as the node stops.
+    Released,
+}
+
+/// All that is known at the end of a claim.
+pub(super) struct End {
+    pub(super) claim: Claim,
+    /// For each recipient of the claim, in order.
+    pub(super) endings: Vec<Ending>,
+    pub(super) local: Vec<LocalRecipient>,
+    pub(super) forwards: Vec<QueueRecipient>,
+    /// Steps noted on the way (route, connections).
+    pub(super) notes: Vec<Note>,
+    /// How long the transfer took.
+    pub(super) took: Duration,
+    /// What a report returns, when the letter was at hand; otherwise it is loaded.
+    pub(super) letter: Option<store::Letter>,
+}
+
+/// What one recipient's ending means for the settlement.
+struct Part {
+    outcome: Outcome,
+    step: Option<(Step, String)>,
+    item: Option<Item>,
+    label: &'static str,
+}
+
+impl End {
+    pub(super) fn new(claim: Claim, endings: Vec<Ending>) -> Self {
+        Self {
+            claim,
+            endings,
+            local: Vec::new(),
+            forwards: Vec::new(),
+            notes: Vec::new(),
+            took: Duration::ZERO,
+            letter: None,
+        }
+    }
+
+    /// All recipients failed for the same reason.
+    pub(super) fn all_failed(
+        claim: Claim,
+        failure: &Failure,
+        not_before: Option<Timestamp>,
+    ) -> Self {
+        let endings = vec![
+            Ending::Failed {
+                failure: failure.clone(),
+                not_before,
+            };
+            claim.recipients.len()
+        ];
+        Self::new(claim, endings)
+    }
+
+    /// Writes the settlement. Whether the claim was still ours and is settled.
+    pub(super) async fn settle(mut self, shared: &Shared) -> bool {
+        let now = shared.clock.now();
+        let parts = self.parts(shared, now);
+        let letter = self.letter.take();
+        let items: Vec<Item> = parts.iter().filter_map(|part| part.item.clone()).collect();
+        let reports = match report(shared, &self.claim, &items, letter, now).await {
+            Ok(reports) => reports,
+            Err(error) => {
+                // Without its report the failure must not be settled: the sender would never hear.
+                // The lease ends, and the claim is worked on again.
+                let letter = self.claim.reference.letter;
+                error!(%letter, %error, "report not written; the claim is left to its lease");
+                return false;
+            }
+        };
+        let reported = !reports.is_empty();
+        let settlement = Settlement {
+            claim: self.claim.reference,
+            outcomes: self
+                .claim
+                .recipients
+                .iter()
+                .zip(&parts)
+                .map(|(recipient, part)| (recipient.id, part.outcome.clone()))
+                .collect(),
+            local: std::mem::take(&mut self.local),
+            forwards: std::mem::take(&mut self.forwards),
+            notes: self.notes(&parts, &items, reported, now),
+            reports,
+        };
+        let (letter, domain) = (self.claim.reference.letter, &self.claim.domain);
+        match settle_patiently(&shared.store, settlement).await {
+            Ok(true) => {
+                self.tell(shared, &parts, reported, now);
+                true
+            }
+            Ok(false) => {
+                warn!(%letter, %domain, "the claim was lost to another node; nothing was changed");
+                false
+            }
+            Err(StoreError::OverQuota) => Box::pin(self.settle_one_full(shared)).await,
+            Err(error) => {
+                shared.metrics.faults.inc();
+                error!(%letter, %domain, %error, "not settled; the claim is left to its lease");
+                false
+            }
+        }
+    }
+
+    fn parts(&self, shared: &Shared, now: Timestamp) -> Vec<Part> {
+        // One number for all: recipients of a letter that failed together stay together.
+        let random = shared.entropy.next_u64();
+        self.claim
+            .recipients
+            .iter()
+            .zip(&self.endings)
+            .enumerate()
+            .map(|(index, (recipient, ending))| {
+                self.part(shared, (index, recipient), ending, now, random)
+            })
+            .collect()
+    }
+
+    /// The steps on the way, those of the recipients, and the report.
+    fn notes(
+        &mut self,
+        parts: &[Part],
+        items: &[Item],
+        reported: bool,
+        at: Timestamp,
+    ) -> Vec<Note> {
+        let mut notes = std::mem::take(&mut self.notes);
+        for (recipient, part) in self.claim.recipients.iter().zip(parts) {
+            if let Some((step, detail)) = &part.step {
+                notes.push(Note {
+                    at,
+                    recipient: Some(recipient.address.clone()),
+                    step: *step,
+                    detail: detail.clone(),
+                });
+            }
+        }
+        if let (true, Some(sender)) = (reported, &self.claim.reverse_path) {
+            notes.push(Note {
+                at,
+                recipient: None,
+                step: Step::Reported,
+                detail: format!("to {sender}: {}", summary(&self.claim, items)),
+            });
+        }
+        notes
+    }
+
+    /// A mailbox turned out to be too full for this letter while it was stored. Which one is not
+    /// known when there are several: the first recipient waits, and the others stay due and come
+    /// back at once in a claim of their own.
+    async fn settle_one_full(mut self, shared: &Shared) -> bool {
+        self.claim.recipients.truncate(1);
+        let failure = crate::local::over_quota(&self.claim.recipients[0].address);
+        End::all_failed(self.claim, &failure, None)
+            .settle(shared)
+            .await
+    }
+
+    /// One log line for each recipient, and the figures.
+    fn tell(&self, shared: &Shared, parts: &[Part], reported: bool, now: Timestamp) {
+        let latency = now.since(self.claim.received_at).as_secs_f64();
+        for (recipient, part) in self.claim.recipients.iter().zip(parts) {
+            shared.metrics.recipient(part.label);
+            if part.outcome == Outcome::Done {
+                shared.metrics.latency.observe(latency);
+            }
+            info!(
+                letter = %self.claim.reference.letter,
+                recipient = %recipient.address,
+                result = part.label,
+                attempt = recipient.attempts + 1,
+                took_ms = u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX),
+                detail = part.step.as_ref().map(|(_, detail)| detail.as_str()),
+                "recipient settled"
+            );
+        }
+        if reported {
+            shared.metrics.reports.inc();
+        }
+    }
+
+    fn part(
+        &self,
+        shared: &Shared,
+        (index, recipient): (usize, &ClaimedRecipient),
+        ending: &Ending,
+        now: Timestamp,
+        random: u64,
+    ) -> Part {
+        let claim = &self.claim;
+        match ending {
+            Ending::Placed {
+                mailboxes,
+                forwarded,
+            } => placed(claim, (index, recipient), *mailboxes, forwarded),
+            Ending::Taken(taken) => handed_over(claim, (index, recipient), taken, self.took),
+            Ending::Failed { failure, .. } if failure.permanent => {
+                failed(claim, (index, recipient), failure, &failure.to_string())
+            }
+            Ending::Failed {
+                failure,
+                not_before,
+            } => {
+                let next = next_attempt(
+                    &shared.settings,
+                    now,
+                    claim.received_at,
+                    claim.expires_at,
+                    recipient.attempts,
+                    random,
+                );
+                match next {
+                    NextAttempt::At { at, late } => {
+                        let at = not_before.map_or(at, |not_before| at.max(not_before));
+                        let at = at.min(claim.expires_at);
+                        deferred(claim, (index, recipient), failure, at, late)
+                    }
+                    NextAttempt::Expired => {
+                        failed(claim, (index, recipient), failure, &expired(claim, failure))
+                    }
+                }
+            }
+            Ending::Released => released(now),
+        }
+    }
+}
+
+fn released(now: Timestamp) -> Part {
+    Part {
+        outcome: Outcome::Retry {
+            at: now,
+            reason: "the node was stopped before it came to this letter".to_owned(),
+            delay_reported: false,
+            counts: false,
+        },
+        step: None,
+        item: None,
+        label: "released",
+    }
+}
+
+fn expired(claim: &Claim, failure: &Failure) -> String {
+    let days = claim.expires_at.since(claim.received_at).as_secs_f64() / 86_400.0;
+    format!("given up after {days:.1} days; the last reason: {failure}")
+}
+
+fn placed(
+    claim: &Claim,
+    (index, recipient): (usize, &ClaimedRecipient),
+    mailboxes: usize,
+    forwarded: &[EmailAddress],
+) -> Part {
+    let targets: Vec<String> = forwarded.iter().map(ToString::to_string).collect();
+    let (step, detail) = if mailboxes == 0 {
+        (Step::Forwarded, format!("to {}", targets.join(", ")))
+    } else if targets.is_empty() {
+        (Step::Stored, "in the mailbox here".to_owned())
+    } else {
+        let targets = targets.join(", ");
+        (
+            Step::Stored,
+            format!("in the mailbox here, and forwarded to {targets}"),
+        )
+    };
+    // Those that are forwarded to inherit the wish to hear of success (RFC 3461 §5.2.7.1).
+    let item =
+        (mailboxes > 0 && dsn::is_wanted(claim, recipient, Action::Delivered)).then(|| Item {
+            recipient: index,
+            action: Action::Delivered,
+            status: "2.0.0".to_owned(),
+            diagnostic: None,
+            remote_host: None,
+        });
+    Part {
+        outcome: Outcome::Done,
+        step: Some((step, detail)),
+        item,
+        label: if mailboxes > 0 { "stored" } else { "forwarded" },
+    }
+}
+
+fn handed_over(
+    claim: &Claim,
+    (index, recipient): (usize, &ClaimedRecipient),
+    taken: &Taken,
+    took: Duration,
+) -> Part {
+    let tls = match &taken.tls {
+        Some(tls) => format!("{} {}", tls.version, tls.cipher),
+        None => "in clear".to_owned(),
+    };
+    let detail = format!(
+        "to {} ({tls}) in {} ms: {}",
+        taken.peer,
+        took.as_millis(),
+        taken.reply
+    );
+    // RFC 3461 §5.2.2: a server without DSN will not report; so we do.
+    let wanted = !taken.reports && dsn::is_wanted(claim, recipient, Action::Relayed);
+    let item = wanted.then(|| Item {
+        recipient: index,
+        action: Action::Relayed,
+        status: "2.0.0".to_owned(),
+        diagnostic: Some(taken.reply.clone()),
+        remote_host: Some(taken.peer.host.to_string()),
+    });
+    Part {
+        outcome: Outcome::Done,
+        step: Some((Step::Transferred, detail)),
+        item,
+        label: "transferred",
+    }
+}
+
+fn deferred(
+    claim: &Claim,
+    (index, recipient): (usize, &ClaimedRecipient),
+    failure: &Failure,
+    at: Timestamp,
+    late: bool,
+) -> Part {
+    let reported = late && dsn::is_wanted(claim, recipient, Action::Delayed);
+    Part {
+        outcome: Outcome::Retry {
+            at,
+            reason: failure.to_string(),
+            delay_reported: reported,
+            counts: true,
+        },
+        step: Some((Step::Deferred, format!("until {at}: {failure}"))),
+        item: reported.then(|| item(index, Action::Delayed, failure)),
+        label: "deferred",
+    }
+}
+
+fn failed(
+    claim: &Claim,
+    (index, recipient): (usize, &ClaimedRecipient),
+    failure: &Failure,
+    reason: &str,
+) -> Part {
+    let reported = dsn::is_wanted(claim, recipient, Action::Failed);
+    let silent = if reported {
+        ""
+    } else if claim.reverse_path.is_none() {
+        "; not reported, as the letter has no sender"
+    } else {
+        "; not reported, as the sender asked for that"
+    };
+    Part {
+        outcome: Outcome::Failed {
+            reason: reason.to_owned(),
+        },
+        step: Some((Step::Failed, format!("{reason}{silent}"))),
+        item: reported.then(|| item(index, Action::Failed, failure)),
+        label: "failed",
+    }
+}
+
+fn item(recipient: usize, action: Action, failure: &Failure) -> Item {
+    let mut status = failure.status;
+    if action == Action::Failed && !failure.permanent {
+        // RFC 3463 §3.5: X.4.7, the delivery time has expired. The class says "failed" (§2).
+        status = super::failure::Status(5, 4, 7);
+    }
+    Item {
+        recipient,
+        action,
+        status: status.to_string(),
+        diagnostic: Some(failure.diagnostic()),
+        remote_host: failure.peer.as_ref().map(|peer| peer.host.to_string()),
+    }
+}
+
+/// `failed: a@x.test, b@x.test`.
+fn summary(claim: &Claim, items: &[Item]) -> String {
+    let mut text = String::new();
+    for item in items {
+        let comma = if text.is_empty() { "" } else { ", " };
+        let address = &claim.recipients[item.recipient].address;
+        let action = match item.action {
+            Action::Failed => "failed",
+            Action::Delayed => "delayed",
+            Action::Delivered => "delivered",
+            Action::Relayed => "relayed",
+            Action::Expanded => "expanded",
+        };
+        text.push_str(&format!("{comma}{address} {action}"));
+    }
+    text
+}
+
+/// The report about these recipients, if there are any.
+async fn report(
+    shared: &Shared,
+    claim: &Claim,
+    items: &[Item],
+    letter: Option<store::Letter>,
+    now: Timestamp,
+) -> Result<Vec<store::Submission>, StoreError> {
+    let (false, Some(sender)) = (items.is_empty(), &claim.reverse_path) else {
+        return Ok(Vec::new());
+    };
+    let bytes_max = shared.settings.report_bytes_max;
+    // The letter is let go before room for the report is asked for: who holds one and waits for
+    // another could wait for ever.
+    let returned = {
+        let letter = match letter {
+            Some(letter) => letter,
+            None => shared.store.claimed_letter(claim).await?,
+        };
+        dsn::returned_bytes(claim, letter.bytes(), bytes_max)
+    };
+    let from_domain = report_domain(shared, sender).await?;
+    let reporter = Reporter {
+        hostname: &shared.own.hostname,
+        from_domain: &from_domain,
+        bytes_max,
+        now,
+        expires_at: now + shared.settings.lifetime,
+        random: shared.entropy.next_u64(),
+    };
+    let bytes = dsn::write_report(&reporter, claim, sender, items, &returned);
+    let letter = shared.store.letter(bytes.into()).await?;
+    Ok(vec![dsn::submission(&reporter, claim, sender, letter)])
+}
+
+async fn report_domain(shared: &Shared, sender: &EmailAddress) -> Result<Domain, StoreError> {
+    Ok(if shared.store.is_ours(&sender.domain).await? {
+        sender.domain.clone()
+    } else {
+        shared.own.hostname.clone()
+    })
+}
+
+/// Tries again while the store is busy: what happened to the letter must not be forgotten because
+/// of a moment's pressure.
+async fn settle_patiently(store: &Store, settlement: Settlement) -> Result<bool, StoreError> {
+    let mut kept = copy(&settlement);
+    let mut result = store.settle(settlement).await;
+    for pause in SETTLE_PAUSES {
+        match &result {
+            Err(StoreError::Busy(_) | StoreError::Io(_) | StoreError::DiskFull) => {}
+            Ok(_) | Err(_) => break,
+        }
+        tokio::time::sleep(pause).await;
+        let again = copy(&kept);
+        result = store.settle(kept).await;
+        kept = again;
+    }
+    result
+}
+
+fn copy(settlement: &Settlement) -> Settlement {
+    Settlement {
+        claim: settlement.claim,
+        outcomes: settlement.outcomes.clone(),
+        local: settlement.local.clone(),
+        forwards: settlement.forwards.clone(),
+        reports: settlement.reports.clone(),
+        notes: settlement.notes.clone(),
+    }
+}

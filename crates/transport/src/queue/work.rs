@@ -1,0 +1,169 @@
+//! The work on one claim, from its start to its settlement.
+
+use base::Timestamp;
+use proto::smtp::client::{Outgoing, OutgoingRecipient};
+use proto::smtp::{OriginalRecipient, Ret, params};
+use store::{Claim, ClaimedRecipient, DsnReturn, Note, Notify, Step, StoreError};
+use tracing::error;
+
+use super::failure::{Failure, Status};
+use super::planner::Verdict;
+use super::settle::{End, Ending};
+use super::worker::Shared;
+use crate::local::{self, Placement};
+use crate::smtp_out::RecipientResult;
+
+/// Stores a claim's letter in mailboxes here.
+pub(super) async fn deliver_here(shared: &Shared, claim: Claim) -> Verdict {
+    let started_at = shared.clock.now();
+    let placed = match local::place(&shared.store, &claim).await {
+        Ok(placed) => placed,
+        Err(error) => return store_failed(shared, claim, &error).await,
+    };
+    let endings = placed
+        .recipients
+        .into_iter()
+        .map(|placement| match placement {
+            Placement::Placed {
+                mailboxes,
+                forwarded,
+            } => Ending::Placed {
+                mailboxes,
+                forwarded,
+            },
+            Placement::Failed(failure) => Ending::Failed {
+                failure,
+                not_before: None,
+            },
+        })
+        .collect();
+    let mut end = End::new(claim, endings);
+    end.local = placed.local;
+    end.forwards = placed.forwards;
+    end.took = shared.clock.now().since(started_at);
+    end.settle(shared).await;
+    Verdict::Answered
+}
+
+/// Hands a claim's letter over to another server.
+pub(super) async fn hand_over(shared: &Shared, claim: Claim) -> Verdict {
+    let started_at = shared.clock.now();
+    let route = match shared.router.route(&claim.domain).await {
+        Ok(route) => route,
+        Err(failure) => {
+            let verdict = if failure.permanent {
+                Verdict::Answered
+            } else {
+                Verdict::Down(failure.clone())
+            };
+            End::all_failed(claim, &failure, None).settle(shared).await;
+            return verdict;
+        }
+    };
+    let mut notes = vec![note(started_at, Step::Routed, route.to_string())];
+    let letter = match shared.store.claimed_letter(&claim).await {
+        Ok(letter) => letter,
+        Err(error) => return store_failed(shared, claim, &error).await,
+    };
+    let outgoing = outgoing(&claim, &letter);
+    let transfer = shared.outbound.transfer(&route, outgoing).await;
+    notes.extend(
+        transfer
+            .connections
+            .into_iter()
+            .map(|(at, detail)| note(at, Step::Connected, detail)),
+    );
+    let endings = transfer
+        .results
+        .into_iter()
+        .map(|result| match result {
+            RecipientResult::Taken(taken) => Ending::Taken(taken),
+            RecipientResult::Failed(failure) => Ending::Failed {
+                failure,
+                not_before: None,
+            },
+        })
+        .collect();
+    let mut end = End::new(claim, endings);
+    end.notes = notes;
+    end.letter = Some(letter);
+    end.took = shared.clock.now().since(started_at);
+    end.settle(shared).await;
+    transfer.verdict
+}
+
+/// Defers a claim whose destination is known to be down.
+pub(super) async fn defer(
+    shared: &Shared,
+    claim: Claim,
+    failure: &Failure,
+    until: Timestamp,
+) -> Verdict {
+    End::all_failed(claim, failure, Some(until))
+        .settle(shared)
+        .await;
+    Verdict::NotTried
+}
+
+/// Gives a claim back unworked, as the node stops.
+pub(super) async fn release(shared: &Shared, claim: Claim) {
+    let endings = vec![Ending::Released; claim.recipients.len()];
+    End::new(claim, endings).settle(shared).await;
+}
+
+/// Settles a claim whose work ended in a bug, so that it is tried later and not at once for ever.
+pub(super) async fn give_up_on(shared: &Shared, claim: Claim) {
+    let failure = Failure::temporary(Status(4, 3, 0), "an internal error of this server");
+    End::all_failed(claim, &failure, None).settle(shared).await;
+}
+
+async fn store_failed(shared: &Shared, claim: Claim, error: &StoreError) -> Verdict {
+    error!(letter = %claim.reference.letter, %error, "the store failed while a letter was worked on");
+    let failure = Failure::temporary(Status(4, 3, 0), "the server's storage does not answer");
+    End::all_failed(claim, &failure, None).settle(shared).await;
+    Verdict::NotTried
+}
+
+fn note(at: Timestamp, step: Step, detail: String) -> Note {
+    Note {
+        at,
+        recipient: None,
+        step,
+        detail,
+    }
+}
+
+fn outgoing(claim: &Claim, letter: &store::Letter) -> Outgoing {
+    Outgoing {
+        reverse_path: claim.reverse_path.clone(),
+        recipients: claim.recipients.iter().map(outgoing_recipient).collect(),
+        // RFC 3461 §4.3: RET is meaningless where nobody is told.
+        ret: claim.reverse_path.as_ref().map(|_| match claim.dsn_return {
+            DsnReturn::Full => Ret::Full,
+            DsnReturn::Headers => Ret::Headers,
+        }),
+        envelope_id: claim.envelope_id.clone(),
+        needs_utf8: claim.needs_utf8,
+        parts: vec![claim.head.clone(), letter.bytes().clone()],
+    }
+}
+
+fn outgoing_recipient(recipient: &ClaimedRecipient) -> OutgoingRecipient {
+    let Notify {
+        success,
+        failure,
+        delay,
+    } = recipient.notify;
+    OutgoingRecipient {
+        address: recipient.address.clone(),
+        notify: (recipient.notify != Notify::DEFAULT).then_some(params::Notify {
+            success,
+            failure,
+            delay,
+        }),
+        original: recipient
+            .original
+            .as_deref()
+            .and_then(OriginalRecipient::parse),
+    }
+}

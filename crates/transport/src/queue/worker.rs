@@ -1,0 +1,437 @@
+//! The worker: looks for due letters, claims what the planner allows, starts the work on each, keeps
+//! the leases alive, and stops gracefully.
+//!
+//! One task owns all state; every claim in work is a task of its own that ends in a settlement.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::ports::{Clock, Connector, Entropy, Resolver};
+use base::{Domain, Timestamp};
+use store::{Claim, ClaimRef, QueueSignal, Store, StoreError};
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+
+use super::QueueContext;
+use super::metrics::QueueMetrics;
+use super::planner::{Admission, DueWork, Place, Planner, Verdict};
+use super::settings::QueueSettings;
+use super::work;
+use crate::route::{Own, Router};
+use crate::smtp_out::Outbound;
+
+/// Destinations that are looked at in one round.
+const DESTINATIONS_MAX: usize = 1_000;
+/// How long the worker sleeps at most: a wake-up that was lost costs no more.
+const LOOK_SPAN: Duration = Duration::from_secs(5);
+/// How long it waits when the store fails.
+const STORE_PAUSE: Duration = Duration::from_secs(1);
+/// How often connections without work are looked at.
+const IDLE_SPAN: Duration = Duration::from_secs(1);
+/// How long the last settlements may take after the grace is over.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What all claims in work share.
+pub(super) struct Shared {
+    pub(super) store: Store,
+    pub(super) router: Router,
+    pub(super) outbound: Outbound,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) entropy: Arc<dyn Entropy>,
+    pub(super) settings: QueueSettings,
+    pub(super) own: Own,
+    pub(super) metrics: QueueMetrics,
+}
+
+struct Worker {
+    shared: Arc<Shared>,
+    planner: Planner,
+    /// Claims that wait for their turn, by destination.
+    waiting: BTreeMap<Domain, VecDeque<Claim>>,
+    /// Claims in work.
+    tasks: JoinSet<Verdict>,
+    /// Which claim a task works on. Never iterated: ids have no order.
+    claims: HashMap<Id, Claim>,
+    /// All claims in hand, whose leases are kept alive.
+    leases: BTreeMap<ClaimRef, Domain>,
+    goodbyes: JoinSet<()>,
+    /// When the store is to be looked at next.
+    look_at: Instant,
+    renew_at: Instant,
+    idle_at: Instant,
+}
+
+/// Why the worker woke up.
+enum Wake {
+    Stop,
+    Finished(Result<(Id, Verdict), JoinError>),
+    Signal,
+    Time,
+}
+
+/// Works on the queue until `stop` is cancelled, then finishes what it can within the grace and
+/// gives the rest back.
+pub async fn run(context: QueueContext, stop: CancellationToken) {
+    let QueueContext {
+        store,
+        resolver,
+        connector,
+        clock,
+        entropy,
+        settings,
+        own,
+        metrics,
+    } = context;
+    let mut signal = store.queue_signal();
+    let shared = shared(
+        store, resolver, connector, clock, entropy, settings, own, &metrics,
+    );
+    let mut worker = Worker::new(Arc::new(shared));
+    loop {
+        match worker.wait(&mut signal, &stop).await {
+            Wake::Stop => break,
+            Wake::Finished(result) => worker.finished(result).await,
+            Wake::Signal => worker.look_at = Instant::now(),
+            Wake::Time => {}
+        }
+        worker.step().await;
+    }
+    worker.stop().await;
+}
+
+#[expect(clippy::too_many_arguments, reason = "the parts of the context, once")]
+fn shared(
+    store: Store,
+    resolver: Arc<dyn Resolver>,
+    connector: Arc<dyn Connector>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    settings: QueueSettings,
+    own: Own,
+    metrics: &base::metrics::Metrics,
+) -> Shared {
+    Shared {
+        router: Router::new(
+            resolver,
+            Arc::clone(&clock),
+            own.clone(),
+            settings.port,
+            settings.smarthost.clone(),
+        ),
+        outbound: Outbound::new(
+            connector,
+            Arc::clone(&clock),
+            Arc::clone(&entropy),
+            own.hostname.clone(),
+            settings.clone(),
+        ),
+        metrics: QueueMetrics::new(metrics),
+        store,
+        clock,
+        entropy,
+        settings,
+        own,
+    }
+}
+
+impl Worker {
+    fn new(shared: Arc<Shared>) -> Self {
+        let now = Instant::now();
+        Self {
+            planner: Planner::new(shared.settings.clone()),
+            waiting: BTreeMap::new(),
+            tasks: JoinSet::new(),
+            claims: HashMap::new(),
+            leases: BTreeMap::new(),
+            goodbyes: JoinSet::new(),
+            look_at: now,
+            renew_at: now + shared.settings.lease / 3,
+            idle_at: now + IDLE_SPAN,
+            shared,
+        }
+    }
+
+    /// Waits for something to do.
+    async fn wait(&mut self, signal: &mut QueueSignal, stop: &CancellationToken) -> Wake {
+        let mut next = self.look_at.min(self.renew_at);
+        if self.shared.outbound.has_idle() {
+            next = next.min(self.idle_at);
+        }
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => Wake::Stop,
+            Some(result) = self.tasks.join_next_with_id() => Wake::Finished(result),
+            () = signal.woken() => Wake::Signal,
+            () = sleep_until(next) => Wake::Time,
+        }
+    }
+
+    /// Does whatever is due.
+    async fn step(&mut self) {
+        // All that has finished frees its room before the next look.
+        while let Some(result) = self.tasks.try_join_next_with_id() {
+            self.finished(result).await;
+        }
+        self.start();
+        let now = Instant::now();
+        if now >= self.renew_at {
+            self.renew().await;
+            self.renew_at = Instant::now() + self.shared.settings.lease / 3;
+        }
+        if now >= self.idle_at {
+            self.end_idle_connections(false);
+            self.idle_at = Instant::now() + IDLE_SPAN;
+        }
+        let wants_more = self.planner.wants_more(self.shared.clock.now());
+        if now >= self.look_at || wants_more {
+            self.look_at = match self.look().await {
+                Ok(at) => at,
+                Err(error) => {
+                    error!(%error, "the queue cannot be read");
+                    Instant::now() + STORE_PAUSE
+                }
+            };
+            self.start();
+        }
+        self.shared.metrics.in_hand(self.planner.in_hand());
+    }
+
+    /// Looks for due letters and claims what there is room for; when to look again.
+    async fn look(&mut self) -> Result<Instant, StoreError> {
+        let now = self.shared.clock.now();
+        let due = self.due(now).await?;
+        let total: usize = due.iter().map(|work| work.letters).sum();
+        self.shared
+            .metrics
+            .due
+            .set(i64::try_from(total).unwrap_or(i64::MAX));
+        let blocked = self.planner.blocked(now);
+        self.shared
+            .metrics
+            .blocked
+            .set(i64::try_from(blocked).unwrap_or(i64::MAX));
+        let wanted = self.planner.plan(now, &due);
+        if !wanted.is_empty() {
+            let lease = self.shared.settings.lease;
+            let claims = self.shared.store.claim(now, lease, &wanted).await?;
+            debug!(
+                letters = claims.len(),
+                destinations = wanted.len(),
+                "claimed"
+            );
+            for claim in claims {
+                let place = place_of(&due, &claim.domain);
+                self.planner.claimed(now, &claim.domain, place, 1);
+                self.leases.insert(claim.reference, claim.domain.clone());
+                self.waiting
+                    .entry(claim.domain.clone())
+                    .or_default()
+                    .push_back(claim);
+            }
+        }
+        let next_due = self.shared.store.next_due(now).await?;
+        let span = next_due.map_or(LOOK_SPAN, |at| {
+            at.since(self.shared.clock.now()).min(LOOK_SPAN)
+        });
+        Ok(Instant::now() + span)
+    }
+
+    async fn due(&self, now: Timestamp) -> Result<Vec<DueWork>, StoreError> {
+        let due = self.shared.store.due(now, DESTINATIONS_MAX).await?;
+        let mut works = Vec::with_capacity(due.len());
+        for destination in due {
+            let place = if self.shared.store.is_ours(&destination.domain).await? {
+                Place::Here
+            } else {
+                Place::Elsewhere
+            };
+            works.push(DueWork {
+                domain: destination.domain,
+                place,
+                letters: usize::try_from(destination.letters).unwrap_or(usize::MAX),
+                oldest: destination.oldest,
+            });
+        }
+        Ok(works)
+    }
+
+    /// Starts work on waiting claims as far as the planner admits.
+    fn start(&mut self) {
+        let now = self.shared.clock.now();
+        let (planner, shared) = (&mut self.planner, &self.shared);
+        for (domain, waiting) in &mut self.waiting {
+            while !waiting.is_empty() {
+                let admission = planner.admit(now, domain);
+                if admission == Admission::Wait {
+                    break;
+                }
+                let Some(claim) = waiting.pop_front() else {
+                    break;
+                };
+                let place = planner.place(domain);
+                let task = work_on(Arc::clone(shared), claim.clone(), admission, place);
+                let id = self.tasks.spawn(task).id();
+                self.claims.insert(id, claim);
+            }
+        }
+        self.waiting.retain(|_, waiting| !waiting.is_empty());
+    }
+
+    /// A task has ended: its room is free, and the planner learns.
+    async fn finished(&mut self, result: Result<(Id, Verdict), JoinError>) {
+        let (id, verdict) = match result {
+            Ok((id, verdict)) => (id, Some(verdict)),
+            Err(error) => (error.id(), None),
+        };
+        let Some(claim) = self.claims.remove(&id) else {
+            debug_assert!(false, "every task has its claim");
+            return;
+        };
+        self.leases.remove(&claim.reference);
+        let domain = claim.domain.clone();
+        let verdict = match verdict {
+            Some(verdict) => verdict,
+            None => {
+                self.shared.metrics.faults.inc();
+                error!(letter = %claim.reference.letter, %domain, "the work on a letter panicked");
+                work::give_up_on(&self.shared, claim).await;
+                Verdict::NotTried
+            }
+        };
+        let (now, random) = (self.shared.clock.now(), self.shared.entropy.next_u64());
+        if let Verdict::Down(failure) = &verdict {
+            info!(%domain, reason = %failure, "destination does not answer");
+        }
+        self.planner.finished(now, &domain, verdict, random);
+    }
+
+    /// Keeps all leases alive. A claim that waits and is lost is dropped; one in work goes on, and
+    /// its settlement will change nothing.
+    async fn renew(&mut self) {
+        let all: Vec<ClaimRef> = self.leases.keys().copied().collect();
+        if all.is_empty() {
+            return;
+        }
+        let now = self.shared.clock.now();
+        let lost = match self
+            .shared
+            .store
+            .renew(&all, now, self.shared.settings.lease)
+            .await
+        {
+            Ok(lost) => lost,
+            Err(error) => {
+                warn!(%error, "leases cannot be renewed");
+                return;
+            }
+        };
+        for reference in lost {
+            let Some(domain) = self.leases.remove(&reference) else {
+                continue;
+            };
+            warn!(letter = %reference.letter, %domain, "the claim was lost");
+            let Some(waiting) = self.waiting.get_mut(&domain) else {
+                continue;
+            };
+            let before = waiting.len();
+            waiting.retain(|claim| claim.reference != reference);
+            for _ in waiting.len()..before {
+                self.planner.released(&domain);
+            }
+        }
+    }
+
+    fn end_idle_connections(&mut self, all: bool) {
+        while self.goodbyes.try_join_next().is_some() {}
+        for session in self.shared.outbound.take_idle(all) {
+            let clock = Arc::clone(&self.shared.clock);
+            self.goodbyes
+                .spawn(async move { session.quit(clock.as_ref()).await });
+        }
+    }
+
+    /// Gives back what waits, lets transfers finish within the grace, and gives the rest back too.
+    async fn stop(mut self) {
+        let mut given_back = 0_usize;
+        let waiting = std::mem::take(&mut self.waiting);
+        let mut releases = JoinSet::new();
+        for claim in waiting.into_values().flatten() {
+            given_back += 1;
+            let shared = Arc::clone(&self.shared);
+            releases.spawn(async move { work::release(&shared, claim).await });
+        }
+        let grace_ends = Instant::now() + self.shared.settings.stop_grace;
+        while !self.tasks.is_empty() {
+            tokio::select! {
+                biased;
+                result = self.tasks.join_next_with_id() => {
+                    if let Some(Ok((id, _))) = result {
+                        self.claims.remove(&id);
+                    }
+                }
+                () = sleep_until(self.renew_at) => {
+                    self.renew().await;
+                    self.renew_at = Instant::now() + self.shared.settings.lease / 3;
+                }
+                () = sleep_until(grace_ends) => break,
+            }
+        }
+        while let Some((id, claim)) = self.abort_one().await {
+            self.claims.remove(&id);
+            given_back += 1;
+            let shared = Arc::clone(&self.shared);
+            releases.spawn(async move { work::release(&shared, claim).await });
+        }
+        self.end_idle_connections(true);
+        let settled = timeout(RELEASE_TIMEOUT, async {
+            while releases.join_next().await.is_some() {}
+            while self.goodbyes.join_next().await.is_some() {}
+        });
+        if settled.await.is_err() {
+            warn!("the last claims could not be given back in time; their leases will end");
+        }
+        info!(given_back, "the queue has stopped");
+    }
+
+    /// Aborts the tasks that are left and tells the next one's claim. One that finished this moment
+    /// is settled already, and its release changes nothing.
+    async fn abort_one(&mut self) -> Option<(Id, Claim)> {
+        self.tasks.abort_all();
+        while let Some(result) = self.tasks.join_next_with_id().await {
+            let id = match result {
+                Ok((id, _)) => {
+                    self.claims.remove(&id);
+                    continue;
+                }
+                Err(error) => error.id(),
+            };
+            if let Some(claim) = self.claims.get(&id) {
+                return Some((id, claim.clone()));
+            }
+        }
+        None
+    }
+}
+
+async fn work_on(shared: Arc<Shared>, claim: Claim, admission: Admission, place: Place) -> Verdict {
+    match (admission, place) {
+        (Admission::Defer { until, failure }, _) => {
+            work::defer(&shared, claim, &failure, until).await
+        }
+        (Admission::Start | Admission::Wait, Place::Here) => {
+            work::deliver_here(&shared, claim).await
+        }
+        (Admission::Start | Admission::Wait, Place::Elsewhere) => {
+            work::hand_over(&shared, claim).await
+        }
+    }
+}
+
+fn place_of(due: &[DueWork], domain: &Domain) -> Place {
+    due.iter()
+        .find(|work| work.domain == *domain)
+        .map_or(Place::Elsewhere, |work| work.place)
+}

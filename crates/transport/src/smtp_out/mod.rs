@@ -1,0 +1,400 @@
+//! Handing a letter over to another server by SMTP (RFC 5321 §3.3, §5.1): connections, STARTTLS
+//! (RFC 3207, opportunistic as RFC 7435), several letters on one connection, the next address when
+//! one does not answer.
+//!
+//! It does not find routes, and it does not decide about retries: it makes one attempt and tells
+//! what became of each recipient.
+
+mod memory;
+mod outcome;
+mod pool;
+mod session;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::ports::{Clock, Connector, Entropy, TlsInfo};
+use base::{Domain, Timestamp};
+use proto::smtp::client::{Event, Outgoing, RecipientOutcome, Step, Timeouts};
+
+use crate::queue::failure::{Failure, Peer, Status};
+use crate::queue::planner::Verdict;
+use crate::queue::settings::{QueueSettings, TlsPolicy};
+use crate::route::Route;
+use memory::Memory;
+use pool::Pool;
+use session::{Session, SessionSettings};
+
+/// Addresses that are tried in one attempt. A route may have more; they come in turn with the next
+/// attempts, as equal ones are shuffled and silent ones go last.
+const ADDRESSES_TRIED_MAX: usize = 6;
+/// Servers that are asked about a recipient in one attempt, when the first answers "not now".
+const SERVERS_ASKED_MAX: usize = 2;
+/// How long a letter waits for one of the connections to an address.
+const CONNECTION_WAIT: Duration = Duration::from_secs(60);
+
+/// Hands letters over; shared by all transfers of a node.
+pub struct Outbound {
+    connector: Arc<dyn Connector>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    hostname: Domain,
+    settings: QueueSettings,
+    timeouts: Timeouts,
+    pool: Pool,
+    memory: Memory,
+}
+
+/// What became of one attempt.
+#[derive(Debug)]
+pub struct Transfer {
+    /// What it says about the destination.
+    pub verdict: Verdict,
+    /// What became of each recipient, in the order of the letter's recipients.
+    pub results: Vec<RecipientResult>,
+    /// The connections that were opened, reused or not to be had, for the journey.
+    pub connections: Vec<(Timestamp, String)>,
+}
+
+/// What became of one recipient.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RecipientResult {
+    /// The server has taken the responsibility.
+    Taken(Taken),
+    /// It has not.
+    Failed(Failure),
+}
+
+/// How a letter was handed over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// To whom.
+    pub peer: Peer,
+    /// Whether encrypted.
+    pub tls: Option<TlsInfo>,
+    /// Its reply to the letter.
+    pub reply: String,
+    /// Whether it sends the reports that were asked for (RFC 3461 §5.2.1).
+    pub reports: bool,
+}
+
+/// The work on one letter over the addresses of a route.
+struct Attempt {
+    outgoing: Outgoing,
+    /// The last word about each recipient.
+    results: Vec<Option<RecipientResult>>,
+    /// The recipients that another server may still be asked about.
+    open: Vec<usize>,
+    connections: Vec<(Timestamp, String)>,
+    /// Servers that answered to the letter.
+    asked: BTreeSet<Domain>,
+    lost: bool,
+    /// Why the last server could not be asked at all.
+    unreachable: Option<Failure>,
+    /// Whether every server that could not be asked refused for good.
+    refused_for_good: bool,
+}
+
+impl Outbound {
+    /// Nothing is connected yet.
+    #[must_use]
+    pub fn new(
+        connector: Arc<dyn Connector>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        hostname: Domain,
+        settings: QueueSettings,
+    ) -> Self {
+        let pool = Pool::new(
+            settings.connections_per_address_max,
+            settings.connections_max,
+        );
+        Self {
+            connector,
+            clock,
+            entropy,
+            hostname,
+            settings,
+            timeouts: Timeouts::default(),
+            pool,
+            memory: Memory::default(),
+        }
+    }
+
+    /// Makes one attempt to hand a letter over.
+    ///
+    /// Not cancellation safe: if it is dropped after the letter's final dot, the letter may have
+    /// been taken.
+    pub async fn transfer(&self, route: &Route, outgoing: Outgoing) -> Transfer {
+        let mut attempt = Attempt::new(outgoing);
+        for peer in self.peers(route) {
+            if attempt.is_over(&peer) {
+                continue;
+            }
+            // A connection that was kept may have been closed meanwhile: that is no failure of the
+            // server, and a fresh one is made.
+            let mut kept = self.pool.take(&peer, route.tls);
+            loop {
+                let reused = kept.is_some();
+                let session = match kept.take() {
+                    Some(session) => Ok(session),
+                    None => self.open(route, &peer, &mut attempt).await,
+                };
+                match session {
+                    Ok(session) => {
+                        let stale = self.hand_over(session, reused, &mut attempt).await;
+                        if !stale {
+                            break;
+                        }
+                    }
+                    Err(failure) => {
+                        attempt.unreachable(self.clock.now(), failure);
+                        break;
+                    }
+                }
+            }
+        }
+        attempt.finish()
+    }
+
+    /// Takes connections out that have had no work for long enough, or all; each is to be ended
+    /// with [`Session::quit`].
+    #[must_use]
+    pub(crate) fn take_idle(&self, all: bool) -> Vec<Session> {
+        let idle_max = if all {
+            Duration::ZERO
+        } else {
+            self.settings.connection_idle
+        };
+        self.pool.take_idle(self.clock.now(), idle_max)
+    }
+
+    /// Whether any connection is kept for the next letter.
+    #[must_use]
+    pub(crate) fn has_idle(&self) -> bool {
+        self.pool.has_idle()
+    }
+
+    /// The addresses in the order of this attempt: those that were silent just now go last, and
+    /// those with a connection that waits for work go first among the best.
+    fn peers(&self, route: &Route) -> Vec<Peer> {
+        let now = self.clock.now();
+        let mut peers = route.attempts(self.entropy.as_ref());
+        let best = route.hosts.first().map(|host| host.preference);
+        let is_best = |peer: &Peer| {
+            route
+                .hosts
+                .iter()
+                .any(|host| host.name == peer.host && Some(host.preference) == best)
+        };
+        peers.sort_by_cached_key(|peer| {
+            (
+                self.memory.is_silent(now, peer.address),
+                !(is_best(peer) && self.pool.has_for(peer, route.tls)),
+            )
+        });
+        peers.truncate(ADDRESSES_TRIED_MAX);
+        peers
+    }
+
+    /// Opens a connection to one address and brings it to where a letter can be sent.
+    async fn open(
+        &self,
+        route: &Route,
+        peer: &Peer,
+        attempt: &mut Attempt,
+    ) -> Result<Session, Failure> {
+        let slot = self.pool.slot(peer.address);
+        let Ok(Ok(permit)) = tokio::time::timeout(CONNECTION_WAIT, slot.acquire_owned()).await
+        else {
+            attempt.lost = true;
+            let text = "all connections to it are busy";
+            return Err(Failure::temporary(Status(4, 4, 5), text).at(peer.clone()));
+        };
+        let started_at = self.clock.now();
+        let mut policy = route.tls;
+        if policy == TlsPolicy::Opportunistic && self.memory.breaks_tls(started_at, peer.address) {
+            policy = TlsPolicy::Never;
+        }
+        let settings = SessionSettings {
+            policy,
+            credentials: route
+                .smarthost
+                .then(|| self.settings.smarthost.as_ref()?.credentials.clone())
+                .flatten(),
+        };
+        let mut opened = self.connect(peer, &settings).await;
+        if let Err(problem) = &opened
+            && problem.broke_tls
+            && policy == TlsPolicy::Opportunistic
+        {
+            // RFC 7435 §3: better in clear than not at all; the address is remembered.
+            self.memory.remember_broken_tls(started_at, peer.address);
+            attempt
+                .connections
+                .push((started_at, format!("{}; in clear then", problem.failure)));
+            let settings = SessionSettings {
+                policy: TlsPolicy::Never,
+                ..settings
+            };
+            opened = self.connect(peer, &settings).await;
+        }
+        let took = self.clock.now().since(started_at);
+        match opened {
+            Ok(mut session) => {
+                session.permit = Some(permit);
+                session.wanted_tls = route.tls;
+                self.memory.forget_silence(peer.address);
+                let text = format!("{}, in {} ms", session.describe(), took.as_millis());
+                attempt.connections.push((started_at, text));
+                Ok(session)
+            }
+            Err(problem) => {
+                if problem.silent {
+                    self.memory.remember_silence(started_at, peer.address);
+                }
+                Err(problem.failure)
+            }
+        }
+    }
+
+    /// Sends the letter on a session and keeps the session if it can take another. Whether the
+    /// session turned out to be closed already, before the server heard of the letter.
+    async fn hand_over(&self, mut session: Session, reused: bool, attempt: &mut Attempt) -> bool {
+        if reused {
+            let text = format!("{}, open already", session.describe());
+            attempt.connections.push((self.clock.now(), text));
+        }
+        session.letters += 1;
+        session.client.send(attempt.outgoing_now());
+        let mut outcomes = Vec::new();
+        loop {
+            match session.drive(self.clock.as_ref()).await {
+                Event::Done(list) => {
+                    outcomes = list;
+                    if !session.client.is_closed() {
+                        break;
+                    }
+                }
+                Event::Failed(_) => break,
+                // Neither comes once the session is ready.
+                Event::Ready | Event::StartTls => {}
+            }
+        }
+        if reused && attempt.is_stale(&outcomes) {
+            attempt.connections.pop();
+            return true;
+        }
+        attempt.learn(&session, outcomes);
+        let letters_max = self.settings.letters_per_connection_max;
+        if session.client.is_ready() && session.letters < letters_max {
+            self.pool.keep(self.clock.now(), session);
+        } else {
+            session.quit(self.clock.as_ref()).await;
+        }
+        false
+    }
+}
+
+impl Attempt {
+    fn new(outgoing: Outgoing) -> Self {
+        let recipients = outgoing.recipients.len();
+        Self {
+            outgoing,
+            results: vec![None; recipients],
+            open: (0..recipients).collect(),
+            connections: Vec::new(),
+            asked: BTreeSet::new(),
+            lost: false,
+            unreachable: None,
+            refused_for_good: true,
+        }
+    }
+
+    /// Whether nothing is to be asked of this server: all is settled, it said already what it has
+    /// to say, or enough servers were asked.
+    fn is_over(&self, peer: &Peer) -> bool {
+        self.open.is_empty()
+            || self.asked.contains(&peer.host)
+            || self.asked.len() >= SERVERS_ASKED_MAX
+    }
+
+    /// The letter for the recipients that are still open.
+    fn outgoing_now(&self) -> Outgoing {
+        let mut outgoing = self.outgoing.clone();
+        if self.open.len() < outgoing.recipients.len() {
+            outgoing.recipients = self
+                .open
+                .iter()
+                .map(|index| self.outgoing.recipients[*index].clone())
+                .collect();
+        }
+        outgoing
+    }
+
+    /// Whether the session ended before the server answered anything about the letter.
+    fn is_stale(&self, outcomes: &[RecipientOutcome]) -> bool {
+        outcomes.iter().all(|outcome| match outcome {
+            RecipientOutcome::Unfinished(failure) => {
+                outcome::step(failure).is_none_or(|step| step != Step::LetterEnd)
+            }
+            RecipientOutcome::Accepted(_) | RecipientOutcome::Refused(_) => false,
+        })
+    }
+
+    /// Takes the outcomes of the open recipients in.
+    fn learn(&mut self, session: &Session, outcomes: Vec<RecipientOutcome>) {
+        self.asked.insert(session.peer.host.clone());
+        let open = std::mem::take(&mut self.open);
+        for (index, outcome) in open.into_iter().zip(outcomes) {
+            if matches!(outcome, RecipientOutcome::Unfinished(_)) {
+                self.lost = true;
+            }
+            let (result, may_ask_another) = outcome::judge(session, outcome);
+            self.results[index] = Some(result);
+            if may_ask_another {
+                self.open.push(index);
+            }
+        }
+    }
+
+    fn unreachable(&mut self, now: Timestamp, failure: Failure) {
+        self.connections.push((now, failure.to_string()));
+        self.refused_for_good &= failure.permanent;
+        self.unreachable = Some(failure);
+    }
+
+    fn finish(self) -> Transfer {
+        let mut unreachable = self.unreachable.unwrap_or_else(|| {
+            Failure::temporary(Status(4, 4, 1), "no server of the domain could be asked")
+        });
+        if !self.refused_for_good {
+            unreachable = outcome::for_now(unreachable);
+        }
+        let took =
+            |result: &Option<RecipientResult>| matches!(result, Some(RecipientResult::Taken(_)));
+        let verdict = if self.results.iter().any(took) {
+            Verdict::Took
+        } else if self.lost {
+            Verdict::Struggled
+        } else if !self.asked.is_empty() || unreachable.permanent {
+            Verdict::Answered
+        } else {
+            Verdict::Down(unreachable.clone())
+        };
+        Transfer {
+            verdict,
+            results: self
+                .results
+                .into_iter()
+                .map(|result| {
+                    result.unwrap_or_else(|| RecipientResult::Failed(unreachable.clone()))
+                })
+                .collect(),
+            connections: self.connections,
+        }
+    }
+}

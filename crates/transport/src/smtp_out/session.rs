@@ -1,0 +1,287 @@
+//! One connection to another server: the engine of `proto::smtp::client` driven over a stream.
+
+use std::io;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use base::Secret;
+use base::ports::{BoxStream, Clock, TlsInfo};
+use proto::smtp::client::{self, Client, Credentials, Event};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
+
+use super::{Outbound, outcome};
+use crate::queue::failure::{Failure, Peer, Status};
+use crate::queue::settings::TlsPolicy;
+
+/// How long a TLS handshake may take.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long we wait for the answer to QUIT, and for what a server said before it closed.
+const GOODBYE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Read at once; the engine takes up to 64 KiB.
+const READ_BYTES: usize = 4 * 1024;
+
+/// An open connection.
+pub(crate) struct Session {
+    pub(super) client: Client,
+    pub(super) peer: Peer,
+    pub(super) tls: Option<TlsInfo>,
+    /// What the route asked for; the connection may have less if that is allowed.
+    pub(super) wanted_tls: TlsPolicy,
+    /// Letters sent on it.
+    pub(super) letters: usize,
+    /// Its place among the connections to this address, while it has work.
+    pub(super) permit: Option<OwnedSemaphorePermit>,
+    stream: BoxStream,
+}
+
+/// How a connection is to be made.
+#[derive(Clone)]
+pub(super) struct SessionSettings {
+    pub(super) policy: TlsPolicy,
+    pub(super) credentials: Option<(String, Secret)>,
+}
+
+/// Why a session did not come to be.
+pub(super) struct Problem {
+    pub(super) failure: Failure,
+    /// Nobody answered: another address is better tried first for a while.
+    pub(super) silent: bool,
+    /// It was the handshake that failed.
+    pub(super) broke_tls: bool,
+}
+
+impl Outbound {
+    /// Connects, and comes to where a letter can be sent.
+    pub(super) async fn connect(
+        &self,
+        peer: &Peer,
+        settings: &SessionSettings,
+    ) -> Result<Session, Problem> {
+        let connecting = self.connector.connect(peer.address, self.source(peer));
+        let stream = match timeout(self.settings.connect_timeout, connecting).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return Err(Problem::silent(peer, &format!("connecting: {error}"))),
+            Err(_) => return Err(Problem::silent(peer, "connecting: no answer in time")),
+        };
+        let mut session = Session {
+            client: Client::new(self.client_config(settings), false, self.clock.now()),
+            peer: peer.clone(),
+            tls: None,
+            wanted_tls: settings.policy,
+            letters: 0,
+            permit: None,
+            stream,
+        };
+        loop {
+            match session.drive(self.clock.as_ref()).await {
+                Event::Ready => return Ok(session),
+                Event::StartTls => session = self.start_tls(session, settings.policy).await?,
+                Event::Failed(failure) => return Err(Problem::of_session(peer, &failure)),
+                // There is no letter yet.
+                Event::Done(_) => {}
+            }
+        }
+    }
+
+    fn client_config(&self, settings: &SessionSettings) -> client::Config {
+        let credentials = settings.credentials.as_ref().map(|(login, password)| {
+            let (one, two, three) = (
+                self.entropy.next_u64(),
+                self.entropy.next_u64(),
+                self.entropy.next_u64(),
+            );
+            Credentials {
+                login: login.clone(),
+                password: password.clone(),
+                nonce: format!("{one:016x}{two:016x}{three:016x}"),
+                without_tls: settings.policy == TlsPolicy::Never,
+            }
+        });
+        client::Config {
+            hostname: self.hostname.clone(),
+            tls: match settings.policy {
+                TlsPolicy::Never => client::TlsPolicy::Never,
+                TlsPolicy::Opportunistic => client::TlsPolicy::Opportunistic,
+                TlsPolicy::Required | TlsPolicy::Verified => client::TlsPolicy::Required,
+            },
+            credentials,
+            timeouts: self.timeouts,
+        }
+    }
+
+    /// The local address of the peer's family, if one is set.
+    fn source(&self, peer: &Peer) -> Option<IpAddr> {
+        self.settings
+            .sources
+            .iter()
+            .copied()
+            .find(|source| source.is_ipv6() == peer.address.is_ipv6())
+    }
+
+    /// RFC 3207 §4.1.
+    async fn start_tls(&self, session: Session, policy: TlsPolicy) -> Result<Session, Problem> {
+        let Session {
+            mut client,
+            peer,
+            wanted_tls,
+            letters,
+            permit,
+            stream,
+            ..
+        } = session;
+        let require_valid = policy == TlsPolicy::Verified;
+        let handshake = self.connector.start_tls(stream, &peer.host, require_valid);
+        let error = match timeout(HANDSHAKE_TIMEOUT, handshake).await {
+            Ok(Ok((stream, tls))) => {
+                client.tls_started(self.clock.now());
+                return Ok(Session {
+                    client,
+                    peer,
+                    tls: Some(tls),
+                    wanted_tls,
+                    letters,
+                    permit,
+                    stream,
+                });
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "no answer in time".to_owned(),
+        };
+        Err(Problem {
+            // RFC 3463 §3.8: X.7.5 is a cryptographic failure.
+            failure: Failure::temporary(Status(4, 7, 5), format!("TLS handshake: {error}"))
+                .at(peer),
+            silent: false,
+            broke_tls: true,
+        })
+    }
+}
+
+impl Problem {
+    fn silent(peer: &Peer, why: &str) -> Self {
+        Self {
+            failure: Failure::temporary(Status(4, 4, 1), why).at(peer.clone()),
+            silent: true,
+            broke_tls: false,
+        }
+    }
+
+    fn of_session(peer: &Peer, failure: &client::Failure) -> Self {
+        Self {
+            failure: outcome::of_session(peer, failure),
+            silent: matches!(
+                failure,
+                client::Failure::Timeout(_) | client::Failure::Disconnected(_)
+            ),
+            broke_tls: false,
+        }
+    }
+}
+
+impl Session {
+    /// Reads and writes until the engine has an event.
+    pub(super) async fn drive(&mut self, clock: &dyn Clock) -> Event {
+        let (mut reader, mut writer) = tokio::io::split(&mut self.stream);
+        let mut buffer = [0_u8; READ_BYTES];
+        let mut pending = bytes::Bytes::new();
+        let mut writable = true;
+        loop {
+            if let Some(event) = self.client.poll() {
+                // Nothing of a letter is left when an event comes: the engine sends QUIT and the
+                // last words of a closed session by itself.
+                return event;
+            }
+            if pending.is_empty() && writable {
+                pending = self.client.transmit(clock.now()).unwrap_or_default();
+            }
+            let wait = match self.client.deadline() {
+                Some(deadline) if writable => deadline.since(clock.now()),
+                Some(_) | None => GOODBYE_TIMEOUT,
+            };
+            tokio::select! {
+                biased;
+                read = reader.read(&mut buffer) => match read {
+                    Ok(count) if count > 0 => self.client.receive(&buffer[..count], clock.now()),
+                    Ok(_) | Err(_) => self.client.disconnected(),
+                },
+                written = send(&mut writer, &mut pending), if writable && !pending.is_empty() => {
+                    // What the server said before it closed may still be read.
+                    writable = written.is_ok();
+                }
+                () = tokio::time::sleep(wait) => {
+                    self.client.timeout(clock.now());
+                    if !writable || self.client.deadline().is_none() {
+                        self.client.disconnected();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Says goodbye (RFC 5321 §4.1.1.10) and closes, in a bounded time.
+    pub(crate) async fn quit(mut self, clock: &dyn Clock) {
+        self.permit = None;
+        if !self.client.is_closed() {
+            self.client.quit();
+            let _ = timeout(GOODBYE_TIMEOUT, self.say_goodbye(clock)).await;
+        }
+        let _ = timeout(GOODBYE_TIMEOUT, self.stream.shutdown()).await;
+    }
+
+    async fn say_goodbye(&mut self, clock: &dyn Clock) -> io::Result<()> {
+        while let Some(bytes) = self.client.transmit(clock.now()) {
+            self.stream.write_all(&bytes).await?;
+        }
+        self.stream.flush().await?;
+        let mut buffer = [0_u8; READ_BYTES];
+        while !self.client.is_closed() {
+            match self.stream.read(&mut buffer).await? {
+                0 => break,
+                count => self.client.receive(&buffer[..count], clock.now()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether it can take a letter for this server under this policy.
+    pub(super) fn serves(&self, peer: &Peer, tls: TlsPolicy) -> bool {
+        self.peer == *peer && self.wanted_tls == tls
+    }
+
+    /// The connection in words, for the journey.
+    pub(super) fn describe(&self) -> String {
+        match &self.tls {
+            Some(tls) => format!(
+                "{} with {} {}, certificate {}",
+                self.peer,
+                tls.version,
+                tls.cipher,
+                if tls.verified {
+                    "valid"
+                } else {
+                    "not verified"
+                }
+            ),
+            None => format!("{} in clear", self.peer),
+        }
+    }
+}
+
+/// Writes some of what is pending. Cancellation safe: what was written is taken off `pending` in
+/// the same step.
+async fn send(
+    writer: &mut (impl AsyncWriteExt + Unpin),
+    pending: &mut bytes::Bytes,
+) -> io::Result<()> {
+    let count = writer.write(pending).await?;
+    if count == 0 {
+        return Err(io::ErrorKind::WriteZero.into());
+    }
+    let _ = pending.split_to(count);
+    if pending.is_empty() {
+        writer.flush().await?;
+    }
+    Ok(())
+}
