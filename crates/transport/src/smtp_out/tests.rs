@@ -1,1 +1,803 @@
+//! One attempt against scripted servers over in-memory pipes, on a paused clock.
 
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Mutex;
+
+use base::EmailAddress;
+use base::ports::{BoxFuture, BoxStream};
+use bytes::Bytes;
+use proto::smtp::client::OutgoingRecipient;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::time::Instant;
+
+use super::*;
+use crate::route::Host;
+
+/// What a server does at one step of a connection.
+#[derive(Clone, Debug)]
+enum Act {
+    /// Waits for a line that starts with this.
+    Want(&'static str),
+    /// Waits for the end of a letter and keeps it.
+    WantLetter,
+    /// Says this, with CRLF.
+    Say(&'static str),
+    /// Closes the connection.
+    Close,
+    /// Goes on, but says nothing more.
+    Silence,
+}
+use Act::{Close, Say, Silence, Want, WantLetter};
+
+/// What happens to a connection that is opened.
+#[derive(Clone, Debug)]
+enum Line {
+    /// Nobody listens.
+    Refused,
+    /// No packet comes back.
+    Blackhole,
+    /// This script is played.
+    Script(Vec<Act>),
+}
+
+/// A network of scripts: each connection to an address plays the next.
+#[derive(Default)]
+struct Net {
+    lines: Mutex<BTreeMap<SocketAddr, VecDeque<Line>>>,
+    /// What was said to the servers, and what happened to connections, in order.
+    heard: Arc<Mutex<Vec<String>>>,
+    handshake_fails: Mutex<bool>,
+}
+
+impl Net {
+    fn heard(&self) -> Vec<String> {
+        std::mem::take(&mut *self.heard.lock().unwrap())
+    }
+}
+
+impl Connector for Net {
+    fn connect(
+        &self,
+        address: SocketAddr,
+        _: Option<IpAddr>,
+    ) -> BoxFuture<'_, io::Result<BoxStream>> {
+        let line = self
+            .lines
+            .lock()
+            .unwrap()
+            .get_mut(&address)
+            .and_then(VecDeque::pop_front);
+        let heard = Arc::clone(&self.heard);
+        heard.lock().unwrap().push(format!("[{}]", address.ip()));
+        Box::pin(async move {
+            match line {
+                None | Some(Line::Refused) => Err(io::ErrorKind::ConnectionRefused.into()),
+                Some(Line::Blackhole) => std::future::pending().await,
+                Some(Line::Script(script)) => {
+                    let (ours, theirs) = tokio::io::duplex(64 * 1024);
+                    tokio::spawn(play(script, theirs, heard));
+                    Ok(Box::new(ours) as BoxStream)
+                }
+            }
+        })
+    }
+
+    fn start_tls<'a>(
+        &'a self,
+        stream: BoxStream,
+        _: &'a Domain,
+        require_valid: bool,
+    ) -> BoxFuture<'a, io::Result<(BoxStream, TlsInfo)>> {
+        let fails = *self.handshake_fails.lock().unwrap() || require_valid;
+        self.heard.lock().unwrap().push("(handshake)".to_owned());
+        Box::pin(async move {
+            if fails {
+                return Err(io::Error::other("unknown certificate authority"));
+            }
+            let tls = TlsInfo {
+                version: "TLSv1.3",
+                cipher: "TLS_AES_256_GCM_SHA384".to_owned(),
+                verified: false,
+            };
+            Ok((stream, tls))
+        })
+    }
+}
+
+async fn play(script: Vec<Act>, mut stream: DuplexStream, heard: Arc<Mutex<Vec<String>>>) {
+    let mut input = Vec::new();
+    for act in script {
+        match act {
+            Want(start) => {
+                let Some(line) = read_until(&mut stream, &mut input, b"\r\n").await else {
+                    return;
+                };
+                assert!(line.starts_with(start), "{line} is not {start}");
+                heard.lock().unwrap().push(line);
+            }
+            WantLetter => {
+                let Some(letter) = read_until(&mut stream, &mut input, b"\r\n.\r\n").await else {
+                    return;
+                };
+                let bytes = format!("letter of {} bytes", letter.len());
+                heard.lock().unwrap().push(bytes);
+            }
+            Say(text) => {
+                let _ = stream.write_all(format!("{text}\r\n").as_bytes()).await;
+            }
+            Close => return,
+            Silence => break,
+        }
+    }
+    // Whatever else is said is heard until the client closes.
+    while let Some(line) = read_until(&mut stream, &mut input, b"\r\n").await {
+        heard.lock().unwrap().push(line);
+    }
+}
+
+async fn read_until(stream: &mut DuplexStream, input: &mut Vec<u8>, end: &[u8]) -> Option<String> {
+    loop {
+        if let Some(at) = input.windows(end.len()).position(|window| window == end) {
+            let rest = input.split_off(at + end.len());
+            let mut line = std::mem::replace(input, rest);
+            line.truncate(at);
+            return String::from_utf8(line).ok();
+        }
+        let mut buffer = [0; 4096];
+        match stream.read(&mut buffer).await {
+            Ok(count) if count > 0 => input.extend_from_slice(&buffer[..count]),
+            _ => return None,
+        }
+    }
+}
+
+/// Goes with tokio's clock, so that a paused one drives the engine's deadlines.
+struct TokioClock(Instant);
+
+impl Clock for TokioClock {
+    fn now(&self) -> Timestamp {
+        Timestamp(1_000_000) + self.0.elapsed()
+    }
+}
+
+struct Zero;
+
+impl Entropy for Zero {
+    fn fill(&self, buffer: &mut [u8]) {
+        buffer.fill(0);
+    }
+}
+
+struct World {
+    net: Arc<Net>,
+    outbound: Outbound,
+}
+
+fn world(lines: &[(&str, Vec<Line>)]) -> World {
+    world_with(lines, QueueSettings::default())
+}
+
+fn world_with(lines: &[(&str, Vec<Line>)], settings: QueueSettings) -> World {
+    let net = Arc::new(Net::default());
+    for (ip, script) in lines {
+        let address = SocketAddr::new(ip.parse().unwrap(), 25);
+        let script = script.iter().cloned().collect();
+        net.lines.lock().unwrap().insert(address, script);
+    }
+    let outbound = Outbound::new(
+        net.clone(),
+        Arc::new(TokioClock(Instant::now())),
+        Arc::new(Zero),
+        Domain::parse("us.test").unwrap(),
+        settings,
+    );
+    World { net, outbound }
+}
+
+/// Hosts `a.test`, `b.test`, … of falling preference, one for each address.
+fn route(ips: &[&str]) -> Route {
+    let hosts = ips
+        .iter()
+        .zip('a'..='z')
+        .zip(0..)
+        .map(|((ip, letter), preference)| Host {
+            name: Domain::parse(&format!("{letter}.test")).unwrap(),
+            preference,
+            addresses: vec![SocketAddr::new(ip.parse().unwrap(), 25)],
+        })
+        .collect();
+    Route {
+        hosts,
+        tls: TlsPolicy::Opportunistic,
+        smarthost: false,
+    }
+}
+
+fn letter(recipients: &[&str]) -> Outgoing {
+    Outgoing {
+        reverse_path: EmailAddress::parse("me@us.test").ok(),
+        recipients: recipients
+            .iter()
+            .map(|recipient| OutgoingRecipient {
+                address: EmailAddress::parse(recipient).unwrap(),
+                notify: None,
+                original: None,
+            })
+            .collect(),
+        ret: None,
+        envelope_id: None,
+        needs_utf8: false,
+        parts: vec![Bytes::from_static(b"Subject: x\r\n\r\nhello\r\n")],
+    }
+}
+
+/// Greeting and EHLO without any extension.
+fn hello() -> Vec<Act> {
+    vec![Say("220 hi"), Want("EHLO us.test"), Say("250 hi")]
+}
+
+/// One letter to one recipient that is taken.
+fn takes() -> Vec<Act> {
+    vec![
+        Want("MAIL"),
+        Say("250 ok"),
+        Want("RCPT"),
+        Say("250 ok"),
+        Want("DATA"),
+        Say("354 go"),
+        WantLetter,
+        Say("250 2.0.0 kept"),
+    ]
+}
+
+fn script(parts: &[Vec<Act>]) -> Line {
+    Line::Script(parts.concat())
+}
+
+fn show(transfer: &Transfer) -> Vec<String> {
+    transfer
+        .results
+        .iter()
+        .map(|result| match result {
+            RecipientResult::Taken(taken) => format!("taken by {}: {}", taken.peer, taken.reply),
+            RecipientResult::Failed(failure) if failure.permanent => format!("never: {failure}"),
+            RecipientResult::Failed(failure) => format!("later: {failure}"),
+        })
+        .collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_letter_is_taken_and_the_connection_used_again() {
+    let world = world(&[("192.0.2.1", vec![script(&[hello(), takes(), takes()])])]);
+    let route = route(&["192.0.2.1"]);
+    for _ in 0..2 {
+        let transfer = world.outbound.transfer(&route, letter(&["x@y.test"])).await;
+        assert_eq!(transfer.verdict, Verdict::Took);
+        assert_eq!(
+            show(&transfer),
+            ["taken by a.test [192.0.2.1]:25: 250 2.0.0 kept"]
+        );
+    }
+    assert_eq!(
+        world.net.heard(),
+        [
+            "[192.0.2.1]",
+            "EHLO us.test",
+            "MAIL FROM:<me@us.test>",
+            "RCPT TO:<x@y.test>",
+            "DATA",
+            "letter of 19 bytes",
+            "MAIL FROM:<me@us.test>",
+            "RCPT TO:<x@y.test>",
+            "DATA",
+            "letter of 19 bytes",
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn idle_connections_end_with_quit() {
+    let bye = vec![Want("QUIT"), Say("221 bye")];
+    let world = world(&[("192.0.2.1", vec![script(&[hello(), takes(), bye])])]);
+    world
+        .outbound
+        .transfer(&route(&["192.0.2.1"]), letter(&["x@y.test"]))
+        .await;
+    assert!(world.outbound.has_idle());
+    assert!(world.outbound.take_idle(false).is_empty());
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    for session in world.outbound.take_idle(false) {
+        session.quit(world.outbound.clock.as_ref()).await;
+    }
+    assert_eq!(world.net.heard().last().unwrap(), "QUIT");
+    assert!(!world.outbound.has_idle());
+}
+
+#[tokio::test(start_paused = true)]
+async fn letters_per_connection_are_bounded() {
+    let settings = QueueSettings {
+        letters_per_connection_max: 2,
+        ..QueueSettings::default()
+    };
+    let bye = vec![Want("QUIT"), Say("221 bye")];
+    let lines = vec![
+        script(&[hello(), takes(), takes(), bye]),
+        script(&[hello(), takes()]),
+    ];
+    let world = world_with(&[("192.0.2.1", lines)], settings);
+    let route = route(&["192.0.2.1"]);
+    for _ in 0..3 {
+        let transfer = world.outbound.transfer(&route, letter(&["x@y.test"])).await;
+        assert_eq!(transfer.verdict, Verdict::Took);
+    }
+    let connections = |heard: &[String]| heard.iter().filter(|line| line.starts_with('[')).count();
+    assert_eq!(connections(&world.net.heard()), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kept_connection_that_was_closed_meanwhile_is_replaced() {
+    let world = world(&[(
+        "192.0.2.1",
+        vec![
+            script(&[hello(), takes(), vec![Close]]),
+            script(&[hello(), takes()]),
+        ],
+    )]);
+    let route = route(&["192.0.2.1"]);
+    for _ in 0..2 {
+        let transfer = world.outbound.transfer(&route, letter(&["x@y.test"])).await;
+        assert_eq!(transfer.verdict, Verdict::Took, "{transfer:?}");
+        assert_eq!(transfer.connections.len(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kept_connection_that_says_421_is_replaced() {
+    let world = world(&[(
+        "192.0.2.1",
+        vec![
+            script(&[
+                hello(),
+                takes(),
+                vec![Say("421 4.4.2 too long idle"), Close],
+            ]),
+            script(&[hello(), takes()]),
+        ],
+    )]);
+    let route = route(&["192.0.2.1"]);
+    for _ in 0..2 {
+        let transfer = world.outbound.transfer(&route, letter(&["x@y.test"])).await;
+        assert_eq!(transfer.verdict, Verdict::Took, "{transfer:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn some_recipients_are_taken_and_others_not() {
+    let world = world(&[(
+        "192.0.2.1",
+        vec![script(&[
+            hello(),
+            vec![
+                Want("MAIL"),
+                Say("250 ok"),
+                Want("RCPT TO:<a"),
+                Say("250 ok"),
+                Want("RCPT TO:<b"),
+                Say("550 5.1.1 no such user"),
+                Want("RCPT TO:<c"),
+                Say("450 4.2.0 greylisted"),
+                Want("DATA"),
+                Say("354 go"),
+                WantLetter,
+                Say("250 kept"),
+            ],
+        ])],
+    )]);
+    let transfer = world
+        .outbound
+        .transfer(
+            &route(&["192.0.2.1"]),
+            letter(&["a@y.test", "b@y.test", "c@y.test"]),
+        )
+        .await;
+    assert_eq!(transfer.verdict, Verdict::Took);
+    assert_eq!(
+        show(&transfer),
+        [
+            "taken by a.test [192.0.2.1]:25: 250 kept",
+            "never: a.test [192.0.2.1]:25: refused; it said: 550 5.1.1 no such user (5.1.1)",
+            "later: a.test [192.0.2.1]:25: refused; it said: 450 4.2.0 greylisted (4.2.0)",
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_next_server_is_asked_only_about_those_that_are_open() {
+    let first = vec![
+        Want("MAIL"),
+        Say("250 ok"),
+        Want("RCPT TO:<a"),
+        Say("250 ok"),
+        Want("RCPT TO:<b"),
+        Say("451 4.3.0 later"),
+        Want("DATA"),
+        Say("354 go"),
+        WantLetter,
+        Say("250 kept"),
+    ];
+    let second = vec![
+        Want("MAIL"),
+        Say("250 ok"),
+        Want("RCPT TO:<b"),
+        Say("250 ok"),
+    ];
+    let rest = vec![Want("DATA"), Say("354 go"), WantLetter, Say("250 kept too")];
+    let world = world(&[
+        ("192.0.2.1", vec![script(&[hello(), first])]),
+        ("192.0.2.2", vec![script(&[hello(), second, rest])]),
+    ]);
+    let transfer = world
+        .outbound
+        .transfer(
+            &route(&["192.0.2.1", "192.0.2.2"]),
+            letter(&["a@y.test", "b@y.test"]),
+        )
+        .await;
+    assert_eq!(
+        show(&transfer),
+        [
+            "taken by a.test [192.0.2.1]:25: 250 kept",
+            "taken by b.test [192.0.2.2]:25: 250 kept too",
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_421_at_mail_moves_on_to_the_next_server() {
+    let world = world(&[
+        (
+            "192.0.2.1",
+            vec![script(&[
+                hello(),
+                vec![Want("MAIL"), Say("421 4.3.2 going down"), Close],
+            ])],
+        ),
+        ("192.0.2.2", vec![script(&[hello(), takes()])]),
+    ]);
+    let transfer = world
+        .outbound
+        .transfer(&route(&["192.0.2.1", "192.0.2.2"]), letter(&["a@y.test"]))
+        .await;
+    assert_eq!(
+        show(&transfer),
+        ["taken by b.test [192.0.2.2]:25: 250 2.0.0 kept"]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_421_in_the_middle_without_another_server_only_delays() {
+    let world = world(&[(
+        "192.0.2.1",
+        vec![script(&[
+            hello(),
+            vec![
+                Want("MAIL"),
+                Say("250 ok"),
+                Want("RCPT"),
+                Say("250 ok"),
+                Want("DATA"),
+                Say("421 4.3.2 going down"),
+                Close,
+            ],
+        ])],
+    )]);
+    let transfer = world
+        .outbound
+        .transfer(&route(&["192.0.2.1"]), letter(&["a@y.test"]))
+        .await;
+    assert_eq!(transfer.verdict, Verdict::Struggled);
+    assert_eq!(
+        show(&transfer),
+        ["later: a.test [192.0.2.1]:25: refused at DATA; it said: 421 4.3.2 going down (4.3.2)"]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_the_final_dot_no_other_server_is_asked() {
+    let drop_after_data = vec![
+        Want("MAIL"),
+        Say("250 ok"),
+        Want("RCPT"),
+        Say("250 ok"),
+        Want("DATA"),
+        Say("354 go"),
+        WantLetter,
+        Close,
+    ];
+    let world = world(&[
+        ("192.0.2.1", vec![script(&[hello(), drop_after_data])]),
+        ("192.0.2.2", vec![script(&[hello(), takes()])]),
+    ]);
+    let transfer = world
+        .outbound
+        .transfer(&route(&["192.0.2.1", "192.0.2.2"]), letter(&["a@y.test"]))
+        .await;
+    assert_eq!(transfer.verdict, Verdict::Struggled);
+    assert_eq!(
+        show(&transfer),
+        ["later: a.test [192.0.2.1]:25: connection lost at the end of the letter (4.4.2)"]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn silent_and_refusing_addresses_are_passed_over_and_tried_last_next_time() {
+    let world = world(&[
+        ("192.0.2.1", vec![Line::Blackhole, Line::Blackhole]),
+        ("192.0.2.2", vec![Line::Refused, Line::Refused]),
+        (
+            "192.0.2.3",
+            vec![
+                script(&[hello(), takes(), vec![Close]]),
+                script(&[hello(), takes()]),
+            ],
+        ),
+    ]);
+    let route = route(&["192.0.2.1", "192.0.2.2", "192.0.2.3"]);
+    let started = Instant::now();
+    let transfer = world.outbound.transfer(&route, letter(&["a@y.test"])).await;
+    assert_eq!(transfer.verdict, Verdict::Took);
+    assert_eq!(
+        started.elapsed().as_secs(),
+        30,
+        "one time-out of connecting"
+    );
+    let connections: Vec<_> = transfer
+        .connections
+        .iter()
+        .map(|(_, text)| text.as_str())
+        .collect();
+    assert_eq!(
+        connections,
+        [
+            "a.test [192.0.2.1]:25: connecting: no answer in time (4.4.1)",
+            "b.test [192.0.2.2]:25: connecting: connection refused (4.4.1)",
+            "c.test [192.0.2.3]:25 in clear, in 0 ms",
+        ]
+    );
+    world.net.heard();
+    let transfer = world.outbound.transfer(&route, letter(&["a@y.test"])).await;
+    assert_eq!(transfer.verdict, Verdict::Took);
+    assert_eq!(world.net.heard()[0], "[192.0.2.3]");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_answers_at_all() {
+    let world = world(&[("192.0.2.1", vec![Line::Refused])]);
+    let transfer = world
+        .outbound
+        .transfer(&route(&["192.0.2.1"]), letter(&["a@y.test", "b@y.test"]))
+        .await;
+    let why = "a.test [192.0.2.1]:25: connecting: connection refused (4.4.1)";
+    assert_eq!(
+        show(&transfer),
+        [format!("later: {why}"), format!("later: {why}")]
+    );
+    assert!(
+        matches!(&transfer.verdict, Verdict::Down(failure) if failure.to_string() == why),
+        "{:?}",
+        transfer.verdict
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_greeting_of_4yz_tries_the_next_and_one_of_5yz_is_for_good_if_all_say_so() {
+    let busy = || vec![script(&[vec![Say("421 4.7.0 too many"), Close]])];
+    let never = || vec![script(&[vec![Say("554 5.3.2 no mail here"), Close]])];
+    let world = world(&[("192.0.2.1", busy()), ("192.0.2.2", never())]);
+    let transfer = world
+        .outbound
+        .transfer(&route(&["192.0.2.1", "192.0.2.2"]), letter(&["a@y.test"]))
+        .await;
+    assert!(matches!(transfer.verdict, Verdict::Down(_)));
+    assert_eq!(
+        show(&transfer),
+        [
+            "later: b.test [192.0.2.2]:25: refused at the greeting; it said: 554 5.3.2 no mail here (4.3.2)"
+        ]
+    );
+    let world = self::world(&[("192.0.2.1", never()), ("192.0.2.2", never())]);
+    let transfer = world
+        .outbound
+        .transfer(&route(&["192.0.2.1", "192.0.2.2"]), letter(&["a@y.test"]))
+        .await;
+    assert_eq!(transfer.verdict, Verdict::Answered);
+    assert!(show(&transfer)[0].starts_with("never: "));
+}
+
+fn hello_with_tls() -> Vec<Act> {
+    vec![
+        Say("220 hi"),
+        Want("EHLO"),
+        Say("250-hi\r\n250 STARTTLS"),
+        Want("STARTTLS"),
+        Say("220 go"),
+    ]
+}
+
+#[tokio::test(start_paused = true)]
+async fn tls_is_used_when_it_is_offered() {
+    let after = vec![Want("EHLO"), Say("250 hi")];
+    let world = world(&[(
+        "192.0.2.1",
+        vec![script(&[hello_with_tls(), after, takes()])],
+    )]);
+    let transfer = world
+        .outbound
+        .transfer(&route(&["192.0.2.1"]), letter(&["a@y.test"]))
+        .await;
+    let RecipientResult::Taken(taken) = &transfer.results[0] else {
+        panic!("{transfer:?}");
+    };
+    assert_eq!(taken.tls.as_ref().unwrap().version, "TLSv1.3");
+    assert_eq!(
+        transfer.connections[0].1,
+        "a.test [192.0.2.1]:25 with TLSv1.3 TLS_AES_256_GCM_SHA384, certificate not verified, in 0 ms"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn broken_tls_is_done_without_and_remembered() {
+    let world = world(&[(
+        "192.0.2.1",
+        vec![
+            script(&[hello_with_tls()]),
+            script(&[hello(), takes(), vec![Close]]),
+            script(&[hello(), takes()]),
+        ],
+    )]);
+    *world.net.handshake_fails.lock().unwrap() = true;
+    let route = route(&["192.0.2.1"]);
+    let transfer = world.outbound.transfer(&route, letter(&["a@y.test"])).await;
+    assert_eq!(transfer.verdict, Verdict::Took);
+    assert_eq!(
+        transfer.connections[0].1,
+        "a.test [192.0.2.1]:25: TLS handshake: unknown certificate authority (4.7.5); in clear then"
+    );
+    let transfer = world.outbound.transfer(&route, letter(&["a@y.test"])).await;
+    assert_eq!(transfer.verdict, Verdict::Took);
+    let handshakes = world
+        .net
+        .heard()
+        .iter()
+        .filter(|line| *line == "(handshake)")
+        .count();
+    assert_eq!(handshakes, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn required_tls_is_never_done_without() {
+    let world = world(&[(
+        "192.0.2.1",
+        vec![script(&[hello()]), script(&[hello_with_tls()])],
+    )]);
+    let route = Route {
+        tls: TlsPolicy::Verified,
+        ..route(&["192.0.2.1"])
+    };
+    let transfer = world.outbound.transfer(&route, letter(&["a@y.test"])).await;
+    assert_eq!(
+        show(&transfer),
+        ["later: a.test [192.0.2.1]:25: TLS is required and the peer does not offer it (4.7.4)"]
+    );
+    let transfer = world.outbound.transfer(&route, letter(&["a@y.test"])).await;
+    assert_eq!(
+        show(&transfer),
+        ["later: a.test [192.0.2.1]:25: TLS handshake: unknown certificate authority (4.7.5)"]
+    );
+    assert!(
+        !world
+            .net
+            .heard()
+            .iter()
+            .any(|line| line.starts_with("MAIL"))
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn slow_servers_are_given_up_at_the_times_of_rfc_5321() {
+    let silent_at = async |acts: Vec<Act>| {
+        let world = world(&[("192.0.2.1", vec![script(&[acts, vec![Silence]])])]);
+        let started = Instant::now();
+        let transfer = world
+            .outbound
+            .transfer(&route(&["192.0.2.1"]), letter(&["a@y.test"]))
+            .await;
+        (show(&transfer).remove(0), started.elapsed().as_secs())
+    };
+    let (why, seconds) = silent_at(vec![]).await;
+    assert!(why.contains("timeout at the greeting"), "{why}");
+    assert_eq!(seconds, 300);
+    let mut until_data = hello();
+    until_data.extend([
+        Want("MAIL"),
+        Say("250 ok"),
+        Want("RCPT"),
+        Say("250 ok"),
+        Want("DATA"),
+    ]);
+    let (why, seconds) = silent_at(until_data.clone()).await;
+    assert!(why.contains("timeout at DATA"), "{why}");
+    assert!((120..140).contains(&seconds), "{seconds}");
+    until_data.extend([Say("354 go"), WantLetter]);
+    let (why, seconds) = silent_at(until_data).await;
+    assert!(why.contains("timeout at the end of the letter"), "{why}");
+    assert!((600..620).contains(&seconds), "{seconds}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_to_one_address_are_bounded() {
+    let settings = QueueSettings {
+        connections_per_address_max: 1,
+        ..QueueSettings::default()
+    };
+    let slow = vec![Say("220 hi"), Want("EHLO"), Silence];
+    let world = Arc::new(world_with(
+        &[("192.0.2.1", vec![script(&[slow])])],
+        settings,
+    ));
+    let first = {
+        let world = Arc::clone(&world);
+        tokio::spawn(async move {
+            world
+                .outbound
+                .transfer(&route(&["192.0.2.1"]), letter(&["a@y.test"]))
+                .await
+        })
+    };
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let transfer = world
+        .outbound
+        .transfer(&route(&["192.0.2.1"]), letter(&["b@y.test"]))
+        .await;
+    assert_eq!(transfer.verdict, Verdict::Struggled);
+    assert_eq!(
+        show(&transfer),
+        ["later: a.test [192.0.2.1]:25: all connections to it are busy (4.4.5)"]
+    );
+    assert_eq!(
+        world
+            .net
+            .heard()
+            .iter()
+            .filter(|line| line.starts_with('['))
+            .count(),
+        1
+    );
+    first.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_early_refusal_of_a_large_letter_is_heard() {
+    let refuses = vec![
+        Want("MAIL"),
+        Say("250 ok"),
+        Want("RCPT"),
+        Say("250 ok"),
+        Want("DATA"),
+        Say("354 go"),
+        Say("552 5.3.4 too large"),
+        Close,
+    ];
+    let world = world(&[("192.0.2.1", vec![script(&[hello(), refuses])])]);
+    let mut large = letter(&["a@y.test"]);
+    large
+        .parts
+        .push(Bytes::from("0123456789 abcdefgh\r\n".repeat(100_000)));
+    let transfer = world.outbound.transfer(&route(&["192.0.2.1"]), large).await;
+    assert_eq!(
+        show(&transfer),
+        ["never: a.test [192.0.2.1]:25: refused; it said: 552 5.3.4 too large (5.3.4)"]
+    );
+}
