@@ -19,3 +19,4 @@ pub mod place;
 pub mod postfix;
 pub mod process;
 pub mod smtp;
+pub mod trace;

@@ -73,8 +73,6 @@ pub struct Node {
     config: PathBuf,
     log: PathBuf,
     host: std::net::Ipv4Addr,
-    /// Commands that `serve` is wrapped into, such as `strace`.
-    wrapper: Vec<String>,
     daemon: Option<Daemon>,
 }
 
@@ -92,7 +90,6 @@ impl Node {
             config,
             log,
             host,
-            wrapper: Vec::new(),
             daemon: None,
         }
     }
@@ -108,24 +105,12 @@ impl Node {
         node
     }
 
-    /// Wraps `serve` into another command from the next start on.
-    pub fn wrap(&mut self, wrapper: &[&str]) {
-        self.wrapper = wrapper.iter().map(|part| (*part).to_owned()).collect();
-    }
-
     /// Starts `serve` and waits until it says that it is ready.
     ///
     /// # Panics
     /// When it is not ready in time; the message holds its log.
     pub fn serve(&mut self) {
-        let mut command = match self.wrapper.split_first() {
-            None => Command::new(&self.program),
-            Some((first, rest)) => {
-                let mut command = Command::new(first);
-                command.args(rest).arg(&self.program);
-                command
-            }
-        };
+        let mut command = Command::new(&self.program);
         command.arg("serve").arg("--config").arg(&self.config);
         let start = std::fs::metadata(&self.log).map_or(0, |log| log.len() as usize);
         let mut daemon = Daemon::start(&mut command, &self.log);
@@ -133,7 +118,7 @@ impl Node {
         self.daemon = Some(daemon);
     }
 
-    /// Ends it as a crash would. What wraps it is ended, too.
+    /// Ends it as a crash would.
     pub fn kill(&mut self) {
         self.daemon = None;
     }
@@ -147,7 +132,7 @@ impl Node {
         daemon.stop(Duration::from_secs(20))
     }
 
-    /// The process number of `serve` or of its wrapper.
+    /// The process number of `serve`.
     ///
     /// # Panics
     /// When it does not run.

@@ -97,8 +97,20 @@ impl Daemon {
     /// # Panics
     /// When it has not ended in time.
     pub fn stop(&mut self, limit: Duration) -> ExitStatus {
+        self.end_by("-TERM", limit)
+    }
+
+    /// Asks the process to end as Ctrl-C does (SIGINT) and waits for it.
+    ///
+    /// # Panics
+    /// When it has not ended in time.
+    pub fn interrupt(&mut self, limit: Duration) -> ExitStatus {
+        self.end_by("-INT", limit)
+    }
+
+    fn end_by(&mut self, signal: &str, limit: Duration) -> ExitStatus {
         let pid = self.child.id().to_string();
-        run(Command::new("kill").args(["-TERM", &pid]), limit);
+        run(Command::new("kill").args([signal, &pid]), limit);
         let from = Instant::now();
         loop {
             if let Ok(Some(status)) = self.child.try_wait() {

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use super::{LIMIT, Server, Tls, with_lf};
+use super::{LIMIT, Server, Tls};
 use crate::place::Place;
 use crate::process::{program, run, run_with_input, said};
 
