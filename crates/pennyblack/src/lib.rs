@@ -7,6 +7,7 @@
 
 pub mod cli;
 pub mod control;
+pub mod demo;
 pub mod logs;
 pub mod node;
 pub mod outside;

@@ -1,0 +1,3 @@
+//! The demonstration: two nodes with two domains and a private DNS in one process.
+
+pub mod dns;

@@ -1,0 +1,154 @@
+//! The real resolver against a real (small) authority over UDP and TCP.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use base::Domain;
+use base::ports::{DnsError, Mx, Resolver as _};
+use pennyblack::demo::dns::{Authority, Zones};
+use pennyblack::outside::HickoryResolver;
+use pennyblack::settings::DnsSettings;
+use tokio_util::sync::CancellationToken;
+
+fn domain(text: &str) -> Domain {
+    Domain::parse(text).unwrap()
+}
+
+fn zones() -> Result<Zones, String> {
+    let long = "x".repeat(255);
+    let long: Vec<&str> = std::iter::repeat_n(long.as_str(), 8).collect();
+    Zones::default()
+        .zone("red.test")?
+        .mx("red.test", 20, "mx2.red.test")?
+        .mx("red.test", 10, "mx1.red.test")?
+        .address("mx1.red.test", "127.0.0.1".parse().unwrap())?
+        .address("mx1.red.test", "::1".parse().unwrap())?
+        .address("mx2.red.test", "127.0.0.2".parse().unwrap())?
+        .cname("www.red.test", "mx1.red.test")?
+        .cname("loop.red.test", "loop2.red.test")?
+        .cname("loop2.red.test", "loop.red.test")?
+        .txt("red.test", &["v=spf1 ", "-all"])?
+        .txt("long.red.test", &long)?
+        .zone("null.test")?
+        .mx("null.test", 0, ".")
+}
+
+async fn start() -> (HickoryResolver, CancellationToken) {
+    let loopback = "127.0.0.1:0".parse().unwrap();
+    let authority = Authority::bind(loopback, zones().unwrap()).await.unwrap();
+    let address = authority.address().unwrap();
+    let shutdown = CancellationToken::new();
+    tokio::spawn(authority.serve(shutdown.clone()));
+    (resolver(address), shutdown)
+}
+
+fn resolver(server: SocketAddr) -> HickoryResolver {
+    HickoryResolver::new(&DnsSettings {
+        servers: vec![server],
+        timeout: Duration::from_millis(500),
+        attempts: 2,
+        cache_answers: 100,
+    })
+    .unwrap()
+}
+
+#[tokio::test]
+async fn records_that_are_there() {
+    let (resolver, _shutdown) = start().await;
+    let mut mx = resolver.mx(&domain("red.test")).await.unwrap();
+    mx.sort_by_key(|mx| mx.preference);
+    let names: Vec<_> = mx
+        .iter()
+        .map(|mx| mx.exchange.as_ref().unwrap().as_str())
+        .collect();
+    assert_eq!(names, ["mx1.red.test", "mx2.red.test"]);
+
+    let addresses = resolver.addresses(&domain("mx1.red.test")).await.unwrap();
+    let wanted: [std::net::IpAddr; 2] = ["::1".parse().unwrap(), "127.0.0.1".parse().unwrap()];
+    assert_eq!(addresses, wanted);
+    assert_eq!(
+        resolver.addresses(&domain("www.red.test")).await.unwrap(),
+        wanted
+    );
+    assert_eq!(
+        resolver
+            .addresses(&domain("mx2.red.test"))
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
+    assert_eq!(
+        resolver
+            .addresses(&domain("[127.0.0.9]"))
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
+
+    assert_eq!(
+        resolver.txt(&domain("red.test")).await.unwrap(),
+        ["v=spf1 -all"]
+    );
+    let null = Mx {
+        preference: 0,
+        exchange: None,
+    };
+    assert_eq!(resolver.mx(&domain("null.test")).await.unwrap(), [null]);
+}
+
+#[tokio::test]
+async fn an_answer_too_long_for_udp_comes_over_tcp() {
+    let (resolver, _shutdown) = start().await;
+    let texts = resolver.txt(&domain("long.red.test")).await.unwrap();
+    assert_eq!(texts[0].len(), 8 * 255);
+}
+
+#[tokio::test]
+async fn nothing_there_and_no_answer_are_told_apart() {
+    let (resolver, _shutdown) = start().await;
+    assert_eq!(
+        resolver.mx(&domain("mx1.red.test")).await,
+        Err(DnsError::NoRecords)
+    );
+    assert_eq!(
+        resolver.mx(&domain("nobody.red.test")).await,
+        Err(DnsError::NoName)
+    );
+    assert_eq!(
+        resolver.addresses(&domain("nobody.red.test")).await,
+        Err(DnsError::NoName)
+    );
+    assert_eq!(
+        resolver.addresses(&domain("red.test")).await,
+        Err(DnsError::NoRecords)
+    );
+    // A name the server knows nothing of: it refuses, which proves nothing.
+    let refused = resolver.mx(&domain("elsewhere.test")).await;
+    assert!(
+        matches!(refused, Err(DnsError::Temporary(_))),
+        "{refused:?}"
+    );
+    let looping = resolver.addresses(&domain("loop.red.test")).await;
+    assert!(
+        matches!(looping, Err(DnsError::Temporary(_) | DnsError::NoRecords)),
+        "{looping:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_silent_server_costs_bounded_time() {
+    let silent = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let resolver = resolver(silent.local_addr().unwrap());
+    let started = Instant::now();
+    let answer = resolver.mx(&domain("red.test")).await;
+    assert!(matches!(answer, Err(DnsError::Temporary(_))), "{answer:?}");
+    assert!(
+        started.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        started.elapsed()
+    );
+}
