@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
 
@@ -19,7 +19,11 @@ pub(super) fn run(config: &Path) -> Result<(), Exit> {
     logs::init(&settings.log_level, settings.log_format);
     logs::log_panics();
     raise_file_limit();
-    runtime()?.block_on(serve(Arc::new(settings), started))
+    let runtime = runtime()?;
+    let result = runtime.block_on(serve(Arc::new(settings), started));
+    // A task that was cut off must not keep the process.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    result
 }
 
 /// A runtime with a worker for each core.

@@ -31,7 +31,7 @@ use crate::outside::{
     CertificateSource, HickoryResolver, OsEntropy, RustlsAcceptor, SystemClock, TcpConnector,
     TlsError,
 };
-use crate::settings::{Listen, Settings, TlsMode};
+use crate::settings::{Listen, Protocol, Settings, TlsMode};
 use listen::{Door, ListenMetrics};
 use services::Services;
 
@@ -173,6 +173,11 @@ impl Node {
             shutdown: door.shutdown.clone(),
             resolver,
             connector,
+            listening: listeners
+                .iter()
+                .filter(|(_, listen)| listen.protocol == Protocol::Smtp)
+                .map(|(_, listen)| listen.address)
+                .collect(),
         })?;
         services.start_queue(&tasks);
         let mut ready = Vec::new();
@@ -268,15 +273,13 @@ impl Node {
             door.sessions.wait().await;
             tasks.wait().await;
         };
-        if tokio::time::timeout(settings.stop_grace, finished)
-            .await
-            .is_err()
-        {
+        let grace = settings.stop_grace.max(settings.queue.stop_grace);
+        if tokio::time::timeout(grace, finished).await.is_err() {
             let left = door.sessions.len();
             tracing::warn!(left, "sessions are cut off at the end of the grace");
         }
         server::unbind(&settings.data_dir);
-        match tokio::time::timeout(settings.stop_grace + CUT_OFF, store.close()).await {
+        match tokio::time::timeout(grace + CUT_OFF, store.close()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::error!(%error, "the store did not close"),
             Err(_) => tracing::error!("the store did not close in time"),

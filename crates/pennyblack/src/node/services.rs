@@ -10,6 +10,8 @@ use store::Store;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use transport::net::Gate;
+use transport::queue::{self, QueueContext};
+use transport::route::Own;
 use transport::smtp_in::{self, Listener, Security, SmtpContext, SmtpOptions};
 
 use super::NodeError;
@@ -30,6 +32,8 @@ pub(super) struct Shared {
     pub shutdown: CancellationToken,
     pub resolver: Arc<dyn Resolver>,
     pub connector: Arc<dyn Connector>,
+    /// Where mail from other servers comes in.
+    pub listening: Vec<SocketAddr>,
 }
 
 /// The services of a node.
@@ -58,7 +62,24 @@ impl Services {
         })
     }
 
-    pub(super) fn start_queue(&self, _tasks: &TaskTracker) {}
+    /// Starts the queue's worker.
+    pub(super) fn start_queue(&self, tasks: &TaskTracker) {
+        let shared = &self.shared;
+        let context = QueueContext {
+            store: shared.store.clone(),
+            resolver: shared.resolver.clone(),
+            connector: shared.connector.clone(),
+            clock: shared.clock.clone(),
+            entropy: shared.entropy.clone(),
+            settings: shared.settings.queue.clone(),
+            own: Own {
+                hostname: shared.settings.hostname.clone(),
+                listening: shared.listening.clone(),
+            },
+            metrics: shared.metrics.clone(),
+        };
+        tasks.spawn(queue::run(context, shared.shutdown.clone()));
+    }
 
     /// The service of one listener.
     pub(super) fn for_listener(&mut self, listen: Listen, tasks: &TaskTracker) -> Arc<dyn Service> {
