@@ -23,8 +23,8 @@ fn letter_5_kb() -> Vec<u8> {
         "DKIM-Signature: v=1; a=rsa-sha256; c=relaxed/relaxed; d=red.test; s=1;\r\n b={}\r\n",
         "abcdefgh".repeat(30)
     );
-    let mut letter = compose(&"Dear Bob, the letter of yesterday has arrived.\n".repeat(25));
-    letter.html = Some("<p>Dear Bob, the letter of <b>yesterday</b> has arrived.</p>\n".repeat(25));
+    let mut letter = compose(&"Dear Bob, the letter of yesterday has arrived.\n".repeat(33));
+    letter.html = Some("<p>Dear Bob, the letter of <b>yesterday</b> has arrived.</p>\n".repeat(33));
     let mut raw = raw.into_bytes();
     raw.extend_from_slice(&letter.to_bytes());
     raw

@@ -20,8 +20,10 @@ pub mod thread;
 pub mod write;
 
 pub use header::{Address, AddressList, Date, Field, Fields, Group, Mailbox, Param};
-pub use limits::{LETTER_BYTES_MAX, ParseLimits};
+pub use limits::{DEPTH_MAX, LETTER_BYTES_MAX, ParseLimits};
 pub use message::Message;
-pub use mime::{BodyLists, Content, DecodeError, Envelope, Part, PartPath, Structure, Walk};
+pub use mime::{
+    BodyLists, Content, DecodeError, Envelope, Part, PartPath, Section, Structure, Walk,
+};
 pub use span::Span;
 pub use thread::ThreadKeys;

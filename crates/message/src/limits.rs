@@ -4,7 +4,8 @@
 /// The limits of one parse.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ParseLimits {
-    /// Multiparts and embedded messages inside each other; deeper ones are opaque leaves.
+    /// Multiparts and embedded messages inside each other; deeper ones are opaque leaves. More than
+    /// [`DEPTH_MAX`] counts as that.
     pub depth_max: usize,
     /// Parts of the whole letter; the rest of the letter is then one opaque leaf.
     pub parts_max: usize,
@@ -35,3 +36,7 @@ impl Default for ParseLimits {
 /// The longest letter whose offsets fit into a [`Span`](crate::Span); bytes after it are not
 /// looked at. The server's own size limit is far below.
 pub const LETTER_BYTES_MAX: usize = u32::MAX as usize;
+
+/// The deepest nesting that any limit allows: parsing goes one call deeper for each level, and a
+/// thread of 2 MiB stack must bear it in an unoptimised build.
+pub const DEPTH_MAX: usize = 90;

@@ -215,3 +215,55 @@ fn text_of(part: &Part, body: &[u8]) -> String {
     let decoded = part.transfer_encoding().decode(body);
     charset_to_utf8(&decoded, &part.charset()).into_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base::EmailAddress;
+
+    #[test]
+    fn loops_are_seen() {
+        let raw = b"Delivered-To: <Bob@Black.TEST>\nreceived: a\nReceived: b\n c\n\nReceived: d\n";
+        let message = Message::parse(raw);
+        assert_eq!(message.received_count(), 2);
+        let delivered = |text| message.was_delivered_to(&EmailAddress::parse(text).unwrap());
+        assert!(delivered("bob@black.test"));
+        assert!(!delivered("bo@black.test"));
+        assert!(message.has_field("DELIVERED-TO"));
+        assert!(!message.has_field("Date"));
+    }
+
+    #[test]
+    fn previews() {
+        let check = |raw: &str, expected: &str| {
+            assert_eq!(Message::parse(raw.as_bytes()).preview(), expected);
+        };
+        check("\nHello\n\nworld", "Hello world");
+        check(
+            "Content-Type: text/html; charset=iso-8859-1\n\
+             Content-Transfer-Encoding: quoted-printable\n\n<style>x</style><p>Gr=FC=DFe</p>",
+            "Gr\u{fc}\u{df}e",
+        );
+        check(
+            "Content-Type: multipart/mixed; boundary=x\n\n--x\n\n \n--x\n\nsecond\n--x--",
+            "second",
+        );
+        check("Content-Type: image/png\n\nnot text", "");
+        let long = Message::parse(&[b"\n", "\u{e4}".repeat(1_000).as_bytes()].concat()).preview();
+        assert_eq!(long.chars().count(), PREVIEW_CHARS_MAX);
+    }
+
+    #[test]
+    fn attachments_are_told_from_pictures_of_the_text() {
+        let letter = |fields: &str| {
+            format!(
+                "Content-Type: multipart/related; boundary=x\n\n--x\nContent-Type: text/html\n\n\
+                 a\n--x\nContent-Type: image/png\n{fields}\n\nb\n--x--"
+            )
+        };
+        let has = |fields: &str| Message::parse(letter(fields).as_bytes()).has_attachment();
+        assert!(!has("Content-ID: <1>"));
+        assert!(has("Content-Disposition: attachment"));
+        assert!(has("X: y"));
+    }
+}

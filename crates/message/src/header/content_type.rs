@@ -242,12 +242,7 @@ mod tests {
                 x = a"b;c
             "#]],
         );
-        check(
-            "",
-            &expect![[r#"
-
-            "#]],
-        );
+        assert_eq!(parse_content_value(b"", 1), ContentValue::default());
     }
 
     #[test]

@@ -100,3 +100,83 @@ fn is_inline(part: &Part, first: bool, multipart: &str) -> bool {
         && (part.is("text", "plain") || part.is("text", "html") || media)
         && (first || (multipart != "related" && (media || part.filename().is_none())))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Message;
+
+    /// The example of RFC 8621 §4.1.4; each leaf has its letter as body.
+    #[test]
+    fn the_example_of_the_rfc() {
+        fn multipart(subtype: &str, parts: &[String]) -> String {
+            // Each boundary must be another one.
+            let boundary = format!("b{}", parts.concat().len());
+            let parts: String = parts
+                .iter()
+                .map(|p| format!("--{boundary}\n{p}\n"))
+                .collect();
+            format!(
+                "Content-Type: multipart/{subtype}; boundary={boundary}\n\n{parts}--{boundary}--\n"
+            )
+        }
+        let leaf = |media_type: &str, disposition: &str, name: &str| {
+            format!("Content-Type: {media_type}\n{disposition}\n{name}")
+        };
+        let (none, inline) = ("", "Content-Disposition: inline\n");
+        let attachment = "Content-Disposition: attachment\n";
+        let letter = multipart(
+            "mixed",
+            &[
+                leaf("text/plain", inline, "A"),
+                multipart(
+                    "mixed",
+                    &[
+                        multipart(
+                            "alternative",
+                            &[
+                                multipart(
+                                    "mixed",
+                                    &[
+                                        leaf("text/plain", inline, "B"),
+                                        leaf("image/jpeg", inline, "C"),
+                                        leaf("text/plain", inline, "D"),
+                                    ],
+                                ),
+                                multipart(
+                                    "related",
+                                    &[leaf("text/html", none, "E"), leaf("image/jpeg", none, "F")],
+                                ),
+                            ],
+                        ),
+                        leaf("image/jpeg", attachment, "G"),
+                        leaf("application/x-excel", none, "H"),
+                        leaf("message/rfc822", none, "J"),
+                    ],
+                ),
+                leaf("text/plain", inline, "K"),
+            ],
+        );
+        let message = Message::parse(letter.as_bytes());
+        let lists = message.body_lists();
+        let shown = |parts: &[&Part]| {
+            parts
+                .iter()
+                .map(|p| String::from_utf8_lossy(message.bytes(p.body)).into_owned())
+                .collect::<String>()
+        };
+        assert_eq!(shown(&lists.text), "ABCDK");
+        assert_eq!(shown(&lists.html), "AEK");
+        assert_eq!(shown(&lists.attachments), "CFGHJ");
+    }
+
+    #[test]
+    fn an_alternative_of_one_kind_is_both() {
+        let raw = b"Content-Type: multipart/alternative; boundary=x\n\n--x\n\
+            Content-Type: text/html\n\n<p>x</p>\n--x--";
+        let message = Message::parse(raw);
+        let lists = message.body_lists();
+        assert_eq!((lists.text.len(), lists.html.len()), (1, 1));
+        assert_eq!(message.text_body(), "x");
+    }
+}

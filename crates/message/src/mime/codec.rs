@@ -14,8 +14,8 @@ use crate::header::{Address, AddressList, ContentValue, Group, Mailbox, Param};
 /// Raised when the form changes; other versions are refused and the letter is parsed again.
 const VERSION: u8 = 1;
 
-/// Deeper than any parse gives: twice the default depth and some.
-const DEPTH_MAX: usize = 200;
+/// Each level of a parse is at most two here, as an inner letter and its root are counted.
+const DEPTH_MAX: usize = crate::DEPTH_MAX * 2 + 2;
 
 /// Never reorder: stored bytes hold the indices.
 const TEXTS: [&str; 40] = [

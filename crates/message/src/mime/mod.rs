@@ -11,6 +11,6 @@ mod tree;
 pub use body_lists::BodyLists;
 pub use codec::DecodeError;
 pub use envelope::Envelope;
-pub use structure::{Content, Part, PartPath, Structure, Walk};
+pub use structure::{Content, Part, PartPath, Section, Structure, Walk};
 
 pub(crate) use tree::parse;

@@ -75,7 +75,42 @@ impl std::fmt::Display for PartPath {
     }
 }
 
+/// What of a part an IMAP section asks for (RFC 9051 §6.4.5.1 `section-text`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Section {
+    /// `BODY[]` or `BODY[1.2]`: the whole letter, or the body of a part.
+    Whole,
+    /// `BODY[HEADER]` or `BODY[1.HEADER]`: the header of the letter, or of a part's inner letter.
+    Header,
+    /// `BODY[TEXT]` or `BODY[1.TEXT]`: the body of the letter, or of a part's inner letter.
+    Text,
+    /// `BODY[1.MIME]`: the header of a part.
+    Mime,
+}
+
 impl Structure {
+    /// Where the bytes of an IMAP section lie; `None` when there is no such part, or when the part
+    /// has no inner letter and HEADER or TEXT is asked for.
+    #[must_use]
+    pub fn section(&self, path: &[u32], section: Section) -> Option<Span> {
+        let part = self.part(path)?;
+        let letter = if path.is_empty() {
+            Some(&self.root)
+        } else {
+            part.message().map(|inner| &inner.root)
+        };
+        match section {
+            Section::Whole if path.is_empty() => Some(Span {
+                start: part.header.start,
+                end: part.body.end,
+            }),
+            Section::Whole => Some(part.body),
+            Section::Header => letter.map(|root| root.header),
+            Section::Text => letter.map(|root| root.body),
+            Section::Mime => (!path.is_empty()).then_some(part.header),
+        }
+    }
+
     /// The part that an IMAP section number names (RFC 9051 §6.4.5.1): a letter without multipart
     /// has the one part 1; numbers after a message/rfc822 part go into its letter. The empty path
     /// is the letter itself.
@@ -259,4 +294,47 @@ pub enum Walk {
     OneLetter,
     /// Inner letters are gone into (IMAP).
     IntoMessages,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Message;
+
+    #[test]
+    fn sections() {
+        let raw =
+            b"Subject: outer\nContent-Type: multipart/mixed; boundary=x\n\n--x\nA: b\n\ntext\n\
+            --x\nContent-Type: message/rfc822\n\nSubject: inner\n\ninner text\n--x--\n";
+        let message = Message::parse(raw);
+        let structure = message.structure();
+        let check = |path: &[u32], section, expected: Option<&str>| {
+            let found = structure.section(path, section).map(|span| span.of(raw));
+            assert_eq!(found, expected.map(str::as_bytes), "{path:?} {section:?}");
+        };
+        check(&[], Section::Whole, std::str::from_utf8(raw).ok());
+        check(
+            &[],
+            Section::Header,
+            Some("Subject: outer\nContent-Type: multipart/mixed; boundary=x\n\n"),
+        );
+        check(&[], Section::Mime, None);
+        check(&[1], Section::Whole, Some("text"));
+        check(&[1], Section::Mime, Some("A: b\n\n"));
+        check(&[1], Section::Header, None);
+        check(&[1], Section::Text, None);
+        check(&[2], Section::Whole, Some("Subject: inner\n\ninner text"));
+        check(
+            &[2],
+            Section::Mime,
+            Some("Content-Type: message/rfc822\n\n"),
+        );
+        check(&[2], Section::Header, Some("Subject: inner\n\n"));
+        check(&[2], Section::Text, Some("inner text"));
+        check(&[2, 1], Section::Whole, Some("inner text"));
+        check(&[2, 1], Section::Mime, Some("Subject: inner\n\n"));
+        for path in [&[0][..], &[3], &[1, 1], &[2, 2], &[2, 1, 1], &[u32::MAX]] {
+            check(path, Section::Whole, None);
+        }
+    }
 }

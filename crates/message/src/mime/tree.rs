@@ -6,7 +6,7 @@ use memchr::memmem;
 use super::{Content, Envelope, Part, Structure};
 use crate::header::{ContentValue, Field, Fields, Param, parse_content_value};
 use crate::header::{is_empty_line, line_end};
-use crate::limits::LETTER_BYTES_MAX;
+use crate::limits::{DEPTH_MAX, LETTER_BYTES_MAX};
 use crate::{ParseLimits, Span};
 
 /// RFC 2046 §5.1.1 allows 70 characters; real ones are longer at times, but never than a line.
@@ -151,7 +151,8 @@ impl Parser<'_> {
     }
 
     fn inside(&mut self, part: &mut Part, start: usize, depth: usize) -> Stop {
-        let too_much = depth >= self.limits.depth_max || self.parts >= self.limits.parts_max;
+        let too_much =
+            depth >= self.limits.depth_max.min(DEPTH_MAX) || self.parts >= self.limits.parts_max;
         if part.content_type == "multipart" {
             match boundary_of(part) {
                 Some(_) if too_much => part.become_opaque(),
