@@ -246,7 +246,10 @@ fn the_deepest_letters_fit_on_the_stack() {
         let message = Message::parse_with(raw.as_bytes(), &limits);
         check_tree(raw.as_bytes(), message.structure());
         let parts = message.structure().root.walk(Walk::IntoMessages);
-        assert_eq!(parts.len(), DEPTH_MAX + 1);
+        let deepest = parts.iter().map(|(path, _)| path.0.len()).max();
+        // An inner letter that is no multipart is part 1 of itself.
+        let own_number = usize::from(level.contains("rfc822"));
+        assert_eq!(deepest, Some(DEPTH_MAX + own_number));
     }
 }
 
