@@ -145,7 +145,10 @@ fn refusal(address: &EmailAddress, resolved: &Resolved) -> Failure {
             Status(5, 2, 1),
             format!("the mailbox of {address} takes no mail"),
         ),
-        Resolved::Refused(Refusal::OverQuota) => over_quota(address),
+        // A full mailbox may be emptied: it is tried again.
+        Resolved::Refused(Refusal::OverQuota) => {
+            Failure::temporary(Status(4, 2, 2), format!("the mailbox of {address} is full"))
+        }
         Resolved::Refused(Refusal::AliasLoop) => Failure::permanent(
             Status(5, 4, 6),
             format!("the alias {address} leads to itself"),
@@ -156,9 +159,4 @@ fn refusal(address: &EmailAddress, resolved: &Resolved) -> Failure {
             format!("{} is not a domain of this server any more", address.domain),
         ),
     }
-}
-
-/// A full mailbox may be emptied: it is tried again.
-pub(crate) fn over_quota(address: &EmailAddress) -> Failure {
-    Failure::temporary(Status(4, 2, 2), format!("the mailbox of {address} is full"))
 }

@@ -176,8 +176,8 @@ fn text(reporter: &Reporter<'_>, items: &[Item]) -> String {
     if any(Action::Failed) {
         format!(
             "This is the mail server {hostname}.\n\n\
-             Your letter did not reach everybody. The server will not try again; what you can do\n\
-             is said by the reason below. The letter, or its header, is attached."
+             Your letter did not reach everybody named below, and the server will not try again.\n\
+             The letter, or its header, is attached."
         )
     } else if any(Action::Delayed) {
         format!(

@@ -137,7 +137,6 @@ impl End {
                 warn!(%letter, %domain, "the claim was lost to another node; nothing was changed");
                 false
             }
-            Err(StoreError::OverQuota) => Box::pin(self.settle_one_full(shared)).await,
             Err(error) => {
                 shared.metrics.faults.inc();
                 error!(%letter, %domain, %error, "not settled; the claim is left to its lease");
@@ -188,17 +187,6 @@ impl End {
             });
         }
         notes
-    }
-
-    /// A mailbox turned out to be too full for this letter while it was stored. Which one is not
-    /// known when there are several: the first recipient waits, and the others stay due and come
-    /// back at once in a claim of their own.
-    async fn settle_one_full(mut self, shared: &Shared) -> bool {
-        self.claim.recipients.truncate(1);
-        let failure = crate::local::over_quota(&self.claim.recipients[0].address);
-        End::all_failed(self.claim, &failure, None)
-            .settle(shared)
-            .await
     }
 
     /// One log line for each recipient, and the figures.
@@ -296,17 +284,9 @@ fn placed(
     forwarded: &[EmailAddress],
 ) -> Part {
     let targets: Vec<String> = forwarded.iter().map(ToString::to_string).collect();
-    let (step, detail) = if mailboxes == 0 {
-        (Step::Forwarded, format!("to {}", targets.join(", ")))
-    } else if targets.is_empty() {
-        (Step::Stored, "in the mailbox here".to_owned())
-    } else {
-        let targets = targets.join(", ");
-        (
-            Step::Stored,
-            format!("in the mailbox here, and forwarded to {targets}"),
-        )
-    };
+    // The store notes each copy with its mailbox by itself.
+    let step =
+        (!targets.is_empty()).then(|| (Step::Forwarded, format!("to {}", targets.join(", "))));
     // Those that are forwarded to inherit the wish to hear of success (RFC 3461 §5.2.7.1).
     let item =
         (mailboxes > 0 && dsn::is_wanted(claim, recipient, Action::Delivered)).then(|| Item {
@@ -318,7 +298,7 @@ fn placed(
         });
     Part {
         outcome: Outcome::Done,
-        step: Some((step, detail)),
+        step,
         item,
         label: if mailboxes > 0 { "stored" } else { "forwarded" },
     }
@@ -413,7 +393,12 @@ fn item(recipient: usize, action: Action, failure: &Failure) -> Item {
         action,
         status: status.to_string(),
         diagnostic: Some(failure.diagnostic()),
-        remote_host: failure.peer.as_ref().map(|peer| peer.host.to_string()),
+        // RFC 3464 §2.3.5: the server that gave the diagnostic, so not one that never answered.
+        remote_host: failure
+            .peer
+            .as_ref()
+            .filter(|_| failure.reply.is_some())
+            .map(|peer| peer.host.to_string()),
     }
 }
 

@@ -27,6 +27,10 @@ use crate::smtp_out::Outbound;
 const DESTINATIONS_MAX: usize = 1_000;
 /// How long the worker sleeps at most: a wake-up that was lost costs no more.
 const LOOK_SPAN: Duration = Duration::from_secs(5);
+/// The least time between two looks that wake-ups ask for: each settlement is one.
+const LOOK_PAUSE: Duration = Duration::from_millis(5);
+/// Domains are claimed from in so many transactions at once, which the store commits together.
+const CLAIMS_AT_ONCE: usize = 32;
 /// How long it waits when the store fails.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
 /// How often connections without work are looked at.
@@ -60,6 +64,7 @@ struct Worker {
     goodbyes: JoinSet<()>,
     /// When the store is to be looked at next.
     look_at: Instant,
+    looked_at: Instant,
     renew_at: Instant,
     idle_at: Instant,
 }
@@ -94,7 +99,7 @@ pub async fn run(context: QueueContext, stop: CancellationToken) {
         match worker.wait(&mut signal, &stop).await {
             Wake::Stop => break,
             Wake::Finished(result) => worker.finished(result).await,
-            Wake::Signal => worker.look_at = Instant::now(),
+            Wake::Signal => worker.woken(),
             Wake::Time => {}
         }
         worker.step().await;
@@ -148,6 +153,7 @@ impl Worker {
             leases: BTreeMap::new(),
             goodbyes: JoinSet::new(),
             look_at: now,
+            looked_at: now,
             renew_at: now + shared.settings.lease / 3,
             idle_at: now + IDLE_SPAN,
             shared,
@@ -167,6 +173,11 @@ impl Worker {
             () = signal.woken() => Wake::Signal,
             () = sleep_until(next) => Wake::Time,
         }
+    }
+
+    /// The queue has changed: a look soon, and at once if there was none just now.
+    fn woken(&mut self) {
+        self.look_at = self.look_at.min(self.looked_at + LOOK_PAUSE);
     }
 
     /// Does whatever is due.
@@ -194,6 +205,7 @@ impl Worker {
                     Instant::now() + STORE_PAUSE
                 }
             };
+            self.looked_at = Instant::now();
             self.start();
         }
         self.shared.metrics.in_hand(self.planner.in_hand());
@@ -215,8 +227,7 @@ impl Worker {
             .set(i64::try_from(blocked).unwrap_or(i64::MAX));
         let wanted = self.planner.plan(now, &due);
         if !wanted.is_empty() {
-            let lease = self.shared.settings.lease;
-            let claims = self.shared.store.claim(now, lease, &wanted).await?;
+            let claims = self.claim(now, &wanted).await;
             debug!(
                 letters = claims.len(),
                 destinations = wanted.len(),
@@ -237,6 +248,26 @@ impl Worker {
             at.since(self.shared.clock.now()).min(LOOK_SPAN)
         });
         Ok(Instant::now() + span)
+    }
+
+    /// Claims from all domains at once, so that their transactions are committed together. What
+    /// one of them fails to claim is still due, and is found by the next look.
+    async fn claim(&self, now: Timestamp, wanted: &[(Domain, usize)]) -> Vec<Claim> {
+        let mut claiming = JoinSet::new();
+        for some in wanted.chunks(wanted.len().div_ceil(CLAIMS_AT_ONCE).max(1)) {
+            let (store, lease) = (self.shared.store.clone(), self.shared.settings.lease);
+            let some = some.to_vec();
+            claiming.spawn(async move { store.claim(now, lease, &some).await });
+        }
+        let mut claims = Vec::new();
+        while let Some(claimed) = claiming.join_next().await {
+            match claimed {
+                Ok(Ok(some)) => claims.extend(some),
+                Ok(Err(error)) => error!(%error, "letters cannot be claimed"),
+                Err(error) => error!(%error, "claiming letters panicked"),
+            }
+        }
+        claims
     }
 
     async fn due(&self, now: Timestamp) -> Result<Vec<DueWork>, StoreError> {
