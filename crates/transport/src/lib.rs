@@ -13,3 +13,5 @@ pub mod route;
 pub mod settings;
 pub mod smtp_in;
 pub mod smtp_out;
+#[cfg(test)]
+mod testing;

@@ -90,12 +90,11 @@ fn check(claim: &Claim, items: &[Item], expected: &Expect) {
 
 #[test]
 fn a_failure_of_two_recipients() {
-    let mut claim = claim(vec![
-        recipient(1, "bob@black.test"),
-        recipient(2, "carol@black.test"),
-    ]);
+    let both = ["bob@black.test", "carol@black.test"].map(|text| recipient(1, text));
+    let mut claim = claim(both.into());
     claim.envelope_id = Some("QQ314159".to_owned());
     claim.recipients[1].original = Some("rfc822;c+2Bx@old.test".to_owned());
+    let no_mail = "556 5.1.10 the domain black.test takes no mail (null MX)";
     let items = [
         Item {
             diagnostic: Some("550 5.1.1 No such user here".to_owned()),
@@ -103,7 +102,7 @@ fn a_failure_of_two_recipients() {
             ..item(0, Action::Failed, "5.1.1")
         },
         Item {
-            diagnostic: Some("556 5.1.10 the domain black.test takes no mail (null MX)".to_owned()),
+            diagnostic: Some(no_mail.to_owned()),
             ..item(1, Action::Failed, "5.1.10")
         },
     ];

@@ -1,110 +1,12 @@
 //! Routes found in a table of records.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 use std::time::Duration;
 
-use base::ports::BoxFuture;
 use base::{Secret, Timestamp};
 
 use super::*;
-
-/// A DNS of a few lines: `a.test MX 10 mx.test`, `mx.test A 192.0.2.1`, `a.test MX SERVFAIL`.
-struct Table {
-    records: BTreeMap<(String, &'static str), Vec<String>>,
-    questions: Mutex<usize>,
-}
-
-impl Table {
-    fn new(text: &str) -> Self {
-        let mut records: BTreeMap<_, Vec<String>> = BTreeMap::new();
-        for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
-            let mut words = line.splitn(3, ' ');
-            let name = words.next().unwrap().to_owned();
-            let kind = match words.next().unwrap() {
-                "MX" => "MX",
-                "A" => "A",
-                other => panic!("{other}"),
-            };
-            let value = words.next().unwrap().to_owned();
-            records.entry((name, kind)).or_default().push(value);
-        }
-        Self {
-            records,
-            questions: Mutex::new(0),
-        }
-    }
-
-    fn ask(&self, name: &Domain, kind: &'static str) -> Result<Vec<String>, DnsError> {
-        *self.questions.lock().unwrap() += 1;
-        let key = (name.to_string(), kind);
-        match self.records.get(&key) {
-            Some(values) if values[0] == "SERVFAIL" => {
-                Err(DnsError::Temporary("SERVFAIL".to_owned()))
-            }
-            Some(values) => Ok(values.clone()),
-            None if self.records.keys().any(|(known, _)| *known == key.0) => {
-                Err(DnsError::NoRecords)
-            }
-            None => Err(DnsError::NoName),
-        }
-    }
-}
-
-impl Resolver for Table {
-    fn mx<'a>(&'a self, domain: &'a Domain) -> BoxFuture<'a, Result<Vec<Mx>, DnsError>> {
-        Box::pin(async move {
-            let values = self.ask(domain, "MX")?;
-            Ok(values
-                .iter()
-                .map(|value| {
-                    let (preference, host) = value.split_once(' ').unwrap();
-                    Mx {
-                        preference: preference.parse().unwrap(),
-                        exchange: Domain::parse(host).ok(),
-                    }
-                })
-                .collect())
-        })
-    }
-
-    fn addresses<'a>(&'a self, host: &'a Domain) -> BoxFuture<'a, Result<Vec<IpAddr>, DnsError>> {
-        Box::pin(async move {
-            let values = self.ask(host, "A")?;
-            Ok(values.iter().map(|value| value.parse().unwrap()).collect())
-        })
-    }
-
-    fn txt<'a>(&'a self, _: &'a Domain) -> BoxFuture<'a, Result<Vec<String>, DnsError>> {
-        Box::pin(async { Err(DnsError::NoRecords) })
-    }
-
-    fn ptr(&self, _: IpAddr) -> BoxFuture<'_, Result<Vec<Domain>, DnsError>> {
-        Box::pin(async { Err(DnsError::NoRecords) })
-    }
-}
-
-struct SetClock(Mutex<Timestamp>);
-
-impl Clock for SetClock {
-    fn now(&self) -> Timestamp {
-        *self.0.lock().unwrap()
-    }
-}
-
-/// Counts up; good enough to shuffle with.
-struct Counting(Mutex<u64>);
-
-impl Entropy for Counting {
-    fn fill(&self, buffer: &mut [u8]) {
-        let mut next = self.0.lock().unwrap();
-        *next = next.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        let bytes = (*next >> 33).to_le_bytes();
-        for (to, from) in buffer.iter_mut().zip(bytes) {
-            *to = from;
-        }
-    }
-}
+use crate::testing::{Counting, SetClock, Table};
 
 struct World {
     router: Router,
@@ -114,7 +16,7 @@ struct World {
 
 fn world(records: &str, smarthost: Option<Smarthost>) -> World {
     let table = Arc::new(Table::new(records));
-    let clock = Arc::new(SetClock(Mutex::new(Timestamp(1_000_000))));
+    let clock = Arc::new(SetClock::new(Timestamp(1_000_000)));
     let own = Own {
         hostname: Domain::parse("us.test").unwrap(),
         listening: vec!["127.0.1.1:2525".parse().unwrap()],
@@ -228,10 +130,6 @@ async fn names_that_do_not_exist() {
     )
     .await;
     let world = world("a.test MX SERVFAIL", None);
-    world
-        .table
-        .ask(&Domain::parse("a.test").unwrap(), "A")
-        .unwrap_err();
     let found = world.router.route(&Domain::parse("a.test").unwrap()).await;
     assert_eq!(
         show(&found),
@@ -358,7 +256,7 @@ async fn equal_preferences_are_shuffled_and_others_keep_their_order() {
         .route(&Domain::parse("a.test").unwrap())
         .await
         .unwrap();
-    let entropy = Counting(Mutex::new(1));
+    let entropy = Counting::default();
     let mut firsts = BTreeMap::new();
     for _ in 0..300 {
         let attempts = route.attempts(&entropy);
@@ -417,10 +315,12 @@ async fn a_smarthost_that_is_not_found_only_delays() {
 async fn routes_are_kept_for_a_short_time_and_failures_for_a_shorter() {
     let world = world("a.test A 192.0.2.1", None);
     let ask = async |name: &str, seconds: u64| {
-        *world.clock.0.lock().unwrap() = Timestamp(1_000_000) + Duration::from_secs(seconds);
-        let before = *world.table.questions.lock().unwrap();
+        world
+            .clock
+            .set(Timestamp(1_000_000) + Duration::from_secs(seconds));
+        let before = world.table.questions();
         let _ = world.router.route(&Domain::parse(name).unwrap()).await;
-        *world.table.questions.lock().unwrap() > before
+        world.table.questions() > before
     };
     assert!(ask("a.test", 0).await);
     assert!(!ask("a.test", 59).await);

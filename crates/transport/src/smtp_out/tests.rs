@@ -1,157 +1,16 @@
 //! One attempt against scripted servers over in-memory pipes, on a paused clock.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::Mutex;
+use std::net::SocketAddr;
 
 use base::EmailAddress;
-use base::ports::{BoxFuture, BoxStream};
 use bytes::Bytes;
 use proto::smtp::client::OutgoingRecipient;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::time::Instant;
 
 use super::*;
 use crate::route::Host;
-
-/// What a server does at one step of a connection.
-#[derive(Clone, Debug)]
-enum Act {
-    /// Waits for a line that starts with this.
-    Want(&'static str),
-    /// Waits for the end of a letter and keeps it.
-    WantLetter,
-    /// Says this, with CRLF.
-    Say(&'static str),
-    /// Closes the connection.
-    Close,
-    /// Goes on, but says nothing more.
-    Silence,
-}
-use Act::{Close, Say, Silence, Want, WantLetter};
-
-/// What happens to a connection that is opened.
-#[derive(Clone, Debug)]
-enum Line {
-    /// Nobody listens.
-    Refused,
-    /// No packet comes back.
-    Blackhole,
-    /// This script is played.
-    Script(Vec<Act>),
-}
-
-/// A network of scripts: each connection to an address plays the next.
-#[derive(Default)]
-struct Net {
-    lines: Mutex<BTreeMap<SocketAddr, VecDeque<Line>>>,
-    /// What was said to the servers, and what happened to connections, in order.
-    heard: Arc<Mutex<Vec<String>>>,
-    handshake_fails: Mutex<bool>,
-}
-
-impl Net {
-    fn heard(&self) -> Vec<String> {
-        std::mem::take(&mut *self.heard.lock().unwrap())
-    }
-}
-
-impl Connector for Net {
-    fn connect(
-        &self,
-        address: SocketAddr,
-        _: Option<IpAddr>,
-    ) -> BoxFuture<'_, io::Result<BoxStream>> {
-        let line = self
-            .lines
-            .lock()
-            .unwrap()
-            .get_mut(&address)
-            .and_then(VecDeque::pop_front);
-        let heard = Arc::clone(&self.heard);
-        heard.lock().unwrap().push(format!("[{}]", address.ip()));
-        Box::pin(async move {
-            match line {
-                None | Some(Line::Refused) => Err(io::ErrorKind::ConnectionRefused.into()),
-                Some(Line::Blackhole) => std::future::pending().await,
-                Some(Line::Script(script)) => {
-                    let (ours, theirs) = tokio::io::duplex(64 * 1024);
-                    tokio::spawn(play(script, theirs, heard));
-                    Ok(Box::new(ours) as BoxStream)
-                }
-            }
-        })
-    }
-
-    fn start_tls<'a>(
-        &'a self,
-        stream: BoxStream,
-        _: &'a Domain,
-        require_valid: bool,
-    ) -> BoxFuture<'a, io::Result<(BoxStream, TlsInfo)>> {
-        let fails = *self.handshake_fails.lock().unwrap() || require_valid;
-        self.heard.lock().unwrap().push("(handshake)".to_owned());
-        Box::pin(async move {
-            if fails {
-                return Err(io::Error::other("unknown certificate authority"));
-            }
-            let tls = TlsInfo {
-                version: "TLSv1.3",
-                cipher: "TLS_AES_256_GCM_SHA384".to_owned(),
-                verified: false,
-            };
-            Ok((stream, tls))
-        })
-    }
-}
-
-async fn play(script: Vec<Act>, mut stream: DuplexStream, heard: Arc<Mutex<Vec<String>>>) {
-    let mut input = Vec::new();
-    for act in script {
-        match act {
-            Want(start) => {
-                let Some(line) = read_until(&mut stream, &mut input, b"\r\n").await else {
-                    return;
-                };
-                assert!(line.starts_with(start), "{line} is not {start}");
-                heard.lock().unwrap().push(line);
-            }
-            WantLetter => {
-                let Some(letter) = read_until(&mut stream, &mut input, b"\r\n.\r\n").await else {
-                    return;
-                };
-                let bytes = format!("letter of {} bytes", letter.len());
-                heard.lock().unwrap().push(bytes);
-            }
-            Say(text) => {
-                let _ = stream.write_all(format!("{text}\r\n").as_bytes()).await;
-            }
-            Close => return,
-            Silence => break,
-        }
-    }
-    // Whatever else is said is heard until the client closes.
-    while let Some(line) = read_until(&mut stream, &mut input, b"\r\n").await {
-        heard.lock().unwrap().push(line);
-    }
-}
-
-async fn read_until(stream: &mut DuplexStream, input: &mut Vec<u8>, end: &[u8]) -> Option<String> {
-    loop {
-        if let Some(at) = input.windows(end.len()).position(|window| window == end) {
-            let rest = input.split_off(at + end.len());
-            let mut line = std::mem::replace(input, rest);
-            line.truncate(at);
-            return String::from_utf8(line).ok();
-        }
-        let mut buffer = [0; 4096];
-        match stream.read(&mut buffer).await {
-            Ok(count) if count > 0 => input.extend_from_slice(&buffer[..count]),
-            _ => return None,
-        }
-    }
-}
+use crate::testing::Act::{self, Close, Say, Silence, Want, WantLetter};
+use crate::testing::{Line, Net, hello, hello_with_tls, script, takes};
 
 /// Goes with tokio's clock, so that a paused one drives the engine's deadlines.
 struct TokioClock(Instant);
@@ -181,10 +40,8 @@ fn world(lines: &[(&str, Vec<Line>)]) -> World {
 
 fn world_with(lines: &[(&str, Vec<Line>)], settings: QueueSettings) -> World {
     let net = Arc::new(Net::default());
-    for (ip, script) in lines {
-        let address = SocketAddr::new(ip.parse().unwrap(), 25);
-        let script = script.iter().cloned().collect();
-        net.lines.lock().unwrap().insert(address, script);
+    for (ip, lines) in lines {
+        net.add(ip, lines.clone());
     }
     let outbound = Outbound::new(
         net.clone(),
@@ -231,29 +88,6 @@ fn letter(recipients: &[&str]) -> Outgoing {
         needs_utf8: false,
         parts: vec![Bytes::from_static(b"Subject: x\r\n\r\nhello\r\n")],
     }
-}
-
-/// Greeting and EHLO without any extension.
-fn hello() -> Vec<Act> {
-    vec![Say("220 hi"), Want("EHLO us.test"), Say("250 hi")]
-}
-
-/// One letter to one recipient that is taken.
-fn takes() -> Vec<Act> {
-    vec![
-        Want("MAIL"),
-        Say("250 ok"),
-        Want("RCPT"),
-        Say("250 ok"),
-        Want("DATA"),
-        Say("354 go"),
-        WantLetter,
-        Say("250 2.0.0 kept"),
-    ]
-}
-
-fn script(parts: &[Vec<Act>]) -> Line {
-    Line::Script(parts.concat())
 }
 
 fn show(transfer: &Transfer) -> Vec<String> {
@@ -616,16 +450,6 @@ async fn a_greeting_of_4yz_tries_the_next_and_one_of_5yz_is_for_good_if_all_say_
     assert!(show(&transfer)[0].starts_with("never: "));
 }
 
-fn hello_with_tls() -> Vec<Act> {
-    vec![
-        Say("220 hi"),
-        Want("EHLO"),
-        Say("250-hi\r\n250 STARTTLS"),
-        Want("STARTTLS"),
-        Say("220 go"),
-    ]
-}
-
 #[tokio::test(start_paused = true)]
 async fn tls_is_used_when_it_is_offered() {
     let after = vec![Want("EHLO"), Say("250 hi")];
@@ -657,7 +481,7 @@ async fn broken_tls_is_done_without_and_remembered() {
             script(&[hello(), takes()]),
         ],
     )]);
-    *world.net.handshake_fails.lock().unwrap() = true;
+    world.net.fail_handshakes();
     let route = route(&["192.0.2.1"]);
     let transfer = world.outbound.transfer(&route, letter(&["a@y.test"])).await;
     assert_eq!(transfer.verdict, Verdict::Took);
