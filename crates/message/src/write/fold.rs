@@ -38,9 +38,11 @@ impl HeaderWriter {
 
     /// A field of mailboxes. A local part that is not ASCII stays UTF-8 (RFC 6532).
     #[must_use]
-    pub fn addresses(self, name: &str, mailboxes: &[Mailbox]) -> Self {
+    pub fn addresses(mut self, name: &str, mailboxes: &[Mailbox]) -> Self {
         let list: Vec<String> = mailboxes.iter().map(format_mailbox).collect();
-        self.raw(name, &list.join(", "))
+        // Two spaces in a quoted local part or name are two: only the ones at a fold are special.
+        self.fold(name, list.join(", ").split(' '));
+        self
     }
 
     /// The fields, without the empty line that ends a header.
@@ -139,15 +141,22 @@ mod tests {
         };
         let list = [
             mailbox("Bob", "bob"),
-            mailbox("Doe, \"J\"", "a b"),
+            mailbox("Doe, \"J\"", "a  b"),
             mailbox("Jörg", "j"),
             mailbox("", "k"),
         ];
         let header = HeaderWriter::new().addresses("To", &list).finish();
         expect![[r#"
-            To: Bob <bob@x.test>, "Doe, \"J\"" <"a b"@x.test>, =?utf-8?b?SsO2cmc=?=
+            To: Bob <bob@x.test>, "Doe, \"J\"" <"a  b"@x.test>, =?utf-8?b?SsO2cmc=?=
              <j@x.test>, k@x.test
         "#]]
-        .assert_eq(&String::from_utf8(header).unwrap().replace("\r\n", "\n"));
+        .assert_eq(
+            &String::from_utf8(header.clone())
+                .unwrap()
+                .replace("\r\n", "\n"),
+        );
+        let read = crate::Message::parse(&header).into_structure().envelope.to;
+        let read: Vec<_> = read.mailboxes().map(Mailbox::email).collect();
+        assert_eq!(read, ["bob@x.test", "a  b@x.test", "j@x.test", "k@x.test"]);
     }
 }
