@@ -1,0 +1,101 @@
+//! AUTHENTICATE (RFC 9051 §6.2.2) with an initial response (RFC 4959); the mechanisms are
+//! [`proto::sasl`]'s.
+
+use base::Secret;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use proto::imap::Line;
+use proto::sasl::{Failure as SaslFailure, Mechanism, ScramKeys, Server, ServerStep};
+
+use super::reply::Failure;
+use super::session::{Done, Session};
+
+/// RFC 5802 §5.1: the nonce must be unpredictable; 18 bytes are 24 letters of base64.
+const NONCE_BYTES: usize = 18;
+
+impl Session {
+    pub(super) async fn authenticate(
+        &mut self,
+        mechanism: &str,
+        initial: Option<Secret>,
+    ) -> Result<Done, Failure> {
+        self.may_log_in()?;
+        let mechanism = Mechanism::parse(mechanism)
+            .filter(|mechanism| self.offers(*mechanism))
+            .ok_or(Failure::Mechanism)?;
+        let initial = match initial {
+            // RFC 4959 §3: `=` is an empty response.
+            Some(text) if text.expose() == b"=" => Some(Secret::new([])),
+            Some(text) => Some(decode(text.expose())?),
+            None => None,
+        };
+        let (mut server, mut step) = Server::start(mechanism, initial.as_ref().map(Secret::expose));
+        loop {
+            step = match step {
+                ServerStep::Challenge(challenge) => {
+                    let response = self.challenge(&challenge).await?;
+                    server.respond(response.expose())
+                }
+                ServerStep::Verify { login, password } => {
+                    let account = self.check_password(&login, &password).await?;
+                    return Ok(self.logged_in(account, &login));
+                }
+                ServerStep::Lookup { login } => {
+                    self.throttle_allows(&login)?;
+                    let keys = self.scram_keys(&login).await?;
+                    server.keys(keys, &self.nonce())
+                }
+                ServerStep::Proved { login } => {
+                    let keys = self.context.options.store.scram_keys(&login).await?;
+                    let account = keys.account.ok_or(Failure::Credentials)?;
+                    return Ok(self.logged_in(account, &login));
+                }
+                ServerStep::Failed(failure) => return Err(self.sasl_failed(failure)),
+            };
+        }
+    }
+
+    fn sasl_failed(&self, failure: SaslFailure) -> Failure {
+        match failure {
+            SaslFailure::Malformed(what) => Failure::Protocol(what),
+            SaslFailure::WrongProof { login } => self.wrong_credentials(&login),
+            SaslFailure::OtherIdentity => Failure::OtherIdentity,
+        }
+    }
+
+    async fn scram_keys(&self, login: &str) -> Result<ScramKeys, Failure> {
+        let keys = self.context.options.store.scram_keys(login).await?;
+        Ok(ScramKeys {
+            salt: keys.salt,
+            iterations: keys.iterations,
+            stored_key: Secret::new(keys.stored_key),
+            server_key: Secret::new(keys.server_key),
+        })
+    }
+
+    fn nonce(&self) -> String {
+        let mut bytes = [0; NONCE_BYTES];
+        self.context.options.entropy.fill(&mut bytes);
+        BASE64.encode(bytes)
+    }
+
+    /// Sends a challenge and waits for its answer.
+    async fn challenge(&mut self, challenge: &[u8]) -> Result<Secret, Failure> {
+        let text = BASE64.encode(challenge);
+        self.connection.writer.continuation(&text);
+        let limit = self.idle_limit();
+        match self.connection.line(limit).await? {
+            // RFC 9051 §6.2.2: the client takes the command back.
+            Line::Text(line) if line.as_ref() == b"*" => Err(Failure::Cancelled),
+            Line::Text(line) => decode(&line),
+            Line::TooLong => Err(Failure::Protocol("the response is too long")),
+        }
+    }
+}
+
+fn decode(text: &[u8]) -> Result<Secret, Failure> {
+    let bytes = BASE64
+        .decode(text)
+        .map_err(|_| Failure::Protocol("The response is not base64"))?;
+    Ok(Secret::new(bytes))
+}

@@ -1,0 +1,215 @@
+//! SEARCH (RFC 9051 §6.4.4, RFC 3501 §6.4.4) with ESEARCH (RFC 4731) and SEARCHRES (RFC 5182).
+//!
+//! Without a full-text index: keys are decided with as little reading as they need — the snapshot,
+//! then sizes and dates, then envelopes, then the letters themselves, one after another.
+
+mod facts;
+mod program;
+mod scan;
+
+use std::ops::Range;
+
+use base::{MessageId, Uid};
+use proto::imap::command::Numbering;
+use proto::imap::search::{Returns, Search};
+use proto::imap::{Tag, esearch};
+
+use super::fetch::structured_details;
+use super::reply::Failure;
+use super::selected::Row;
+use super::session::{Done, Expunges, Session};
+use super::store::pages;
+use facts::Facts;
+use program::Program;
+
+/// Messages whose details are read at once.
+const PAGE_ROWS: usize = 100;
+
+impl Session {
+    pub(super) async fn search(
+        &mut self,
+        tag: &Tag,
+        numbering: Numbering,
+        search: &Search,
+    ) -> Result<Done, Failure> {
+        let saves = search.returns.is_some_and(|returns| returns.save);
+        let found = match self.find(search).await {
+            Ok(found) => found,
+            Err(failure) => {
+                // RFC 9051 §6.4.4.1: a search that fails leaves nothing in `$`.
+                if saves && let Some(selected) = self.selected.as_mut() {
+                    selected.saved.clear();
+                }
+                return Err(failure);
+            }
+        };
+        let (selected, _, _) = self.parts()?;
+        if let Some(returns) = search.returns.filter(|returns| returns.save) {
+            let uids = found.iter().map(|index| selected.rows()[*index].uid);
+            selected.saved = kept(uids.collect(), returns);
+        }
+        let numbers: Vec<u32> = found
+            .iter()
+            .map(|index| match numbering {
+                // A mailbox has fewer than 2^32 messages.
+                Numbering::Sequence => u32::try_from(index + 1).unwrap_or(u32::MAX),
+                Numbering::Uid => selected.rows()[*index].uid.0,
+            })
+            .collect();
+        self.write_found(tag, numbering, search.returns, &numbers);
+        self.connection.flush_if_large().await?;
+        // RFC 9051 §7.5.1: a UID command may hear of removals.
+        let expunges = match numbering {
+            Numbering::Sequence => Expunges::Wait,
+            Numbering::Uid => Expunges::Told,
+        };
+        Ok(Done::new("SEARCH is done").with_expunges(expunges))
+    }
+
+    fn write_found(
+        &mut self,
+        tag: &Tag,
+        numbering: Numbering,
+        returns: Option<Returns>,
+        numbers: &[u32],
+    ) {
+        let writer = &mut self.connection.writer;
+        let all = Returns {
+            all: true,
+            ..Returns::default()
+        };
+        let returns = match returns {
+            Some(returns) => returns,
+            // RFC 9051 §6.4.4: once IMAP4rev2 is enabled, the answer is always ESEARCH.
+            None if self.is_rev2 => all,
+            None => {
+                writer.raw("* SEARCH");
+                for number in numbers {
+                    writer.display(format_args!(" {number}"));
+                }
+                writer.end();
+                return;
+            }
+        };
+        let tells = returns.min || returns.max || returns.all || returns.count;
+        if tells {
+            esearch::write(writer, tag, numbering, returns, numbers);
+        }
+    }
+
+    /// The indexes of the rows that match, ascending.
+    async fn find(&mut self, search: &Search) -> Result<Vec<usize>, Failure> {
+        let selected = self.selected()?;
+        let program = Program::new(&search.key, selected)?;
+        let (mut found, mut open) = (Vec::new(), Vec::new());
+        for (index, row) in selected.rows().iter().enumerate() {
+            match program.decide(&Facts::of_row(index, selected.flags(*row))) {
+                Some(true) => found.push(index),
+                Some(false) => {}
+                None => open.push(index),
+            }
+        }
+        let all = 0..open.len();
+        for page in pages(std::slice::from_ref(&all), PAGE_ROWS) {
+            self.find_in_page(&program, &open, page, &mut found).await?;
+        }
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    async fn find_in_page(
+        &self,
+        program: &Program,
+        open: &[usize],
+        page: Range<usize>,
+        found: &mut Vec<usize>,
+    ) -> Result<(), Failure> {
+        let selected = self.selected()?;
+        let store = &self.context.options.store;
+        let rows: Vec<(usize, Row)> = open[page]
+            .iter()
+            .map(|index| (*index, selected.rows()[*index]))
+            .collect();
+        let ids: Vec<MessageId> = rows.iter().map(|(_, row)| row.message).collect();
+        let mut metas = store
+            .message_metas(selected.account, &ids)
+            .await?
+            .into_iter()
+            .peekable();
+        let mut undecided = Vec::new();
+        for (index, row) in rows {
+            // Messages that are gone match nothing.
+            let Some(meta) = metas.next_if(|meta| meta.id == row.message) else {
+                continue;
+            };
+            let mut facts = Facts::of_row(index, selected.flags(row));
+            facts.meta = Some(&meta);
+            match program.decide(&facts) {
+                Some(true) => found.push(index),
+                Some(false) => {}
+                None => undecided.push((index, row)),
+            }
+        }
+        let ids: Vec<MessageId> = undecided.iter().map(|(_, row)| row.message).collect();
+        let mut details = structured_details(store, selected.account, &ids)
+            .await?
+            .into_iter()
+            .peekable();
+        for (index, row) in undecided {
+            let Some(detail) = details.next_if(|detail| detail.meta.id == row.message) else {
+                continue;
+            };
+            let mut facts = Facts::of_row(index, selected.flags(row));
+            facts.meta = Some(&detail.meta);
+            facts.envelope = detail.envelope.as_ref();
+            let matches = match program.decide(&facts) {
+                Some(matches) => matches,
+                None => {
+                    let scanned = scan::scan(store, selected.account, &detail, program).await?;
+                    facts.scanned = Some(&scanned);
+                    program.decide(&facts) == Some(true)
+                }
+            };
+            if matches {
+                found.push(index);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// RFC 5182 §2.1: with MIN and MAX alone, only those are kept.
+fn kept(uids: Vec<Uid>, returns: Returns) -> Vec<Uid> {
+    let only_ends = (returns.min || returns.max) && !returns.all && !returns.count;
+    if !only_ends {
+        return uids;
+    }
+    let first = uids.first().copied().filter(|_| returns.min);
+    let last = uids.last().copied().filter(|_| returns.max);
+    let mut ends: Vec<Uid> = first.into_iter().chain(last).collect();
+    ends.dedup();
+    ends
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ends_are_kept_alone() {
+        let uids = || vec![Uid(1), Uid(2), Uid(3)];
+        let min_max = Returns {
+            min: true,
+            max: true,
+            save: true,
+            ..Returns::default()
+        };
+        assert_eq!(kept(uids(), min_max), [Uid(1), Uid(3)]);
+        let count = Returns {
+            count: true,
+            ..min_max
+        };
+        assert_eq!(kept(uids(), count), uids());
+        assert_eq!(kept(vec![Uid(1)], min_max), [Uid(1)]);
+    }
+}
