@@ -63,7 +63,7 @@ impl From<NodeError> for Exit {
     fn from(error: NodeError) -> Self {
         match error {
             NodeError::Store(error) => error.into(),
-            NodeError::Tls(_) | NodeError::Setting(_) => Self::Usage(error.to_string()),
+            NodeError::Tls(_) => Self::Usage(error.to_string()),
             NodeError::Dns(_) | NodeError::Listen(..) | NodeError::Control(..) => {
                 Self::Failed(error.to_string())
             }

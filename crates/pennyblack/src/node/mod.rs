@@ -8,6 +8,7 @@ pub mod http;
 pub mod signals;
 
 mod guard;
+mod imap;
 mod listen;
 mod services;
 
@@ -51,8 +52,6 @@ pub enum NodeError {
     Listen(Listen, io::Error),
     /// The control socket cannot be made.
     Control(PathBuf, io::Error),
-    /// A setting of the queue is wrong.
-    Setting(String),
 }
 
 impl fmt::Display for NodeError {
@@ -76,7 +75,6 @@ impl fmt::Display for NodeError {
                     path.display()
                 )
             }
-            Self::Setting(why) => f.write_str(why),
         }
     }
 }
@@ -162,7 +160,7 @@ impl Node {
         let tasks = TaskTracker::new();
         tasks.spawn(server::serve(control, store.clone(), door.shutdown.clone()));
         tasks.spawn(signals::pat_watchdog(door.shutdown.clone()));
-        let mut services = Services::new(services::Shared {
+        let shared = services::Shared {
             settings: settings.clone(),
             store: store.clone(),
             gate: Gate::new(&settings.limits),
@@ -178,7 +176,8 @@ impl Node {
                 .filter(|(_, listen)| listen.protocol == Protocol::Smtp)
                 .map(|(_, listen)| listen.address)
                 .collect(),
-        })?;
+        };
+        let services = Services::new(shared);
         services.start_queue(&tasks);
         let mut ready = Vec::new();
         for (listener, listen) in listeners {

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use access::imap::{ImapContext, ImapOptions};
+use access::throttle::LoginThrottle;
 use base::metrics::Metrics;
 use base::ports::{BoxFuture, BoxStream, Clock, Connector, Entropy, Resolver, TlsAcceptor};
 use proto::smtp::Role;
@@ -14,9 +16,9 @@ use transport::queue::{self, QueueContext};
 use transport::route::Own;
 use transport::smtp_in::{self, Listener, Security, SmtpContext, SmtpOptions};
 
-use super::NodeError;
 use super::guard::{Guard, GuardMetrics, GuardOptions};
 use super::http::{HttpContext, HttpService};
+use super::imap::ImapService;
 use super::listen::Service;
 use crate::settings::{Listen, Protocol, Settings, TlsMode};
 
@@ -41,25 +43,17 @@ pub(super) struct Services {
     shared: Shared,
     guard_metrics: GuardMetrics,
     smtp: Arc<SmtpContext>,
+    imap: Arc<ImapContext>,
 }
 
 impl Services {
-    pub(super) fn new(shared: Shared) -> Result<Self, NodeError> {
-        if shared
-            .settings
-            .listen
-            .iter()
-            .any(|listen| listen.protocol == Protocol::Imap)
-        {
-            return Err(NodeError::Setting(
-                "imap listeners cannot be served yet".to_owned(),
-            ));
-        }
-        Ok(Self {
+    pub(super) fn new(shared: Shared) -> Self {
+        Self {
             guard_metrics: GuardMetrics::new(&shared.metrics),
             smtp: Arc::new(SmtpContext::new(smtp_options(&shared))),
+            imap: Arc::new(ImapContext::new(imap_options(&shared))),
             shared,
-        })
+        }
     }
 
     /// Starts the queue's worker.
@@ -82,11 +76,12 @@ impl Services {
     }
 
     /// The service of one listener.
-    pub(super) fn for_listener(&mut self, listen: Listen, tasks: &TaskTracker) -> Arc<dyn Service> {
+    pub(super) fn for_listener(&self, listen: Listen, tasks: &TaskTracker) -> Arc<dyn Service> {
         match listen.protocol {
             Protocol::Smtp => self.smtp(Role::Relay, listen),
             Protocol::Submission => self.smtp(Role::Submission, listen),
-            Protocol::Imap | Protocol::Http => self.http(listen, tasks),
+            Protocol::Imap => self.imap(listen),
+            Protocol::Http => self.http(listen, tasks),
         }
     }
 
@@ -101,6 +96,15 @@ impl Services {
             listener: Listener { role, security },
             shutdown: self.shared.shutdown.clone(),
         })
+    }
+
+    fn imap(&self, listen: Listen) -> Arc<dyn Service> {
+        let service = ImapService {
+            context: self.imap.clone(),
+            offers_starttls: listen.tls == TlsMode::StartTls,
+            shutdown: self.shared.shutdown.clone(),
+        };
+        self.guarded(service, listen)
     }
 
     fn http(&self, listen: Listen, tasks: &TaskTracker) -> Arc<dyn Service> {
@@ -158,5 +162,25 @@ impl Service for SmtpService {
         Box::pin(async move {
             smtp_in::serve(&context, stream, peer, listener, shutdown).await;
         })
+    }
+}
+
+fn imap_options(shared: &Shared) -> ImapOptions {
+    let settings = &shared.settings;
+    let limits = &settings.limits;
+    ImapOptions {
+        hostname: settings.hostname.clone(),
+        store: shared.store.clone(),
+        limits: limits.clone(),
+        tls: shared.tls.clone(),
+        clock: shared.clock.clone(),
+        entropy: shared.entropy.clone(),
+        metrics: shared.metrics.clone(),
+        throttle: Arc::new(LoginThrottle::new(
+            limits.auth_failures_max,
+            limits.auth_window,
+        )),
+        scram: settings.scram,
+        auth_without_tls_on_loopback: settings.auth_without_tls_on_loopback,
     }
 }
