@@ -349,11 +349,14 @@ impl Client {
         if self.closed || self.in_handshake {
             return;
         }
-        self.progress_at = now;
         self.reader.receive(bytes);
         while !self.closed && !self.in_handshake {
             match self.reader.next() {
-                Ok(Some(reply)) => self.reply(reply),
+                // A reply that comes drop by drop does not move the deadline.
+                Ok(Some(reply)) => {
+                    self.progress_at = now;
+                    self.reply(reply);
+                }
                 Ok(None) => break,
                 Err(why) => self.fail(Failure::Malformed {
                     at: self.step(),
