@@ -21,6 +21,7 @@ mod tests {
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD as BASE64;
     use pennyblack_proto::sasl::scram::derive_keys;
+    use pennyblack_proto::smtp::server::{Mail, Rcpt};
     use pennyblack_proto::smtp::{Config, Event, Recipient, Reply, Role, Server};
 
     /// How the input of a group is cut.
@@ -206,33 +207,11 @@ mod tests {
             match event {
                 Event::Mail(mail) => {
                     self.server.accept();
-                    let sender = mail.reverse_path.map(|a| a.to_string());
-                    let mut text = format!("mail <{}>", sender.unwrap_or_default());
-                    if let Some(size) = mail.size {
-                        write!(text, " size={size}").unwrap();
-                    }
-                    if mail.utf8 {
-                        text.push_str(" utf8");
-                    }
-                    if let Some(ret) = mail.ret {
-                        write!(text, " ret={}", ret.as_str()).unwrap();
-                    }
-                    if let Some(id) = mail.envelope_id {
-                        write!(text, " envid={id}").unwrap();
-                    }
-                    write!(text, " body={:?}", mail.body).unwrap();
-                    Some(text)
+                    Some(mail_text(mail))
                 }
                 Event::Rcpt(rcpt) => {
-                    let mut text = format!("rcpt <{}>", rcpt.recipient);
-                    if let Some(notify) = rcpt.notify {
-                        write!(text, " notify={notify}").unwrap();
-                    }
-                    if let Some(original) = &rcpt.original {
-                        write!(text, " orcpt={};{}", original.kind, original.address).unwrap();
-                    }
                     self.recipient(&rcpt.recipient);
-                    Some(text)
+                    Some(rcpt_text(&rcpt))
                 }
                 Event::LetterStart if self.disk_full => {
                     self.server.reject(&Reply::disk_full());
@@ -317,6 +296,36 @@ mod tests {
             }
             lines
         }
+    }
+
+    fn mail_text(mail: Mail) -> String {
+        let sender = mail.reverse_path.map(|a| a.to_string());
+        let mut text = format!("mail <{}>", sender.unwrap_or_default());
+        if let Some(size) = mail.size {
+            write!(text, " size={size}").unwrap();
+        }
+        if mail.utf8 {
+            text.push_str(" utf8");
+        }
+        if let Some(ret) = mail.ret {
+            write!(text, " ret={}", ret.as_str()).unwrap();
+        }
+        if let Some(id) = mail.envelope_id {
+            write!(text, " envid={id}").unwrap();
+        }
+        write!(text, " body={:?}", mail.body).unwrap();
+        text
+    }
+
+    fn rcpt_text(rcpt: &Rcpt) -> String {
+        let mut text = format!("rcpt <{}>", rcpt.recipient);
+        if let Some(notify) = rcpt.notify {
+            write!(text, " notify={notify}").unwrap();
+        }
+        if let Some(original) = &rcpt.original {
+            write!(text, " orcpt={};{}", original.kind, original.address).unwrap();
+        }
+        text
     }
 
     /// Plays a dialogue and gives it back with what was really said.
