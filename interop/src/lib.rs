@@ -10,6 +10,7 @@
 )]
 
 pub mod clients;
+pub mod corpus;
 pub mod dovecot;
 pub mod imap;
 pub mod letters;
@@ -20,3 +21,4 @@ pub mod postfix;
 pub mod process;
 pub mod smtp;
 pub mod trace;
+pub mod world;

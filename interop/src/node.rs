@@ -114,7 +114,7 @@ impl Node {
         command.arg("serve").arg("--config").arg(&self.config);
         let start = std::fs::metadata(&self.log).map_or(0, |log| log.len() as usize);
         let mut daemon = Daemon::start(&mut command, &self.log);
-        daemon.wait_for_log("ready", start, READY_WITHIN);
+        daemon.wait_for_log("pennyblack ready:", start, READY_WITHIN);
         self.daemon = Some(daemon);
     }
 
