@@ -139,6 +139,7 @@ impl Parser<'_> {
             Content::Leaf if part.content_type == "multipart" => part.become_text(),
             // A letter of which not even a header is there still is a letter.
             Content::Leaf if part.holds_letter() && header_stop.is_some() => {
+                self.parts += 1;
                 let root = Part::empty_at(end);
                 part.content = Content::Message(Box::new(Structure {
                     envelope: Envelope::default(),
