@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use base::ports::{
     BoxFuture, BoxStream, Clock, Connector, DnsError, Entropy, Mx, Resolver, TlsInfo,
@@ -134,6 +135,8 @@ pub(crate) enum Act {
     WantLetter,
     /// Says this, with CRLF.
     Say(&'static str),
+    /// Waits.
+    Pause(Duration),
     /// Closes the connection.
     Close,
     /// Goes on, but says nothing more.
@@ -173,6 +176,10 @@ impl Net {
         let address = SocketAddr::new(ip.parse().unwrap(), 25);
         let mut all = self.lines.lock().unwrap();
         all.entry(address).or_default().extend(lines);
+    }
+
+    pub(crate) fn has_heard(&self, what: &str) -> bool {
+        self.heard.lock().unwrap().iter().any(|line| line == what)
     }
 
     pub(crate) fn fail_handshakes(&self) {
@@ -250,6 +257,7 @@ async fn play(script: Vec<Act>, mut stream: DuplexStream, heard: Arc<Mutex<Vec<S
             Say(text) => {
                 let _ = stream.write_all(format!("{text}\r\n").as_bytes()).await;
             }
+            Act::Pause(span) => tokio::time::sleep(span).await,
             Close => return,
             Silence => break,
         }

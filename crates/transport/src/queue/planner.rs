@@ -15,7 +15,7 @@
 //!   opens again.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::time::Duration;
 
 use base::{Domain, Timestamp};
@@ -96,6 +96,8 @@ pub enum Admission {
 pub struct Planner {
     settings: QueueSettings,
     destinations: BTreeMap<Domain, Destination>,
+    /// Those that the store had more for than was claimed.
+    hungry: BTreeSet<Domain>,
     here: Totals,
     elsewhere: Totals,
 }
@@ -115,8 +117,6 @@ struct Destination {
     /// Whole failures in a row.
     failures: u32,
     block: Option<Block>,
-    /// Whether the store had more than was claimed.
-    more: bool,
     last_used: Timestamp,
 }
 
@@ -133,6 +133,7 @@ impl Planner {
         Self {
             settings,
             destinations: BTreeMap::new(),
+            hungry: BTreeSet::new(),
             here: Totals::default(),
             elsewhere: Totals::default(),
         }
@@ -143,16 +144,16 @@ impl Planner {
     #[must_use]
     pub fn plan(&mut self, now: Timestamp, due: &[DueWork]) -> Vec<(Domain, usize)> {
         self.forget_idle(now);
-        for destination in self.destinations.values_mut() {
-            destination.more = false;
-        }
         let mut grants = vec![0_usize; due.len()];
         for place in [Place::Here, Place::Elsewhere] {
             self.share_out(now, place, due, &mut grants);
         }
+        self.hungry.clear();
         for (work, grant) in due.iter().zip(&grants) {
-            let more = work.letters > *grant;
-            self.destination(now, &work.domain, work.place).more = more;
+            if work.letters > *grant {
+                self.destination(now, &work.domain, work.place);
+                self.hungry.insert(work.domain.clone());
+            }
         }
         due.iter()
             .zip(grants)
@@ -235,16 +236,13 @@ impl Planner {
     /// has more than was claimed, and less than half of what it may have in hand.
     #[must_use]
     pub fn wants_more(&self, now: Timestamp) -> bool {
-        self.destinations.values().any(|destination| {
-            let in_hand_max = destination.in_hand_max(now);
-            let (total, total_max) = match destination.place {
-                Place::Here => (&self.here, self.settings.local_letters_in_hand_max),
-                Place::Elsewhere => (&self.elsewhere, self.settings.letters_in_hand_max),
-            };
-            destination.more
-                && destination.in_hand <= in_hand_max / 2
-                && total.in_hand <= total_max / 2
-        })
+        self.hungry
+            .iter()
+            .filter_map(|domain| self.destinations.get(domain))
+            .any(|destination| {
+                let (total, total_max) = self.room(destination.place);
+                destination.in_hand <= destination.in_hand_max(now) / 2 && total <= total_max / 2
+            })
     }
 
     /// Where a destination is that has letters in hand.
@@ -273,11 +271,8 @@ impl Planner {
     /// Shares the room of one place out, one letter at a time to whoever has the fewest in hand;
     /// of two with equally many, to the one that has waited longer.
     fn share_out(&self, now: Timestamp, place: Place, due: &[DueWork], grants: &mut [usize]) {
-        let (total, total_max) = match place {
-            Place::Here => (&self.here, self.settings.local_letters_in_hand_max),
-            Place::Elsewhere => (&self.elsewhere, self.settings.letters_in_hand_max),
-        };
-        let mut room = total_max.saturating_sub(total.in_hand);
+        let (total, total_max) = self.room(place);
+        let mut room = total_max.saturating_sub(total);
         let mut line: BinaryHeap<Reverse<(usize, Timestamp, usize)>> = due
             .iter()
             .enumerate()
@@ -299,6 +294,14 @@ impl Planner {
             grants[index] += 1;
             room -= 1;
             line.push(Reverse((in_hand + 1, oldest, index)));
+        }
+    }
+
+    /// Letters in hand of a place, and how many there may be.
+    fn room(&self, place: Place) -> (usize, usize) {
+        match place {
+            Place::Here => (self.here.in_hand, self.settings.local_letters_in_hand_max),
+            Place::Elsewhere => (self.elsewhere.in_hand, self.settings.letters_in_hand_max),
         }
     }
 
@@ -358,7 +361,6 @@ impl Destination {
             },
             failures: 0,
             block: None,
-            more: false,
             last_used: now,
         }
     }

@@ -221,6 +221,7 @@ impl Outbound {
         }
         let settings = SessionSettings {
             policy,
+            login_in_clear: route.tls == TlsPolicy::Never,
             credentials: route
                 .smarthost
                 .then(|| self.settings.smarthost.as_ref()?.credentials.clone())

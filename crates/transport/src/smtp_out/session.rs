@@ -40,6 +40,9 @@ pub(crate) struct Session {
 #[derive(Clone)]
 pub(super) struct SessionSettings {
     pub(super) policy: TlsPolicy,
+    /// Whether the operator allowed that the password is sent in clear. That TLS broke is no
+    /// permission: whoever sits in between could break it to read the password.
+    pub(super) login_in_clear: bool,
     pub(super) credentials: Option<(String, Secret)>,
 }
 
@@ -96,7 +99,7 @@ impl Outbound {
                 login: login.clone(),
                 password: password.clone(),
                 nonce: format!("{one:016x}{two:016x}{three:016x}"),
-                without_tls: settings.policy == TlsPolicy::Never,
+                without_tls: settings.login_in_clear,
             }
         });
         client::Config {

@@ -2,12 +2,13 @@
 
 use std::net::SocketAddr;
 
-use base::EmailAddress;
+use base::{EmailAddress, Secret};
 use bytes::Bytes;
 use proto::smtp::client::OutgoingRecipient;
 use tokio::time::Instant;
 
 use super::*;
+use crate::queue::settings::Smarthost;
 use crate::route::Host;
 use crate::testing::Act::{self, Close, Say, Silence, Want, WantLetter};
 use crate::testing::{Line, Net, hello, hello_with_tls, script, takes};
@@ -624,4 +625,77 @@ async fn an_early_refusal_of_a_large_letter_is_heard() {
         show(&transfer),
         ["never: a.test [192.0.2.1]:25: refused; it said: 552 5.3.4 too large (5.3.4)"]
     );
+}
+
+/// A smarthost with a user and this policy, at 192.0.2.1.
+fn smarthost_world(tls: TlsPolicy, lines: Vec<Line>) -> (World, Route) {
+    let settings = QueueSettings {
+        smarthost: Some(Smarthost {
+            host: Domain::parse("a.test").unwrap(),
+            port: 25,
+            credentials: Some(("me".to_owned(), Secret::new("tea"))),
+            tls,
+        }),
+        ..QueueSettings::default()
+    };
+    let route = Route {
+        tls,
+        smarthost: true,
+        ..route(&["192.0.2.1"])
+    };
+    (world_with(&[("192.0.2.1", lines)], settings), route)
+}
+
+fn hello_with_auth() -> Vec<Act> {
+    vec![
+        Want("EHLO"),
+        Say("250-hi\r\n250 AUTH PLAIN"),
+        // NUL me NUL tea.
+        Want("AUTH PLAIN AG1lAHRlYQ=="),
+        Say("235 2.7.0 welcome"),
+    ]
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_smarthost_is_logged_in_to_over_tls() {
+    let lines = vec![script(&[hello_with_tls(), hello_with_auth(), takes()])];
+    let (world, route) = smarthost_world(TlsPolicy::Required, lines);
+    let transfer = world.outbound.transfer(&route, letter(&["x@y.test"])).await;
+    assert_eq!(transfer.verdict, Verdict::Took, "{transfer:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_password_is_never_sent_in_clear_because_tls_broke() {
+    let clear = vec![Say("220 hi"), Want("EHLO"), Say("250-hi\r\n250 AUTH PLAIN")];
+    let lines = vec![script(&[hello_with_tls()]), script(&[clear])];
+    let (world, route) = smarthost_world(TlsPolicy::Opportunistic, lines);
+    world.net.fail_handshakes();
+    let transfer = world.outbound.transfer(&route, letter(&["x@y.test"])).await;
+    assert!(
+        show(&transfer)[0].contains("no way to log in that is acceptable"),
+        "{transfer:?}"
+    );
+    let heard = world.net.heard();
+    assert!(
+        !heard.iter().any(|line| line.starts_with("AUTH")),
+        "{heard:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wrong_password_keeps_the_letter() {
+    let refused = vec![
+        Want("EHLO"),
+        Say("250-hi\r\n250 AUTH PLAIN"),
+        Want("AUTH"),
+        Say("535 5.7.8 wrong"),
+    ];
+    let lines = vec![script(&[hello_with_tls(), refused])];
+    let (world, route) = smarthost_world(TlsPolicy::Required, lines);
+    let transfer = world.outbound.transfer(&route, letter(&["x@y.test"])).await;
+    assert_eq!(
+        show(&transfer),
+        ["later: a.test [192.0.2.1]:25: refused at AUTH; it said: 535 5.7.8 wrong (4.7.8)"]
+    );
+    assert!(matches!(transfer.verdict, Verdict::Down(_)));
 }
