@@ -78,10 +78,11 @@ pub trait Resolver: Send + Sync + 'static {
     fn ptr(&self, address: IpAddr) -> BoxFuture<'_, Result<Vec<Domain>, DnsError>>;
 }
 
-/// A connection to or from a peer, encrypted or not.
-pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+/// A connection to or from a peer, encrypted or not. `Sync`, so that a session that holds one may be
+/// looked at across an await.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin + 'static {}
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for T {}
+impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin + 'static> Stream for T {}
 
 /// A connection of any kind.
 pub type BoxStream = Box<dyn Stream>;
