@@ -1,8 +1,39 @@
 //! Credentials: argon2id for passwords, SCRAM keys made when a password is set.
+//!
+//! Checking a password is dear by design, so it is done on a bounded pool, and a success is
+//! remembered for five minutes under a keyed hash. A failure is never remembered. A login that does
+//! not exist costs the same work and gets SCRAM keys that are made up, but always the same.
 
-use base::{AccountId, Secret};
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
+use argon2::password_hash::phc::PasswordHash;
+use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+use argon2::{Algorithm, Argon2, Params, Version};
+use aws_lc_rs::{digest, hmac, pbkdf2};
+use base::ports::Entropy;
+use base::{AccountId, Secret, Timestamp};
+use tokio::sync::Semaphore;
+
+use crate::engine::{Body, Priority, Tx, params};
 use crate::{Store, StoreError};
+
+/// Argon2id with m = 19 MiB, t = 2, p = 1: the first choice of the OWASP Password Storage Cheat
+/// Sheet.
+const ARGON2_MEMORY_KIB: u32 = 19 * 1024;
+const ARGON2_PASSES: u32 = 2;
+const ARGON2_LANES: u32 = 1;
+/// RFC 7677 §4 asks for at least 4,096.
+const SCRAM_ITERATIONS: u32 = 10_000;
+const SALT_BYTES: usize = 16;
+/// How long a successful check is remembered.
+const REMEMBERED_FOR: Duration = Duration::from_secs(300);
+/// Checks remembered at once.
+const REMEMBERED_MAX: usize = 10_000;
+/// Longer passwords are refused: hashing them would be work for nothing.
+const PASSWORD_BYTES_MAX: usize = 1_024;
 
 /// The server's side of SCRAM-SHA-256 for one login (RFC 5802 §3).
 #[derive(Clone, Debug)]
@@ -20,19 +51,383 @@ pub struct ScramKeys {
     pub server_key: [u8; 32],
 }
 
+/// What is stored of a password.
+pub(crate) struct Credential {
+    argon2: String,
+    scram: ScramKeys,
+}
+
+/// The pool for checks and the successes remembered.
+pub(crate) struct Passwords {
+    room: Arc<Semaphore>,
+    /// Of this process only; a copy of the memory of checks is worth nothing without it.
+    key: [u8; 32],
+    known: Mutex<Known>,
+    /// The hash of a password that nobody has, for logins that do not exist.
+    decoy: Arc<str>,
+}
+
+#[derive(Default)]
+struct Known {
+    checks: BTreeMap<[u8; 32], (AccountId, Instant)>,
+    /// Raised when checks are forgotten, so that one that was under way is not remembered.
+    generation: u64,
+}
+
 impl Store {
     /// Checks a login (an address of the account, or its local part when there is one domain) and
     /// its password. `None`: wrong, unknown or disabled; all take the same time.
+    ///
+    /// # Errors
+    /// Those of reading the credential.
     pub async fn authenticate(
         &self,
         login: &str,
         password: &Secret,
     ) -> Result<Option<AccountId>, StoreError> {
-        todo!()
+        let login = prepared(login.as_bytes());
+        let password = Secret::new(prepared(password.expose()));
+        let account = self.login(&login);
+        let passwords = &self.0.passwords;
+        let token = passwords.token(account, &password);
+        if let Some(account) = passwords.recall(&token) {
+            return Ok(Some(account));
+        }
+        let generation = passwords.known().generation;
+        let stored = self.0.engine.read(ReadArgon2 { account }).await?;
+        let right = self.check(stored.as_deref(), password).await?;
+        let account = account.filter(|_| right && stored.is_some());
+        if let Some(account) = account {
+            passwords.remember(token, account, generation);
+        }
+        Ok(account)
     }
 
     /// The SCRAM keys of a login, made up for an unknown one.
+    ///
+    /// # Errors
+    /// Those of reading the keys.
     pub async fn scram_keys(&self, login: &str) -> Result<ScramKeys, StoreError> {
-        todo!()
+        let login = prepared(login.as_bytes());
+        let account = self.login(&login);
+        let body = ReadScram { account };
+        let (secret, keys) = self.0.engine.read(body).await?;
+        if let Some(keys) = keys {
+            return Ok(keys);
+        }
+        let secret = match secret {
+            Some(secret) => secret,
+            None => self.make_server_secret().await?,
+        };
+        Ok(made_up_keys(&secret, &login))
+    }
+
+    /// What is to be stored of a password. Takes a place in the pool.
+    pub(crate) async fn make_credential(
+        &self,
+        password: &Secret,
+    ) -> Result<Credential, StoreError> {
+        let password = Secret::new(prepared(password.expose()));
+        if password.expose().is_empty() || password.expose().len() > PASSWORD_BYTES_MAX {
+            return Err(StoreError::Invalid(format!(
+                "a password has 1 to {PASSWORD_BYTES_MAX} bytes"
+            )));
+        }
+        let mut salts = [[0; SALT_BYTES]; 2];
+        for salt in &mut salts {
+            self.0.entropy.fill(salt);
+        }
+        self.0
+            .passwords
+            .work(move || Credential::of(&password, &salts))
+            .await?
+    }
+
+    fn login(&self, login: &[u8]) -> Option<AccountId> {
+        let login = std::str::from_utf8(login).ok()?;
+        self.0.shared.directory().login(login)
+    }
+
+    async fn check(&self, stored: Option<&str>, password: Secret) -> Result<bool, StoreError> {
+        let passwords = &self.0.passwords;
+        let hash = stored.map_or_else(|| Arc::clone(&passwords.decoy), Arc::from);
+        passwords.work(move || is_right(&hash, &password)).await
+    }
+
+    async fn make_server_secret(&self) -> Result<Vec<u8>, StoreError> {
+        let mut value = [0; 32];
+        self.0.entropy.fill(&mut value);
+        self.0
+            .engine
+            .write(KeepServerSecret { value }, Priority::Urgent)
+            .await
+    }
+}
+
+impl Passwords {
+    pub(crate) fn new(entropy: &dyn Entropy) -> Self {
+        let mut key = [0; 32];
+        entropy.fill(&mut key);
+        let mut salt = [0; SALT_BYTES];
+        entropy.fill(&mut salt);
+        // A hash of the right form that no password is known for; making a real one would cost
+        // every start its time.
+        let mut output = [0; 32];
+        entropy.fill(&mut output);
+        let decoy = decoy_hash(&salt, &output);
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            room: Arc::new(Semaphore::new(cores)),
+            key,
+            known: Mutex::default(),
+            decoy: decoy.into(),
+        }
+    }
+
+    /// Forgets all checks.
+    pub(crate) fn forget(&self) {
+        let mut known = self.known();
+        known.checks.clear();
+        known.generation += 1;
+    }
+
+    /// Runs dear work, as many at once as there are cores.
+    async fn work<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let permit = Arc::clone(&self.room)
+            .acquire_owned()
+            .await
+            .map_err(|_| StoreError::Closed)?;
+        let running = tokio::task::spawn_blocking(move || {
+            let result = work();
+            drop(permit);
+            result
+        });
+        running
+            .await
+            .map_err(|error| StoreError::Bug(format!("work on a password failed: {error}")))
+    }
+
+    /// The name of a check that tells nothing about the password.
+    fn token(&self, account: Option<AccountId>, password: &Secret) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new_keyed(&self.key);
+        hasher.update(&account.map_or(0, |account| account.0).to_le_bytes());
+        hasher.update(password.expose());
+        *hasher.finalize().as_bytes()
+    }
+
+    fn recall(&self, token: &[u8; 32]) -> Option<AccountId> {
+        let mut known = self.known();
+        let (account, since) = *known.checks.get(token)?;
+        if since.elapsed() < REMEMBERED_FOR {
+            return Some(account);
+        }
+        known.checks.remove(token);
+        None
+    }
+
+    fn remember(&self, token: [u8; 32], account: AccountId, generation: u64) {
+        let mut known = self.known();
+        if known.generation != generation {
+            return;
+        }
+        if known.checks.len() >= REMEMBERED_MAX {
+            known
+                .checks
+                .retain(|_, (_, since)| since.elapsed() < REMEMBERED_FOR);
+        }
+        if known.checks.len() < REMEMBERED_MAX {
+            known.checks.insert(token, (account, Instant::now()));
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Credential {
+    fn of(password: &Secret, salts: &[[u8; SALT_BYTES]; 2]) -> Result<Self, StoreError> {
+        let argon2 = argon2()?
+            .hash_password_with_salt(password.expose(), &salts[0])
+            .map_err(|error| StoreError::Bug(format!("argon2: {error}")))?
+            .to_string();
+        Ok(Self {
+            argon2,
+            scram: derive_scram(password.expose(), &salts[1]),
+        })
+    }
+
+    pub(crate) async fn store(
+        &self,
+        tx: &mut Tx<'_>,
+        account: AccountId,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        tx.execute(
+            "INSERT INTO credential (account_id, argon2, scram_salt, scram_iterations,
+                scram_stored_key, scram_server_key, changed_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7)
+             ON CONFLICT (account_id) DO UPDATE SET argon2 = $2, scram_salt = $3,
+                scram_iterations = $4, scram_stored_key = $5, scram_server_key = $6,
+                changed_at = $7",
+            params![
+                account,
+                &self.argon2,
+                self.scram.salt.as_slice(),
+                self.scram.iterations,
+                &self.scram.stored_key,
+                &self.scram.server_key,
+                now,
+            ],
+        )
+        .await?;
+        Ok(())
+    }
+}
+
+fn argon2() -> Result<Argon2<'static>, StoreError> {
+    let params = Params::new(ARGON2_MEMORY_KIB, ARGON2_PASSES, ARGON2_LANES, None)
+        .map_err(|error| StoreError::Bug(format!("argon2: {error}")))?;
+    Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
+}
+
+fn is_right(hash: &str, password: &Secret) -> bool {
+    let (Ok(hash), Ok(argon2)) = (PasswordHash::new(hash), argon2()) else {
+        return false;
+    };
+    argon2.verify_password(password.expose(), &hash).is_ok()
+}
+
+fn decoy_hash(salt: &[u8], output: &[u8]) -> String {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD_NO_PAD;
+
+    format!(
+        "$argon2id$v=19$m={ARGON2_MEMORY_KIB},t={ARGON2_PASSES},p={ARGON2_LANES}${}${}",
+        STANDARD_NO_PAD.encode(salt),
+        STANDARD_NO_PAD.encode(output)
+    )
+}
+
+/// SASLprep (RFC 4013), as RFC 4616 §2 and RFC 5802 §2.2 ask; a text that it forbids stays as it
+/// is, as it does in the SASL exchange.
+fn prepared(bytes: &[u8]) -> Vec<u8> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) if !text.is_ascii() => stringprep::saslprep(text)
+            .map_or_else(|_| bytes.to_vec(), |text| text.into_owned().into()),
+        _ => bytes.to_vec(),
+    }
+}
+
+/// RFC 5802 §3: the keys of a password that is prepared already.
+fn derive_scram(password: &[u8], salt: &[u8]) -> ScramKeys {
+    let iterations = NonZeroU32::new(SCRAM_ITERATIONS).unwrap_or(NonZeroU32::MIN);
+    let mut salted = [0; 32];
+    pbkdf2::derive(
+        pbkdf2::PBKDF2_HMAC_SHA256,
+        iterations,
+        salt,
+        password,
+        &mut salted,
+    );
+    let client_key = mac(&salted, b"Client Key");
+    let mut stored_key = [0; 32];
+    stored_key.copy_from_slice(digest::digest(&digest::SHA256, &client_key).as_ref());
+    ScramKeys {
+        account: None,
+        salt: salt.to_vec(),
+        iterations: SCRAM_ITERATIONS,
+        stored_key,
+        server_key: mac(&salted, b"Server Key"),
+    }
+}
+
+fn made_up_keys(secret: &[u8], login: &[u8]) -> ScramKeys {
+    let part = |name: &[u8]| {
+        let mut data = name.to_vec();
+        data.extend_from_slice(login);
+        mac(secret, &data)
+    };
+    ScramKeys {
+        account: None,
+        salt: part(b"salt ")[..SALT_BYTES].to_vec(),
+        iterations: SCRAM_ITERATIONS,
+        stored_key: part(b"stored key "),
+        server_key: part(b"server key "),
+    }
+}
+
+fn mac(key: &[u8], data: &[u8]) -> [u8; 32] {
+    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), data);
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(tag.as_ref());
+    bytes
+}
+
+/// Reads what is stored of a password. An unknown account is looked for all the same.
+struct ReadArgon2 {
+    account: Option<AccountId>,
+}
+
+impl Body for ReadArgon2 {
+    type Out = Option<String>;
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<Option<String>, StoreError> {
+        let sql = "SELECT argon2 FROM credential WHERE account_id = $1";
+        let account = self.account.unwrap_or(AccountId(0));
+        match tx.row(sql, params![account]).await? {
+            Some(mut row) => Ok(Some(row.text(0)?)),
+            None => Ok(None),
+        }
+    }
+}
+
+struct ReadScram {
+    account: Option<AccountId>,
+}
+
+impl Body for ReadScram {
+    type Out = (Option<Vec<u8>>, Option<ScramKeys>);
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<Self::Out, StoreError> {
+        let secret = "SELECT value FROM server_secret WHERE name = 'scram'";
+        let secret = match tx.row(secret, &[]).await? {
+            Some(mut row) => Some(row.bytes(0)?),
+            None => None,
+        };
+        let sql = "SELECT scram_salt, scram_iterations, scram_stored_key, scram_server_key
+            FROM credential WHERE account_id = $1";
+        let account = self.account.unwrap_or(AccountId(0));
+        let keys = match tx.row(sql, params![account]).await? {
+            Some(mut row) => Some(ScramKeys {
+                account: self.account,
+                salt: row.bytes(0)?,
+                iterations: row.u32(1)?,
+                stored_key: row.hash(2)?,
+                server_key: row.hash(3)?,
+            }),
+            None => None,
+        };
+        Ok((secret, keys))
+    }
+}
+
+/// Keeps a secret of this installation, unless there is one; gives the one that is kept.
+struct KeepServerSecret {
+    value: [u8; 32],
+}
+
+impl Body for KeepServerSecret {
+    type Out = Vec<u8>;
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<Vec<u8>, StoreError> {
+        let insert = "INSERT INTO server_secret (name, value) VALUES ('scram', $1)
+            ON CONFLICT (name) DO NOTHING";
+        tx.execute(insert, params![&self.value]).await?;
+        let read = "SELECT value FROM server_secret WHERE name = 'scram'";
+        tx.one(read, &[]).await?.bytes(0)
     }
 }

@@ -1,9 +1,24 @@
 //! Letters come in: stored for local recipients, queued for others, each in one durable commit.
 
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
 use base::{AccountId, EmailAddress, LetterId, MailboxId, MessageId, Timestamp, Uid};
 use bytes::Bytes;
 
+use crate::blobs::store_blob;
+use crate::copies::{Inserted, NewMessage, Place, Stored, insert_message};
+use crate::engine::{Body, Priority, Tx, params};
+use crate::ids::first_id_at;
+use crate::journey::{self, Step};
+use crate::prepare::{Need, Prepared, prepare};
+use crate::queue::rows::{NewLetter, insert_letter};
+use crate::shared::Shared;
 use crate::{DsnReturn, Keywords, Letter, Note, QueueRecipient, Role, Store, StoreError};
+
+/// How long a delivery is remembered whose reply the peer may not have seen.
+pub(crate) const UNCONFIRMED_FOR: Duration = Duration::from_secs(24 * 3_600);
 
 /// One local copy to be stored.
 #[derive(Clone, Debug)]
@@ -55,6 +70,38 @@ pub struct Delivered {
     pub stored: Vec<StoredCopy>,
     /// Whether it equals a letter whose reply was never confirmed, and so was not stored again.
     pub repeated: bool,
+    /// To be kept while the peer's connection is alive and it has not sent its next command.
+    pub unconfirmed: Arc<Unconfirmed>,
+}
+
+/// Says, while it is kept, that the connection of a delivery is alive: an equal letter that comes
+/// meanwhile is a letter of its own and is stored. When it is dropped without [`Store::confirm`],
+/// an equal letter counts as the repetition of this one, for 24 hours.
+pub struct Unconfirmed {
+    letter: LetterId,
+    shared: Arc<Shared>,
+}
+
+impl Unconfirmed {
+    fn new(letter: LetterId, shared: &Arc<Shared>) -> Arc<Self> {
+        shared.set_living(letter, true);
+        Arc::new(Self {
+            letter,
+            shared: Arc::clone(shared),
+        })
+    }
+}
+
+impl fmt::Debug for Unconfirmed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Unconfirmed({})", self.letter)
+    }
+}
+
+impl Drop for Unconfirmed {
+    fn drop(&mut self) {
+        self.shared.set_living(self.letter, false);
+    }
 }
 
 /// A copy in a mailbox.
@@ -107,17 +154,495 @@ impl Store {
     /// # Errors
     /// [`StoreError::OverQuota`] only if no recipient at all could take it.
     pub async fn deliver(&self, delivery: Delivery) -> Result<Delivered, StoreError> {
-        todo!()
+        let need = if delivery.local.is_empty() {
+            Need::Blob
+        } else {
+            Need::All
+        };
+        let prepared = prepare(&delivery.letter, need).await?;
+        let shared = &self.0.shared;
+        let letter = LetterId(shared.next_id());
+        let unconfirmed = Unconfirmed::new(letter, shared);
+        let copies = LocalCopies::new(&delivery.local, letter, delivery.received_at, false)?;
+        let confirms = delivery.confirms.clone();
+        let body = Deliver {
+            letter,
+            batch: shared.next_id(),
+            key: delivery_key(&delivery),
+            now: shared.now(),
+            delivery,
+            copies,
+            prepared,
+            shared: Arc::clone(shared),
+        };
+        match self.0.engine.write(body, Priority::Urgent).await {
+            Ok(DeliverOut::Stored(stored)) => Ok(Delivered {
+                letter,
+                stored: stored.iter().map(|message| message.copy).collect(),
+                repeated: false,
+                unconfirmed,
+            }),
+            Ok(DeliverOut::Repeated(letter)) => Ok(Delivered {
+                letter,
+                stored: Vec::new(),
+                repeated: true,
+                unconfirmed,
+            }),
+            Err(error) => {
+                // The confirmations went back with the rest; they are true all the same.
+                self.confirm(confirms).await?;
+                Err(error)
+            }
+        }
     }
 
     /// Says that the peer has seen the replies for these letters (it sent another command, or
     /// closed properly). Durable some time later.
+    ///
+    /// # Errors
+    /// Those of writing.
     pub async fn confirm(&self, letters: Vec<LetterId>) -> Result<(), StoreError> {
-        todo!()
+        if letters.is_empty() {
+            return Ok(());
+        }
+        self.0
+            .engine
+            .write(Confirm { letters }, Priority::Bulk)
+            .await
     }
 
     /// Queues a letter in one commit; it is durable on `Ok`.
+    ///
+    /// # Errors
+    /// [`StoreError::Invalid`] without recipients; [`StoreError::OverQuota`] if the sender's copy
+    /// does not fit.
     pub async fn submit(&self, submission: Submission) -> Result<LetterId, StoreError> {
-        todo!()
+        let body = self.prepare_submission(submission).await?;
+        self.0.engine.write(body, Priority::Urgent).await
+    }
+
+    /// Does what can be done before the transaction.
+    pub(crate) async fn prepare_submission(
+        &self,
+        submission: Submission,
+    ) -> Result<Submit, StoreError> {
+        if submission.recipients.is_empty() {
+            return Err(StoreError::Invalid("a letter needs a recipient".to_owned()));
+        }
+        let need = match submission.sent_copy {
+            Some(_) => Need::All,
+            None => Need::Blob,
+        };
+        let prepared = prepare(&submission.letter, need).await?;
+        let shared = &self.0.shared;
+        Ok(Submit {
+            letter: LetterId(shared.next_id()),
+            batch: shared.next_id(),
+            notes: journey::encode(&submission.notes),
+            submission,
+            prepared,
+            shared: Arc::clone(shared),
+        })
+    }
+}
+
+/// Local copies of a letter, ready to be stored.
+pub(crate) struct LocalCopies {
+    copies: Vec<LocalCopy>,
+    letter: LetterId,
+    received_at: Timestamp,
+    /// Whether they are stored even where no recipient has room.
+    over_quota: bool,
+}
+
+struct LocalCopy {
+    recipient: LocalRecipient,
+    keywords: String,
+}
+
+/// What the copies of a letter became.
+#[derive(Default)]
+pub(crate) struct StoredCopies {
+    pub stored: Vec<Stored>,
+    pub notes: Vec<Note>,
+    over_quota: bool,
+}
+
+impl LocalCopies {
+    pub(crate) fn new(
+        recipients: &[LocalRecipient],
+        letter: LetterId,
+        received_at: Timestamp,
+        over_quota: bool,
+    ) -> Result<Self, StoreError> {
+        let mut copies = Vec::with_capacity(recipients.len());
+        for recipient in recipients {
+            copies.push(LocalCopy {
+                recipient: recipient.clone(),
+                keywords: recipient.keywords.stored()?,
+            });
+        }
+        // One order of accounts for all transactions: engines that lock rows need it.
+        copies.sort_by_key(|copy| copy.recipient.account);
+        Ok(Self {
+            copies,
+            letter,
+            received_at,
+            over_quota,
+        })
+    }
+
+    /// Stores them. A recipient whose mailbox became full since it was accepted gets its letter all
+    /// the same if others do: refusing the whole letter would make their copies come twice.
+    pub(crate) async fn store(
+        &self,
+        tx: &mut Tx<'_>,
+        prepared: &Prepared,
+        now: Timestamp,
+        elsewhere: bool,
+    ) -> Result<StoredCopies, StoreError> {
+        let mut result = StoredCopies::default();
+        let mut full = Vec::new();
+        for copy in &self.copies {
+            match self
+                .insert(tx, copy, prepared, now, self.over_quota)
+                .await?
+            {
+                Inserted::Stored(stored) => result.add(copy, stored, now),
+                Inserted::OverQuota => full.push(copy),
+                Inserted::NoAccount | Inserted::NoMailbox => result.lose(copy, now),
+            }
+        }
+        if result.stored.is_empty() && !elsewhere {
+            result.over_quota = !full.is_empty();
+            return Ok(result);
+        }
+        for copy in full {
+            match self.insert(tx, copy, prepared, now, true).await? {
+                Inserted::Stored(stored) => result.add(copy, stored, now),
+                Inserted::OverQuota | Inserted::NoAccount | Inserted::NoMailbox => {
+                    result.lose(copy, now);
+                }
+            }
+        }
+        Ok(result)
+    }
+
+    async fn insert(
+        &self,
+        tx: &mut Tx<'_>,
+        copy: &LocalCopy,
+        prepared: &Prepared,
+        now: Timestamp,
+        over_quota: bool,
+    ) -> Result<Inserted, StoreError> {
+        let recipient = &copy.recipient;
+        let new = NewMessage {
+            account: recipient.account,
+            place: Place::Role(recipient.mailbox),
+            keywords: &copy.keywords,
+            seen: recipient.keywords.seen(),
+            head: &recipient.head,
+            letter: Some(self.letter),
+            prepared,
+            received_at: self.received_at,
+            now,
+            over_quota,
+        };
+        insert_message(tx, &new).await
+    }
+}
+
+impl StoredCopies {
+    fn add(&mut self, copy: &LocalCopy, stored: Stored, now: Timestamp) {
+        self.notes.push(Note {
+            at: now,
+            recipient: Some(copy.recipient.address.clone()),
+            step: Step::Stored,
+            detail: format!("{}, UID {}", stored.mailbox_name, stored.copy.uid),
+        });
+        self.stored.push(stored);
+    }
+
+    /// An account that was removed since its address was accepted.
+    fn lose(&mut self, copy: &LocalCopy, now: Timestamp) {
+        self.notes.push(Note {
+            at: now,
+            recipient: Some(copy.recipient.address.clone()),
+            step: Step::Failed,
+            detail: "the account was removed".to_owned(),
+        });
+    }
+
+    /// Tells those who watch, and what the accounts take now.
+    pub(crate) fn tell(stored: &[Stored], shared: &Shared) {
+        for message in stored {
+            let account = message.copy.account;
+            shared
+                .directory_mut()
+                .change_account(account, |known| known.used_bytes = message.used_bytes);
+            shared.watches.account_changed(account);
+        }
+    }
+}
+
+/// By what a repeated delivery is known: the letter, the reverse-path and the envelope.
+fn delivery_key(delivery: &Delivery) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(delivery.letter.hash());
+    let reverse_path = delivery.reverse_path.as_ref().map(EmailAddress::key);
+    hasher.update(reverse_path.unwrap_or_default().as_bytes());
+    for recipient in &delivery.envelope {
+        hasher.update(b"\n");
+        hasher.update(recipient.key().as_bytes());
+    }
+    *hasher.finalize().as_bytes()
+}
+
+struct Deliver {
+    letter: LetterId,
+    batch: i64,
+    key: [u8; 32],
+    now: Timestamp,
+    delivery: Delivery,
+    copies: LocalCopies,
+    prepared: Prepared,
+    shared: Arc<Shared>,
+}
+
+/// What became of a delivery in its transaction.
+enum DeliverOut {
+    Stored(Vec<Stored>),
+    Repeated(LetterId),
+}
+
+impl Body for Deliver {
+    type Out = DeliverOut;
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<DeliverOut, StoreError> {
+        let delivery = &self.delivery;
+        for letter in &delivery.confirms {
+            confirm(tx, *letter).await?;
+        }
+        if let Some(letter) = self.repeated(tx).await? {
+            return Ok(DeliverOut::Repeated(letter));
+        }
+        let forwarded = !delivery.forwards.is_empty();
+        let copies = self
+            .copies
+            .store(tx, &self.prepared, self.now, forwarded)
+            .await?;
+        if copies.stored.is_empty() && !forwarded {
+            return Err(if copies.over_quota {
+                StoreError::OverQuota
+            } else {
+                StoreError::NotFound("account")
+            });
+        }
+        if forwarded {
+            let letter = self.forwarded();
+            insert_letter(tx, &letter, &self.shared).await?;
+        }
+        store_blob(tx, &self.prepared).await?;
+        let sql = "INSERT INTO delivery (letter_id, delivery_key, received_at)
+            VALUES ($1, $2, $3)";
+        tx.execute(sql, params![self.letter, &self.key, self.now])
+            .await?;
+        let mut notes = journey::encode(&delivery.notes);
+        notes.extend(journey::encode(&copies.notes));
+        let key = self.prepared.message_key;
+        journey::add_row(tx, self.letter, self.batch, key, &notes).await?;
+        Ok(DeliverOut::Stored(copies.stored))
+    }
+
+    fn committed(&self, out: &DeliverOut) {
+        let DeliverOut::Stored(stored) = out else {
+            return;
+        };
+        self.shared.metrics.deliveries.inc();
+        StoredCopies::tell(stored, &self.shared);
+        if !self.delivery.forwards.is_empty() {
+            self.shared.watches.queue_changed();
+        }
+    }
+}
+
+impl Deliver {
+    /// The letter that this one repeats: equal, unconfirmed, and its connection gone.
+    async fn repeated(&self, tx: &mut Tx<'_>) -> Result<Option<LetterId>, StoreError> {
+        let sql = "SELECT letter_id FROM delivery
+            WHERE delivery_key = $1 AND received_at > $2 ORDER BY letter_id";
+        let values = params![&self.key, self.now - UNCONFIRMED_FOR];
+        for row in tx.rows(sql, values).await? {
+            let letter = LetterId(row.int(0)?);
+            if !self.shared.is_living(letter) {
+                let note = Note {
+                    at: self.now,
+                    recipient: None,
+                    step: Step::Received,
+                    detail: "came again after a lost reply; not stored twice".to_owned(),
+                };
+                let notes = journey::encode(&[note]);
+                journey::add_row(tx, letter, self.batch, None, &notes).await?;
+                return Ok(Some(letter));
+            }
+        }
+        Ok(None)
+    }
+
+    fn forwarded(&self) -> NewLetter<'_> {
+        let delivery = &self.delivery;
+        NewLetter {
+            letter: self.letter,
+            hash: &self.prepared.hash,
+            bytes: self.prepared.bytes,
+            head: &delivery.forward_head,
+            account: None,
+            reverse_path: delivery.reverse_path.as_ref(),
+            envelope_id: None,
+            dsn_return: DsnReturn::Headers,
+            needs_utf8: delivery
+                .forwards
+                .iter()
+                .any(|recipient| recipient.address.needs_utf8()),
+            received_at: delivery.received_at,
+            due_at: self.now,
+            expires_at: delivery.expires_at,
+            recipients: &delivery.forwards,
+        }
+    }
+}
+
+async fn confirm(tx: &mut Tx<'_>, letter: LetterId) -> Result<(), StoreError> {
+    tx.execute("DELETE FROM delivery WHERE letter_id = $1", params![letter])
+        .await?;
+    Ok(())
+}
+
+struct Confirm {
+    letters: Vec<LetterId>,
+}
+
+impl Body for Confirm {
+    type Out = ();
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
+        for letter in &self.letters {
+            confirm(tx, *letter).await?;
+        }
+        Ok(())
+    }
+}
+
+/// A submission, ready to be stored.
+pub(crate) struct Submit {
+    letter: LetterId,
+    batch: i64,
+    notes: Vec<u8>,
+    submission: Submission,
+    prepared: Prepared,
+    shared: Arc<Shared>,
+}
+
+impl Body for Submit {
+    type Out = LetterId;
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<LetterId, StoreError> {
+        let stored = self.sent_copy(tx).await?;
+        self.queue(tx, stored.as_ref()).await?;
+        Ok(self.letter)
+    }
+
+    fn committed(&self, _: &LetterId) {
+        self.tell();
+    }
+}
+
+impl Submit {
+    /// Stores the letter, its recipients, its blob and its journey.
+    pub(crate) async fn queue(
+        &self,
+        tx: &mut Tx<'_>,
+        sent_copy: Option<&Stored>,
+    ) -> Result<(), StoreError> {
+        let submission = &self.submission;
+        let letter = NewLetter {
+            letter: self.letter,
+            hash: &self.prepared.hash,
+            bytes: self.prepared.bytes,
+            head: &submission.head,
+            account: submission.account,
+            reverse_path: submission.reverse_path.as_ref(),
+            envelope_id: submission.envelope_id.as_deref(),
+            dsn_return: submission.dsn_return,
+            needs_utf8: submission.needs_utf8,
+            received_at: submission.received_at,
+            due_at: submission.hold_until.unwrap_or(submission.received_at),
+            expires_at: submission.expires_at,
+            recipients: &submission.recipients,
+        };
+        insert_letter(tx, &letter, &self.shared).await?;
+        store_blob(tx, &self.prepared).await?;
+        let mut notes = self.notes.clone();
+        if let Some(stored) = sent_copy {
+            notes.extend(journey::encode(&[Note {
+                at: submission.received_at,
+                recipient: None,
+                step: Step::Stored,
+                detail: format!("{}, UID {}", stored.mailbox_name, stored.copy.uid),
+            }]));
+        }
+        let key = self.prepared.message_key;
+        journey::add_row(tx, self.letter, self.batch, key, &notes).await
+    }
+
+    /// What follows the commit.
+    pub(crate) fn tell(&self) {
+        self.shared.metrics.submissions.inc();
+        self.shared.watches.queue_changed();
+        if let (Some(account), Some(_)) = (self.submission.account, self.submission.sent_copy) {
+            self.shared.watches.account_changed(account);
+        }
+    }
+
+    async fn sent_copy(&self, tx: &mut Tx<'_>) -> Result<Option<Stored>, StoreError> {
+        let submission = &self.submission;
+        let (Some(account), Some(role)) = (submission.account, submission.sent_copy) else {
+            return Ok(None);
+        };
+        let new = NewMessage {
+            account,
+            place: Place::Role(role),
+            keywords: "$seen",
+            seen: true,
+            head: &submission.head,
+            letter: Some(self.letter),
+            prepared: &self.prepared,
+            received_at: submission.received_at,
+            now: submission.received_at,
+            over_quota: false,
+        };
+        match insert_message(tx, &new).await? {
+            Inserted::Stored(stored) => Ok(Some(stored)),
+            Inserted::OverQuota => Err(StoreError::OverQuota),
+            Inserted::NoAccount => Err(StoreError::NotFound("account")),
+            Inserted::NoMailbox => Err(StoreError::NotFound("mailbox")),
+        }
+    }
+}
+
+/// Forgets deliveries that are too old to be repeated.
+pub(crate) struct ForgetDeliveries {
+    pub now: Timestamp,
+}
+
+impl Body for ForgetDeliveries {
+    type Out = u64;
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<u64, StoreError> {
+        let sql = "DELETE FROM delivery WHERE letter_id IN
+            (SELECT letter_id FROM delivery WHERE letter_id < $1 ORDER BY letter_id LIMIT 1000)";
+        let oldest = first_id_at(self.now - UNCONFIRMED_FOR);
+        tx.execute(sql, params![oldest]).await
     }
 }

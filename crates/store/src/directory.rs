@@ -1,8 +1,21 @@
 //! Domains, accounts, addresses and aliases. Look-ups are answered from memory.
+//!
+//! The rows are in [`rows`], what is kept in memory in [`memory`]; the verbs join them. Memory is
+//! changed after the commit and before its acknowledgement, in the order of commits.
+
+mod memory;
+mod rows;
+
+use std::sync::Arc;
 
 use base::{AccountId, Domain, EmailAddress, Secret, Timestamp};
 
+use crate::engine::Priority;
 use crate::{Store, StoreError};
+
+pub(crate) use memory::Directory;
+use rows::RemovePiece;
+pub(crate) use rows::{LoadDirectory, address, domain, signed};
 
 /// A domain whose mail is ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,110 +106,251 @@ pub enum Target {
 
 impl Store {
     /// Makes a domain ours.
+    ///
+    /// # Errors
+    /// [`StoreError::Exists`].
     pub async fn add_domain(&self, domain: &Domain) -> Result<(), StoreError> {
-        todo!()
+        let body = rows::AddDomain {
+            info: DomainInfo {
+                domain: domain.clone(),
+                created_at: self.0.shared.now(),
+            },
+            shared: Arc::clone(&self.0.shared),
+        };
+        self.0.engine.write(body, Priority::Urgent).await
     }
 
     /// Gives a domain up; refused while accounts or aliases use it.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::Invalid`].
     pub async fn remove_domain(&self, domain: &Domain) -> Result<(), StoreError> {
-        todo!()
+        let body = rows::RemoveDomain {
+            domain: domain.clone(),
+            shared: Arc::clone(&self.0.shared),
+        };
+        self.0.engine.write(body, Priority::Urgent).await
     }
 
     /// All domains, by name.
+    ///
+    /// # Errors
+    /// None; the form of all verbs.
     pub async fn domains(&self) -> Result<Vec<DomainInfo>, StoreError> {
-        todo!()
+        Ok(self.0.shared.directory().domains())
     }
 
     /// Makes an account with its standard mailboxes.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] for a domain that is not ours, [`StoreError::Exists`].
     pub async fn add_account(&self, new: NewAccount) -> Result<AccountId, StoreError> {
-        todo!()
+        let credential = match &new.password {
+            Some(password) => Some(self.make_credential(password).await?),
+            None => None,
+        };
+        let body = rows::AddAccount {
+            address: new.address,
+            name: new.name,
+            credential,
+            quota_bytes: new.quota_bytes,
+            admin: new.admin,
+            now: self.0.shared.now(),
+            shared: Arc::clone(&self.0.shared),
+        };
+        self.0.engine.write(body, Priority::Urgent).await
     }
 
     /// All accounts, by address.
+    ///
+    /// # Errors
+    /// None; the form of all verbs.
     pub async fn accounts(&self) -> Result<Vec<AccountInfo>, StoreError> {
-        todo!()
+        let mut accounts = self.0.engine.read(rows::Accounts { only: None }).await?;
+        accounts.sort_by(|a, b| {
+            (&a.address.domain, &a.address.local).cmp(&(&b.address.domain, &b.address.local))
+        });
+        Ok(accounts)
     }
 
     /// One account.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
     pub async fn account(&self, id: AccountId) -> Result<AccountInfo, StoreError> {
-        todo!()
+        let found = self
+            .0
+            .engine
+            .read(rows::Accounts { only: Some(id) })
+            .await?;
+        found
+            .into_iter()
+            .next()
+            .ok_or(StoreError::NotFound("account"))
     }
 
     /// The account that an address (or one of its exact aliases) names.
+    ///
+    /// # Errors
+    /// None; the form of all verbs.
     pub async fn account_by_address(
         &self,
         address: &EmailAddress,
     ) -> Result<Option<AccountId>, StoreError> {
-        todo!()
+        Ok(self.0.shared.directory().account_by_address(address))
     }
 
     /// Removes an account and all its mail, in pieces.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
     pub async fn remove_account(&self, id: AccountId) -> Result<(), StoreError> {
-        todo!()
+        let body = rows::CloseAccount {
+            id,
+            shared: Arc::clone(&self.0.shared),
+        };
+        self.0.engine.write(body, Priority::Urgent).await?;
+        self.0.passwords.forget();
+        self.remove_rest(id).await
+    }
+
+    /// Removes what is left of an account that is being removed.
+    pub(crate) async fn remove_rest(&self, id: AccountId) -> Result<(), StoreError> {
+        loop {
+            let piece = RemovePiece {
+                id,
+                now: self.0.shared.now(),
+            };
+            if self.0.engine.write(piece, Priority::Bulk).await? {
+                return Ok(());
+            }
+        }
     }
 
     /// Sets a password; known sessions stay, cached checks are forgotten.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
     pub async fn set_password(&self, id: AccountId, password: &Secret) -> Result<(), StoreError> {
-        todo!()
+        let body = rows::SetCredential {
+            id,
+            credential: self.make_credential(password).await?,
+            now: self.0.shared.now(),
+        };
+        self.0.engine.write(body, Priority::Urgent).await?;
+        self.0.passwords.forget();
+        Ok(())
     }
 
     /// Allows or forbids logging in and receiving.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
     pub async fn set_enabled(&self, id: AccountId, enabled: bool) -> Result<(), StoreError> {
-        todo!()
+        let body = rows::SetEnabled {
+            id,
+            enabled,
+            shared: Arc::clone(&self.0.shared),
+        };
+        self.0.engine.write(body, Priority::Urgent).await?;
+        self.0.passwords.forget();
+        Ok(())
     }
 
     /// Sets the most bytes that an account's mail may take.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
     pub async fn set_quota(
         &self,
         id: AccountId,
         quota_bytes: Option<u64>,
     ) -> Result<(), StoreError> {
-        todo!()
+        let body = rows::SetQuota {
+            id,
+            quota_bytes,
+            shared: Arc::clone(&self.0.shared),
+        };
+        self.0.engine.write(body, Priority::Urgent).await
     }
 
     /// Adds targets to an alias, making it if needed. `*@domain` style catch-alls are written with
     /// the local part `*`.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] for a domain that is not ours, [`StoreError::Exists`] for an
+    /// account's own address, [`StoreError::Invalid`] for no or too many targets.
     pub async fn add_alias(
         &self,
         alias: &EmailAddress,
         targets: &[EmailAddress],
     ) -> Result<(), StoreError> {
-        todo!()
+        if targets.is_empty() {
+            return Err(StoreError::Invalid("an alias needs a target".to_owned()));
+        }
+        let body = rows::AddAlias {
+            alias: alias.clone(),
+            targets: targets.to_vec(),
+            shared: Arc::clone(&self.0.shared),
+        };
+        self.0.engine.write(body, Priority::Urgent).await
     }
 
     /// Removes an alias.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
     pub async fn remove_alias(&self, alias: &EmailAddress) -> Result<(), StoreError> {
-        todo!()
+        let body = rows::RemoveAlias {
+            alias: alias.clone(),
+            shared: Arc::clone(&self.0.shared),
+        };
+        self.0.engine.write(body, Priority::Urgent).await
     }
 
     /// All aliases, by address.
+    ///
+    /// # Errors
+    /// None; the form of all verbs.
     pub async fn aliases(&self) -> Result<Vec<AliasInfo>, StoreError> {
-        todo!()
+        Ok(self.0.shared.directory().aliases())
     }
 
     /// Where mail to an address goes: exact address, alias, sub-address, catch-all, and for
     /// postmaster@ and abuse@ of our domains the admin.
+    ///
+    /// # Errors
+    /// None; the form of all verbs.
     pub async fn resolve(&self, address: &EmailAddress) -> Result<Resolved, StoreError> {
-        todo!()
+        Ok(self.0.shared.directory().resolve(address))
     }
 
     /// Whether a domain is ours.
+    ///
+    /// # Errors
+    /// None; the form of all verbs.
     pub async fn is_ours(&self, domain: &Domain) -> Result<bool, StoreError> {
-        todo!()
+        Ok(self.0.shared.directory().is_ours(domain))
     }
 
     /// Where mail to plain `postmaster` goes (RFC 5321 §4.5.1): the admin, else the first account.
+    ///
+    /// # Errors
+    /// None; the form of all verbs.
     pub async fn postmaster(&self) -> Result<Option<AccountId>, StoreError> {
-        todo!()
+        Ok(self.0.shared.directory().postmaster())
     }
 
     /// Whether an account may send from an address: its own, its sub-addresses, and aliases of
     /// which it is a target.
+    ///
+    /// # Errors
+    /// None; the form of all verbs.
     pub async fn may_send_from(
         &self,
         account: AccountId,
         address: &EmailAddress,
     ) -> Result<bool, StoreError> {
-        todo!()
+        Ok(self.0.shared.directory().may_send_from(account, address))
     }
 }

@@ -4,7 +4,7 @@ use base::Class;
 use base::error::Classified;
 
 /// An error of a store verb. Its text is for the log; peers are told by class.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreError {
     /// The store is closing or closed.
     Closed,

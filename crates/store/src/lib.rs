@@ -5,19 +5,30 @@
 //! What a verb that writes has answered with `Ok` is on disk.
 
 mod auth;
+mod blobs;
+mod copies;
 mod deliver;
 mod directory;
+mod engine;
 mod error;
+mod ids;
 mod journey;
 mod letter;
 mod mailbox;
+mod maintenance;
 mod message_rows;
+mod metrics;
+mod open;
+mod prepare;
 mod queue;
+mod shared;
+mod verify;
 mod watch;
 
 pub use auth::ScramKeys;
-pub use deliver::{Delivered, Delivery, LocalRecipient, StoredCopy, Submission};
+pub use deliver::{Delivered, Delivery, LocalRecipient, StoredCopy, Submission, Unconfirmed};
 pub use directory::{AccountInfo, AliasInfo, DomainInfo, NewAccount, Refusal, Resolved, Target};
+pub use engine::{TABLES, TableClass};
 pub use error::StoreError;
 pub use journey::{JourneyEvent, Note, Step};
 pub use letter::{Letter, Spool};
@@ -72,7 +83,7 @@ pub struct StoreOptions {
 
 /// The store of one node. Cheap to clone; all clones share one writer.
 #[derive(Clone)]
-pub struct Store {}
+pub struct Store(Arc<open::Inner>);
 
 /// Free space on the disk that holds the store.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -81,38 +92,4 @@ pub struct DiskSpace {
     pub free_bytes: u64,
     /// Bytes in all.
     pub total_bytes: u64,
-}
-
-impl Store {
-    /// Opens (and, where needed, creates or migrates) the store, and takes the node's lock.
-    ///
-    /// # Errors
-    /// When another process holds the folder, the schema is newer than this program, or the disk
-    /// refuses.
-    pub async fn open(options: StoreOptions) -> Result<Self, StoreError> {
-        todo!()
-    }
-
-    /// Finishes what is acknowledged, checkpoints and closes. Later calls answer
-    /// [`StoreError::Closed`].
-    pub async fn close(&self) -> Result<(), StoreError> {
-        todo!()
-    }
-
-    /// Free space of the disk; at most one second old.
-    pub fn disk_space(&self) -> DiskSpace {
-        todo!()
-    }
-
-    /// Whether less than the configured space is free: letters are then refused with 452 while
-    /// reading and deleting go on.
-    pub fn is_disk_low(&self) -> bool {
-        todo!()
-    }
-
-    /// Checks the store's invariants (counters, orphans, order of modseq); returns what is wrong,
-    /// a line each, empty when all is well.
-    pub async fn verify(&self) -> Result<Vec<String>, StoreError> {
-        todo!()
-    }
 }

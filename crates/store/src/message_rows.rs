@@ -1,14 +1,35 @@
 //! Messages in mailboxes: reading, flags, copying, moving, removing.
 
+mod body;
+mod change;
+mod read;
+pub(crate) mod rows;
+
 use std::collections::BTreeSet;
-use std::ops::Range;
+use std::sync::Arc;
 
 use base::{
     AccountId, LetterId, MailboxId, MessageId, ModSeq, ThreadId, Timestamp, Uid, UidValidity,
 };
 use bytes::Bytes;
 
+use crate::copies::{Inserted, NewMessage, Place, Stored, insert_message};
+use crate::deliver::StoredCopies;
+use crate::engine::{Body, Priority, Tx};
+use crate::prepare::{Need, Prepared, prepare};
+use crate::shared::Shared;
 use crate::{Letter, Store, StoreError};
+
+pub use body::BodyReader;
+
+/// Messages that one transaction changes; more are split.
+const PIECE: usize = 200;
+/// Messages that one snapshot reads; more are split.
+const PAGE: usize = 500;
+/// Keywords of one message.
+const KEYWORDS_MAX: usize = 100;
+/// Bytes of one keyword (RFC 8621 §4.1.1).
+const KEYWORD_BYTES_MAX: usize = 255;
 
 /// The keywords of a message in JMAP form (RFC 8621 §4.1.1): `$seen`, `$flagged`, `$answered`,
 /// `$draft`, and any other in lower case. `\Deleted` is not one of them: it belongs to a placement.
@@ -122,24 +143,46 @@ pub struct MailboxChanges {
     pub mailbox_gone: bool,
 }
 
-/// Reads a message's bytes piece by piece.
-pub struct BodyReader {}
-
-impl BodyReader {
-    /// Bytes of the message: head and letter.
+impl Keywords {
+    /// Whether `$seen` is among them.
     #[must_use]
-    pub fn size(&self) -> u64 {
-        todo!()
+    pub fn seen(&self) -> bool {
+        self.0.contains("$seen")
     }
 
-    /// Reads a range (cut to the message's end) of head and letter together.
-    pub async fn read(&self, range: Range<u64>) -> Result<Bytes, StoreError> {
-        todo!()
+    /// As they are stored: in order, with spaces between them.
+    pub(crate) fn stored(&self) -> Result<String, StoreError> {
+        if self.0.len() > KEYWORDS_MAX {
+            return Err(StoreError::Invalid(format!(
+                "a message has at most {KEYWORDS_MAX} keywords"
+            )));
+        }
+        let mut text = String::new();
+        for keyword in &self.0 {
+            let fits = (1..=KEYWORD_BYTES_MAX).contains(&keyword.len())
+                && keyword.bytes().all(|byte| byte.is_ascii_graphic());
+            if !fits {
+                return Err(StoreError::Invalid("a keyword is not an atom".to_owned()));
+            }
+            if !text.is_empty() {
+                text.push(' ');
+            }
+            text.push_str(keyword);
+        }
+        Ok(text)
+    }
+
+    /// From what was stored.
+    pub(crate) fn from_stored(text: &str) -> Self {
+        Self(text.split_ascii_whitespace().map(Box::from).collect())
     }
 }
 
 impl Store {
     /// The placements of a mailbox by UID, from `from` on, at most `limit`.
+    ///
+    /// # Errors
+    /// Those of reading.
     pub async fn placements(
         &self,
         account: AccountId,
@@ -147,47 +190,90 @@ impl Store {
         from: Uid,
         limit: usize,
     ) -> Result<Vec<PlacementRow>, StoreError> {
-        todo!()
+        let body = read::Placements {
+            account,
+            mailbox,
+            from,
+            limit: i64::try_from(limit).unwrap_or(i64::MAX),
+        };
+        self.0.engine.read(body).await
     }
 
     /// What changed in a mailbox since a state.
+    ///
+    /// # Errors
+    /// Those of reading.
     pub async fn mailbox_changes(
         &self,
         account: AccountId,
         mailbox: MailboxId,
         since: ModSeq,
     ) -> Result<MailboxChanges, StoreError> {
-        todo!()
+        let body = read::Changes {
+            account,
+            mailbox,
+            since,
+        };
+        self.0.engine.read(body).await
     }
 
     /// Sizes and dates of messages, in the order asked; unknown ones are left out.
+    ///
+    /// # Errors
+    /// Those of reading.
     pub async fn message_metas(
         &self,
         account: AccountId,
         messages: &[MessageId],
     ) -> Result<Vec<MessageMeta>, StoreError> {
-        todo!()
+        let mut found = Vec::with_capacity(messages.len());
+        for page in messages.chunks(PAGE) {
+            let messages = page.to_vec();
+            found.extend(
+                self.0
+                    .engine
+                    .read(read::Metas { account, messages })
+                    .await?,
+            );
+        }
+        Ok(found)
     }
 
     /// Envelopes and structures of messages, in the order asked; unknown ones are left out.
+    ///
+    /// # Errors
+    /// Those of reading.
     pub async fn structured(
         &self,
         account: AccountId,
         messages: &[MessageId],
     ) -> Result<Vec<Structured>, StoreError> {
-        todo!()
+        let mut found = Vec::with_capacity(messages.len());
+        for page in messages.chunks(PAGE) {
+            let messages = page.to_vec();
+            let body = read::StructuredRows { account, messages };
+            found.extend(self.0.engine.read(body).await?);
+        }
+        Ok(found)
     }
 
     /// Opens a message's bytes for reading.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
     pub async fn body(
         &self,
         account: AccountId,
         message: MessageId,
     ) -> Result<BodyReader, StoreError> {
-        todo!()
+        let found = self.0.engine.read(body::Open { account, message }).await?;
+        Ok(BodyReader::new(self.clone(), found))
     }
 
     /// Stores a message in a mailbox; it is durable on `Ok`.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::OverQuota`], [`StoreError::Invalid`] keywords.
     pub async fn append(
         &self,
         account: AccountId,
@@ -196,11 +282,29 @@ impl Store {
         keywords: Keywords,
         received_at: Timestamp,
     ) -> Result<Appended, StoreError> {
-        todo!()
+        let body = Append {
+            account,
+            mailbox,
+            stored_keywords: keywords.stored()?,
+            seen: keywords.seen(),
+            prepared: prepare(&letter, Need::All).await?,
+            received_at,
+            shared: Arc::clone(&self.0.shared),
+        };
+        let stored = self.0.engine.write(body, Priority::Urgent).await?;
+        Ok(Appended {
+            message: stored.copy.message,
+            uid: stored.copy.uid,
+            uid_validity: stored.uid_validity,
+        })
     }
 
     /// Changes flags; returns the placements as they are now (all that were named and exist), and
     /// the UIDs left alone because of `unchanged_since`.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::Invalid`] keywords. Changes of many messages are
+    /// split; those before an error stay.
     pub async fn set_flags(
         &self,
         account: AccountId,
@@ -208,10 +312,30 @@ impl Store {
         uids: &[Uid],
         change: &FlagChange,
     ) -> Result<(Vec<PlacementRow>, Vec<Uid>), StoreError> {
-        todo!()
+        change.keywords.stored()?;
+        let mut placements = Vec::new();
+        let mut unchanged = Vec::new();
+        for piece in pieces(uids) {
+            let body = change::SetFlags {
+                account,
+                mailbox,
+                uids: piece,
+                change: change.clone(),
+                now: self.0.shared.now(),
+                shared: Arc::clone(&self.0.shared),
+            };
+            let (now, left) = self.0.engine.write(body, Priority::Urgent).await?;
+            placements.extend(now);
+            unchanged.extend(left);
+        }
+        Ok((placements, unchanged))
     }
 
     /// Copies messages to another mailbox of the account.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::OverQuota`] (where a message is in the target
+    /// already, so that the copy is a message of its own). Many messages are split.
     pub async fn copy(
         &self,
         account: AccountId,
@@ -219,10 +343,13 @@ impl Store {
         uids: &[Uid],
         to: MailboxId,
     ) -> Result<Vec<CopiedUid>, StoreError> {
-        todo!()
+        self.transfer(account, from, uids, to, false).await
     }
 
     /// Moves messages to another mailbox of the account.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`]. Many messages are split.
     pub async fn move_messages(
         &self,
         account: AccountId,
@@ -230,16 +357,108 @@ impl Store {
         uids: &[Uid],
         to: MailboxId,
     ) -> Result<Vec<CopiedUid>, StoreError> {
-        todo!()
+        self.transfer(account, from, uids, to, true).await
+    }
+
+    async fn transfer(
+        &self,
+        account: AccountId,
+        from: MailboxId,
+        uids: &[Uid],
+        to: MailboxId,
+        moves: bool,
+    ) -> Result<Vec<CopiedUid>, StoreError> {
+        let mut copied = Vec::with_capacity(uids.len());
+        for piece in pieces(uids) {
+            let body = change::Transfer {
+                account,
+                from,
+                uids: piece,
+                to,
+                moves,
+                now: self.0.shared.now(),
+                shared: Arc::clone(&self.0.shared),
+            };
+            copied.extend(self.0.engine.write(body, Priority::Urgent).await?.copied);
+        }
+        Ok(copied)
     }
 
     /// Removes the placements with `\Deleted` (only `uids`, if given); returns the UIDs removed.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`]. Many messages are split; those before an error are gone.
     pub async fn expunge(
         &self,
         account: AccountId,
         mailbox: MailboxId,
         uids: Option<&[Uid]>,
     ) -> Result<Vec<Uid>, StoreError> {
-        todo!()
+        let deleted = read::Deleted { account, mailbox };
+        let mut removable = self.0.engine.read(deleted).await?;
+        if let Some(uids) = uids {
+            let named: BTreeSet<Uid> = uids.iter().copied().collect();
+            removable.retain(|uid| named.contains(uid));
+        }
+        let mut removed = Vec::with_capacity(removable.len());
+        for piece in pieces(&removable) {
+            let body = change::Expunge {
+                account,
+                mailbox,
+                uids: piece,
+                now: self.0.shared.now(),
+                shared: Arc::clone(&self.0.shared),
+            };
+            removed.extend(self.0.engine.write(body, Priority::Urgent).await?.removed);
+        }
+        Ok(removed)
+    }
+}
+
+/// UIDs in ascending order, each once, in pieces for one transaction.
+fn pieces(uids: &[Uid]) -> Vec<Vec<i64>> {
+    let all: BTreeSet<i64> = uids.iter().map(|uid| i64::from(uid.0)).collect();
+    let all: Vec<i64> = all.into_iter().collect();
+    all.chunks(PIECE).map(<[i64]>::to_vec).collect()
+}
+
+struct Append {
+    account: AccountId,
+    mailbox: MailboxId,
+    stored_keywords: String,
+    seen: bool,
+    prepared: Prepared,
+    received_at: Timestamp,
+    shared: Arc<Shared>,
+}
+
+impl Body for Append {
+    type Out = Stored;
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<Stored, StoreError> {
+        let new = NewMessage {
+            account: self.account,
+            place: Place::Mailbox(self.mailbox),
+            keywords: &self.stored_keywords,
+            seen: self.seen,
+            head: &[],
+            letter: None,
+            prepared: &self.prepared,
+            received_at: self.received_at,
+            now: self.shared.now(),
+            over_quota: false,
+        };
+        let stored = match insert_message(tx, &new).await? {
+            Inserted::Stored(stored) => stored,
+            Inserted::OverQuota => return Err(StoreError::OverQuota),
+            Inserted::NoAccount => return Err(StoreError::NotFound("account")),
+            Inserted::NoMailbox => return Err(StoreError::NotFound("mailbox")),
+        };
+        crate::blobs::store_blob(tx, &self.prepared).await?;
+        Ok(stored)
+    }
+
+    fn committed(&self, stored: &Stored) {
+        StoredCopies::tell(std::slice::from_ref(stored), &self.shared);
     }
 }

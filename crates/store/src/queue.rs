@@ -3,13 +3,29 @@
 //! The unit of work is a [`Claim`]: one letter and its due recipients of one domain. A claim
 //! carries a fencing number; [`Store::settle`] with an old one changes nothing. A restarted node
 //! takes its own claims back at once.
+//!
+//! What to try when, how often and over how many connections is not decided here.
 
+mod claims;
+mod operator;
+pub(crate) mod rows;
+mod settle;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use base::{AccountId, Domain, EmailAddress, LetterId, RecipientId, Timestamp};
 use bytes::Bytes;
 
+use crate::engine::Priority;
 use crate::{Letter, LocalRecipient, Note, Store, StoreError, Submission};
+
+/// Destinations that are told at once.
+const DESTINATIONS_MAX: usize = 10_000;
+/// Letters that one transaction claims.
+const CLAIMS_PER_TRANSACTION: usize = 64;
+/// Letters that a list of the queue shows when no limit is given.
+const LIST_DEFAULT: usize = 1_000;
 
 /// RFC 3461 §4.3 RET: how much of the letter a report returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -220,71 +236,145 @@ pub struct QueueFilter {
 
 impl Store {
     /// Destinations with work due, longest waiting first, at most `limit`.
+    ///
+    /// # Errors
+    /// Those of reading.
     pub async fn due(
         &self,
         now: Timestamp,
         limit: usize,
     ) -> Result<Vec<DueDestination>, StoreError> {
-        todo!()
+        let limit = limit.min(DESTINATIONS_MAX);
+        self.0.engine.read(claims::Due { now, limit }).await
     }
 
     /// When the next recipient that is not due yet becomes due.
+    ///
+    /// # Errors
+    /// Those of reading.
     pub async fn next_due(&self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
-        todo!()
+        self.0.engine.read(claims::NextDue { now }).await
     }
 
     /// Claims up to the given number of letters for each domain.
+    ///
+    /// # Errors
+    /// Those of writing. Letters claimed before an error come back when their lease ends.
     pub async fn claim(
         &self,
         now: Timestamp,
         lease: Duration,
         wanted: &[(Domain, usize)],
     ) -> Result<Vec<Claim>, StoreError> {
-        todo!()
+        let mut claims = Vec::new();
+        for (domain, count) in wanted {
+            let mut left = *count;
+            while left > 0 {
+                let count = left.min(CLAIMS_PER_TRANSACTION);
+                let body = claims::TakeClaims {
+                    domain: domain.clone(),
+                    count,
+                    now,
+                    until: now + lease,
+                    shared: Arc::clone(&self.0.shared),
+                };
+                let taken = self.0.engine.write(body, Priority::Urgent).await?;
+                let more = taken.len() == count;
+                claims.extend(taken);
+                left -= count;
+                if !more {
+                    break;
+                }
+            }
+        }
+        Ok(claims)
     }
 
     /// The letter of a claim.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] if the letter has left the queue.
     pub async fn claimed_letter(&self, claim: &Claim) -> Result<Letter, StoreError> {
-        todo!()
+        let body = claims::LetterHash {
+            letter: claim.reference.letter,
+        };
+        let hash = self.0.engine.read(body).await?;
+        self.load_letter(hash).await
     }
 
     /// Extends claims; returns those that are lost.
+    ///
+    /// # Errors
+    /// Those of writing.
     pub async fn renew(
         &self,
         claims: &[ClaimRef],
         now: Timestamp,
         lease: Duration,
     ) -> Result<Vec<ClaimRef>, StoreError> {
-        todo!()
+        let mut lost = Vec::new();
+        for some in claims.chunks(CLAIMS_PER_TRANSACTION) {
+            let body = claims::Renew {
+                claims: some.to_vec(),
+                until: now + lease,
+            };
+            lost.extend(self.0.engine.write(body, Priority::Urgent).await?);
+        }
+        Ok(lost)
     }
 
     /// Ends a claim. `false`: the claim was lost to another node and nothing was changed.
+    ///
+    /// # Errors
+    /// Those of reading the letter and of writing.
     pub async fn settle(&self, settlement: Settlement) -> Result<bool, StoreError> {
-        todo!()
+        let Some(body) = self.prepare_settlement(settlement).await? else {
+            return Ok(false);
+        };
+        Ok(self.0.engine.write(body, Priority::Urgent).await?.held)
     }
 
     /// The queue, oldest first.
+    ///
+    /// # Errors
+    /// Those of reading.
     pub async fn queue_list(&self, filter: &QueueFilter) -> Result<Vec<QueueEntry>, StoreError> {
-        todo!()
+        let body = operator::List {
+            filter: filter.clone(),
+            now: self.0.shared.now(),
+        };
+        self.0.engine.read(body).await
     }
 
     /// Makes matching recipients due now; returns how many.
+    ///
+    /// # Errors
+    /// Those of writing.
     pub async fn queue_retry(&self, filter: &QueueFilter) -> Result<u64, StoreError> {
-        todo!()
+        self.operate(filter, operator::Act::Retry).await
     }
 
     /// Holds matching recipients; returns how many.
+    ///
+    /// # Errors
+    /// Those of writing.
     pub async fn queue_hold(&self, filter: &QueueFilter) -> Result<u64, StoreError> {
-        todo!()
+        self.operate(filter, operator::Act::Hold).await
     }
 
     /// Releases held recipients; returns how many.
+    ///
+    /// # Errors
+    /// Those of writing.
     pub async fn queue_release(&self, filter: &QueueFilter) -> Result<u64, StoreError> {
-        todo!()
+        self.operate(filter, operator::Act::Release).await
     }
 
     /// Drops matching recipients without a report; returns how many.
+    ///
+    /// # Errors
+    /// Those of writing.
     pub async fn queue_drop(&self, filter: &QueueFilter) -> Result<u64, StoreError> {
-        todo!()
+        self.operate(filter, operator::Act::Drop).await
     }
 }

@@ -1,0 +1,173 @@
+//! Blobs: the letters as received, stored once however many refer to them.
+//!
+//! A row of `message` or `letter` that names a hash is itself the reference. Whoever removes such a
+//! row condemns the blob; the collector looks again after a grace and removes what nobody names.
+//! Whoever stores a letter revives its blob in the same transaction.
+
+use std::time::Duration;
+
+use base::Timestamp;
+use bytes::Bytes;
+
+use crate::StoreError;
+use crate::directory::signed;
+use crate::engine::{Body, Tx, params};
+use crate::prepare::{Prepared, decompress};
+
+/// Longer than any transaction, read or backup that may still want a condemned blob.
+const GRACE: Duration = Duration::from_secs(3_600);
+/// Blobs that one transaction of the collector looks at.
+const COLLECT_MAX: i64 = 50;
+
+/// Stores the parts of a letter, unless they are there.
+pub(crate) async fn store_blob(tx: &mut Tx<'_>, prepared: &Prepared) -> Result<(), StoreError> {
+    let total = signed(prepared.bytes);
+    for (number, part) in (0_i64..).zip(&prepared.parts) {
+        let sql = "INSERT INTO blob (hash, part, coding, plain_bytes, total_bytes, data)
+            VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (hash, part) DO NOTHING";
+        let values = params![
+            &prepared.hash,
+            number,
+            part.coding as i64,
+            part.plain_bytes,
+            total,
+            part.data.as_ref(),
+        ];
+        if tx.execute(sql, values).await? == 0 && number == 0 {
+            revive(tx, &prepared.hash).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes a blob from the collector's list.
+pub(crate) async fn revive(tx: &mut Tx<'_>, hash: &[u8; 32]) -> Result<(), StoreError> {
+    tx.execute("DELETE FROM condemned WHERE hash = $1", params![hash])
+        .await?;
+    Ok(())
+}
+
+/// Puts a blob that lost a reference on the collector's list.
+pub(crate) async fn condemn(
+    tx: &mut Tx<'_>,
+    hash: &[u8; 32],
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    tx.execute(
+        "INSERT INTO condemned (hash, condemned_at) VALUES ($1, $2)
+         ON CONFLICT (hash) DO UPDATE SET condemned_at = $2",
+        params![hash, now],
+    )
+    .await?;
+    Ok(())
+}
+
+/// What is known of a blob.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BlobInfo {
+    pub total_bytes: u64,
+    /// Bytes of each part but the last.
+    pub part_bytes: u64,
+}
+
+/// Looks a blob up.
+pub(crate) struct FindBlob {
+    pub hash: [u8; 32],
+}
+
+impl Body for FindBlob {
+    type Out = Option<BlobInfo>;
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<Option<BlobInfo>, StoreError> {
+        blob_info(tx, &self.hash).await
+    }
+}
+
+/// Looks a blob up.
+pub(crate) async fn blob_info(
+    tx: &mut Tx<'_>,
+    hash: &[u8; 32],
+) -> Result<Option<BlobInfo>, StoreError> {
+    let sql = "SELECT total_bytes, plain_bytes FROM blob WHERE hash = $1 AND part = 0";
+    let Some(row) = tx.row(sql, params![hash]).await? else {
+        return Ok(None);
+    };
+    Ok(Some(BlobInfo {
+        total_bytes: row.unsigned(0)?,
+        part_bytes: row.unsigned(1)?,
+    }))
+}
+
+/// Reads one part as it was before compression.
+pub(crate) struct ReadPart {
+    pub hash: [u8; 32],
+    pub part: i64,
+}
+
+impl Body for ReadPart {
+    type Out = Option<StoredPart>;
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<Option<StoredPart>, StoreError> {
+        let sql = "SELECT coding, plain_bytes, data FROM blob WHERE hash = $1 AND part = $2";
+        let Some(mut row) = tx.row(sql, params![&self.hash, self.part]).await? else {
+            return Ok(None);
+        };
+        Ok(Some(StoredPart {
+            coding: row.int(0)?,
+            plain_bytes: usize::try_from(row.unsigned(1)?).unwrap_or(usize::MAX),
+            data: row.bytes(2)?,
+        }))
+    }
+}
+
+/// A part as it is stored.
+pub(crate) struct StoredPart {
+    coding: i64,
+    plain_bytes: usize,
+    data: Vec<u8>,
+}
+
+impl StoredPart {
+    /// The bytes before compression.
+    pub(crate) fn plain(self) -> Result<Bytes, StoreError> {
+        decompress(self.coding, self.plain_bytes, self.data).map(Bytes::from)
+    }
+}
+
+/// One step of the collector: removes blobs that were condemned long ago and that nobody names.
+/// Gives the number it looked at.
+pub(crate) struct Collect {
+    pub now: Timestamp,
+    pub grace: Duration,
+}
+
+impl Collect {
+    pub(crate) fn new(now: Timestamp) -> Self {
+        Self { now, grace: GRACE }
+    }
+}
+
+impl Body for Collect {
+    type Out = usize;
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<usize, StoreError> {
+        let sql = "SELECT hash FROM condemned WHERE condemned_at <= $1
+            ORDER BY condemned_at LIMIT $2";
+        let rows = tx
+            .rows(sql, params![self.now - self.grace, COLLECT_MAX])
+            .await?;
+        let looked_at = rows.len();
+        for mut row in rows {
+            let hash = row.hash(0)?;
+            // The collector belongs to no account: it is the one place that asks across them.
+            let named = "SELECT 1 WHERE EXISTS (SELECT 1 FROM message WHERE blob_hash = $1)
+                OR EXISTS (SELECT 1 FROM letter WHERE blob_hash = $1)";
+            if tx.row(named, params![&hash]).await?.is_none() {
+                tx.execute("DELETE FROM blob WHERE hash = $1", params![&hash])
+                    .await?;
+            }
+            revive(tx, &hash).await?;
+        }
+        Ok(looked_at)
+    }
+}

@@ -1,0 +1,277 @@
+//! The directory as it is kept in memory, and what it answers. No I/O.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use base::{AccountId, Domain, EmailAddress, LocalPart, Timestamp};
+
+use super::{AliasInfo, DomainInfo, Refusal, Resolved, Target};
+
+/// Aliases that may lead to each other before it counts as a loop.
+const ALIAS_DEPTH_MAX: usize = 10;
+/// Places to which one address may lead.
+const TARGETS_MAX: usize = 1_000;
+
+/// Domains, accounts and addresses.
+#[derive(Default)]
+pub(crate) struct Directory {
+    domains: BTreeMap<Domain, Timestamp>,
+    accounts: BTreeMap<AccountId, Account>,
+    /// By [`EmailAddress::key`].
+    addresses: BTreeMap<String, Entry>,
+}
+
+/// An account as far as look-ups need it.
+pub(crate) struct Account {
+    pub enabled: bool,
+    pub admin: bool,
+    pub quota_bytes: Option<i64>,
+    pub used_bytes: i64,
+}
+
+enum Entry {
+    Account(AccountId),
+    Alias {
+        address: EmailAddress,
+        targets: BTreeSet<EmailAddress>,
+    },
+}
+
+/// What an address led to, before it is asked who takes mail.
+#[derive(Default)]
+struct Expansion {
+    targets: BTreeSet<Target>,
+    looped: bool,
+}
+
+impl Directory {
+    pub(crate) fn set_domain(&mut self, info: &DomainInfo) {
+        self.domains.insert(info.domain.clone(), info.created_at);
+    }
+
+    pub(crate) fn remove_domain(&mut self, domain: &Domain) {
+        self.domains.remove(domain);
+    }
+
+    pub(crate) fn set_account(&mut self, id: AccountId, account: Account) {
+        self.accounts.insert(id, account);
+    }
+
+    /// An address of an account.
+    pub(crate) fn set_address(&mut self, address: &EmailAddress, id: AccountId) {
+        self.addresses.insert(address.key(), Entry::Account(id));
+    }
+
+    pub(crate) fn add_alias(&mut self, alias: &EmailAddress, targets: &[EmailAddress]) {
+        let entry = self
+            .addresses
+            .entry(alias.key())
+            .or_insert_with(|| Entry::Alias {
+                address: alias.clone(),
+                targets: BTreeSet::new(),
+            });
+        if let Entry::Alias { targets: known, .. } = entry {
+            known.extend(targets.iter().cloned());
+        }
+    }
+
+    pub(crate) fn remove_alias(&mut self, alias: &EmailAddress) {
+        self.addresses.remove(&alias.key());
+    }
+
+    /// Takes an account out, with its addresses.
+    pub(crate) fn remove_account(&mut self, id: AccountId) {
+        self.accounts.remove(&id);
+        self.addresses
+            .retain(|_, entry| !matches!(entry, Entry::Account(of) if *of == id));
+    }
+
+    /// Changes an account, if it is there.
+    pub(crate) fn change_account(&mut self, id: AccountId, change: impl FnOnce(&mut Account)) {
+        if let Some(account) = self.accounts.get_mut(&id) {
+            change(account);
+        }
+    }
+
+    pub(crate) fn domains(&self) -> Vec<DomainInfo> {
+        let all = self.domains.iter();
+        all.map(|(domain, created_at)| DomainInfo {
+            domain: domain.clone(),
+            created_at: *created_at,
+        })
+        .collect()
+    }
+
+    pub(crate) fn aliases(&self) -> Vec<AliasInfo> {
+        let mut found: Vec<AliasInfo> = self
+            .addresses
+            .values()
+            .filter_map(|entry| match entry {
+                Entry::Account(_) => None,
+                Entry::Alias { address, targets } => Some(AliasInfo {
+                    address: address.clone(),
+                    targets: targets.iter().cloned().collect(),
+                }),
+            })
+            .collect();
+        found.sort_by(|a, b| {
+            (&a.address.domain, &a.address.local).cmp(&(&b.address.domain, &b.address.local))
+        });
+        found
+    }
+
+    pub(crate) fn is_ours(&self, domain: &Domain) -> bool {
+        self.domains.contains_key(domain)
+    }
+
+    /// The admin, else the first account.
+    pub(crate) fn postmaster(&self) -> Option<AccountId> {
+        let admin = self.accounts.iter().find(|(_, account)| account.admin);
+        admin
+            .or_else(|| self.accounts.iter().next())
+            .map(|(id, _)| *id)
+    }
+
+    pub(crate) fn account_by_address(&self, address: &EmailAddress) -> Option<AccountId> {
+        match self.addresses.get(&address.key())? {
+            Entry::Account(id) => Some(*id),
+            Entry::Alias { targets, .. } => {
+                let mut targets = targets.iter();
+                let only = targets.next().filter(|_| targets.next().is_none())?;
+                match self.addresses.get(&only.key())? {
+                    Entry::Account(id) => Some(*id),
+                    Entry::Alias { .. } => None,
+                }
+            }
+        }
+    }
+
+    /// The account that a login names: by address, or by local part where there is one domain.
+    pub(crate) fn login(&self, login: &str) -> Option<AccountId> {
+        let address = if login.contains('@') {
+            EmailAddress::parse(login).ok()?
+        } else {
+            let mut domains = self.domains.keys();
+            let domain = domains.next().filter(|_| domains.next().is_none())?;
+            EmailAddress {
+                local: LocalPart::parse(login).ok()?,
+                domain: domain.clone(),
+            }
+        };
+        let id = self.account_by_address(&address)?;
+        self.accounts.get(&id).filter(|account| account.enabled)?;
+        Some(id)
+    }
+
+    pub(crate) fn resolve(&self, address: &EmailAddress) -> Resolved {
+        if !self.is_ours(&address.domain) {
+            return Resolved::NotOurs;
+        }
+        let expansion = self.expand(address);
+        let mut refusal = expansion.looped.then_some(Refusal::AliasLoop);
+        let mut targets = Vec::with_capacity(expansion.targets.len());
+        for target in expansion.targets {
+            match self.refuses(&target) {
+                None => targets.push(target),
+                Some(why) => refusal = Some(why),
+            }
+        }
+        match (targets.is_empty(), refusal) {
+            (false, _) => Resolved::Targets(targets),
+            (true, Some(refusal)) => Resolved::Refused(refusal),
+            (true, None) => Resolved::Unknown,
+        }
+    }
+
+    pub(crate) fn may_send_from(&self, account: AccountId, address: &EmailAddress) -> bool {
+        self.is_ours(&address.domain)
+            && self
+                .expand(address)
+                .targets
+                .contains(&Target::Account(account))
+    }
+
+    fn refuses(&self, target: &Target) -> Option<Refusal> {
+        let Target::Account(id) = target else {
+            return None;
+        };
+        let account = self.accounts.get(id)?;
+        if !account.enabled {
+            return Some(Refusal::Disabled);
+        }
+        let full = account
+            .quota_bytes
+            .is_some_and(|quota| account.used_bytes >= quota);
+        full.then_some(Refusal::OverQuota)
+    }
+
+    /// Follows aliases to accounts here and addresses elsewhere.
+    fn expand(&self, address: &EmailAddress) -> Expansion {
+        let mut expansion = Expansion::default();
+        self.follow(address, 0, &mut BTreeSet::new(), &mut expansion);
+        expansion
+    }
+
+    fn follow(
+        &self,
+        address: &EmailAddress,
+        depth: usize,
+        path: &mut BTreeSet<String>,
+        expansion: &mut Expansion,
+    ) {
+        if !self.is_ours(&address.domain) {
+            expansion.targets.insert(Target::Address(address.clone()));
+            return;
+        }
+        let Some(found) = self.entry(address) else {
+            return;
+        };
+        match found {
+            Found::Account(id) => {
+                expansion.targets.insert(Target::Account(id));
+            }
+            Found::Alias(key, targets) => {
+                if depth >= ALIAS_DEPTH_MAX || !path.insert(key.clone()) {
+                    expansion.looped = true;
+                    return;
+                }
+                for target in targets {
+                    if expansion.targets.len() < TARGETS_MAX {
+                        self.follow(target, depth + 1, path, expansion);
+                    }
+                }
+                path.remove(&key);
+            }
+        }
+    }
+
+    /// Exact address or alias, sub-address, postmaster and abuse, catch-all.
+    fn entry(&self, address: &EmailAddress) -> Option<Found<'_>> {
+        let plain = address.without_tag();
+        let named = self
+            .found(address.key())
+            .or_else(|| self.found(plain.as_ref()?.key()));
+        if named.is_some() {
+            return named;
+        }
+        // RFC 5321 §4.5.1, RFC 2142 §2: these exist in every domain.
+        let local = plain.as_ref().unwrap_or(address).local.as_str();
+        if (local.eq_ignore_ascii_case("postmaster") || local.eq_ignore_ascii_case("abuse"))
+            && let Some(id) = self.postmaster()
+        {
+            return Some(Found::Account(id));
+        }
+        self.found(format!("*@{}", address.domain))
+    }
+
+    fn found(&self, key: String) -> Option<Found<'_>> {
+        Some(match self.addresses.get(&key)? {
+            Entry::Account(id) => Found::Account(*id),
+            Entry::Alias { targets, .. } => Found::Alias(key, targets),
+        })
+    }
+}
+
+enum Found<'a> {
+    Account(AccountId),
+    Alias(String, &'a BTreeSet<EmailAddress>),
+}

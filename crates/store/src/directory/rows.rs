@@ -1,0 +1,478 @@
+//! The rows of the directory and the transactions on them.
+
+use std::sync::Arc;
+
+use base::{AccountId, Domain, EmailAddress, Timestamp};
+
+use super::memory::{Account, Directory};
+use super::{AccountInfo, DomainInfo};
+use crate::StoreError;
+use crate::auth::Credential;
+use crate::blobs::condemn;
+use crate::engine::{Body, Row, Tx, params};
+use crate::mailbox::STANDARD_MAILBOXES;
+use crate::shared::Shared;
+
+/// Targets of one alias.
+const ALIAS_TARGETS_MAX: u64 = 1_000;
+/// Messages that one transaction of an account's removal takes.
+const REMOVE_PIECE_MESSAGES: i64 = 200;
+
+/// Reads the whole directory.
+pub(crate) struct LoadDirectory;
+
+impl Body for LoadDirectory {
+    type Out = Directory;
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<Directory, StoreError> {
+        let mut directory = Directory::default();
+        for mut row in tx.rows("SELECT name, created_at FROM domain", &[]).await? {
+            directory.set_domain(&DomainInfo {
+                domain: domain(&row.text(0)?)?,
+                created_at: row.time(1)?,
+            });
+        }
+        let accounts = "SELECT account_id, enabled, admin, quota_bytes, used_bytes
+            FROM account WHERE removing = 0";
+        for row in tx.rows(accounts, &[]).await? {
+            let account = Account {
+                enabled: row.truth(1)?,
+                admin: row.truth(2)?,
+                quota_bytes: row.maybe_int(3)?,
+                used_bytes: row.int(4)?,
+            };
+            directory.set_account(AccountId(row.int(0)?), account);
+        }
+        let addresses = "SELECT address, account_id FROM address";
+        for mut row in tx.rows(addresses, &[]).await? {
+            let named = address(&row.text(0)?)?;
+            match row.maybe_int(1)? {
+                Some(id) => directory.set_address(&named, AccountId(id)),
+                None => directory.add_alias(&named, &[]),
+            }
+        }
+        let targets = "SELECT a.address, t.target
+            FROM alias_target t JOIN address a ON a.address_key = t.address_key";
+        for mut row in tx.rows(targets, &[]).await? {
+            directory.add_alias(&address(&row.text(0)?)?, &[address(&row.text(1)?)?]);
+        }
+        Ok(directory)
+    }
+}
+
+pub(super) struct AddDomain {
+    pub info: DomainInfo,
+    pub shared: Arc<Shared>,
+}
+
+impl Body for AddDomain {
+    type Out = ();
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
+        let sql = "INSERT INTO domain (name, created_at) VALUES ($1, $2)
+            ON CONFLICT (name) DO NOTHING";
+        let values = params![self.info.domain.as_str(), self.info.created_at];
+        match tx.execute(sql, values).await? {
+            0 => Err(StoreError::Exists("domain")),
+            _ => Ok(()),
+        }
+    }
+
+    fn committed(&self, (): &()) {
+        self.shared.directory_mut().set_domain(&self.info);
+    }
+}
+
+pub(super) struct RemoveDomain {
+    pub domain: Domain,
+    pub shared: Arc<Shared>,
+}
+
+impl Body for RemoveDomain {
+    type Out = ();
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
+        let name = self.domain.as_str();
+        let used = "SELECT address FROM address WHERE domain = $1 LIMIT 1";
+        if let Some(mut row) = tx.row(used, params![name]).await? {
+            return Err(StoreError::Invalid(format!(
+                "the domain is in use, for example by {}",
+                row.text(0)?
+            )));
+        }
+        match tx
+            .execute("DELETE FROM domain WHERE name = $1", params![name])
+            .await?
+        {
+            0 => Err(StoreError::NotFound("domain")),
+            _ => Ok(()),
+        }
+    }
+
+    fn committed(&self, (): &()) {
+        self.shared.directory_mut().remove_domain(&self.domain);
+    }
+}
+
+pub(super) struct AddAccount {
+    pub address: EmailAddress,
+    pub name: String,
+    pub credential: Option<Credential>,
+    pub quota_bytes: Option<u64>,
+    pub admin: bool,
+    pub now: Timestamp,
+    pub shared: Arc<Shared>,
+}
+
+impl Body for AddAccount {
+    type Out = AccountId;
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<AccountId, StoreError> {
+        need_domain(tx, &self.address.domain).await?;
+        let next = "INSERT INTO sequence (name, next) VALUES ('account', 2)
+            ON CONFLICT (name) DO UPDATE SET next = sequence.next + 1 RETURNING next - 1";
+        let id = AccountId(tx.one(next, &[]).await?.int(0)?);
+        claim_address(tx, &self.address, Some(id)).await?;
+        let standard = i64::try_from(STANDARD_MAILBOXES.len()).unwrap_or(0);
+        let epoch = self.now.secs();
+        tx.execute(
+            "INSERT INTO account (account_id, address, name, created_at, enabled, admin, removing,
+                quota_bytes, used_bytes, messages, modseq, change_floor, next_message_id,
+                next_mailbox_id, next_uid_validity)
+             VALUES ($1, $2, $3, $4, 1, $5, 0, $6, 0, 0, 1, 0, 1, $7, $8)",
+            params![
+                id,
+                &self.address.to_string(),
+                &self.name,
+                self.now,
+                self.admin,
+                self.quota_bytes.map(signed),
+                standard + 1,
+                epoch + standard,
+            ],
+        )
+        .await?;
+        for (at, (role, name)) in (0..).zip(STANDARD_MAILBOXES) {
+            tx.execute(
+                "INSERT INTO mailbox (account_id, mailbox_id, name, role, subscribed,
+                    uid_validity, uid_next, messages, unseen, deleted, size, highest_modseq)
+                 VALUES ($1, $2, $3, $4, 1, $5, 1, 0, 0, 0, 0, 1)",
+                params![id, at + 1, *name, role.number(), epoch + at],
+            )
+            .await?;
+        }
+        if let Some(credential) = &self.credential {
+            credential.store(tx, id, self.now).await?;
+        }
+        Ok(id)
+    }
+
+    fn committed(&self, id: &AccountId) {
+        let mut directory = self.shared.directory_mut();
+        directory.set_address(&self.address, *id);
+        let account = Account {
+            enabled: true,
+            admin: self.admin,
+            quota_bytes: self.quota_bytes.map(signed),
+            used_bytes: 0,
+        };
+        directory.set_account(*id, account);
+    }
+}
+
+pub(super) struct Accounts {
+    pub only: Option<AccountId>,
+}
+
+impl Body for Accounts {
+    type Out = Vec<AccountInfo>;
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<Vec<AccountInfo>, StoreError> {
+        let rows = match self.only {
+            Some(id) => {
+                let sql = "SELECT account_id, address, name, quota_bytes, used_bytes, messages,
+                        enabled, admin
+                    FROM account WHERE account_id = $1 AND removing = 0";
+                tx.rows(sql, params![id]).await?
+            }
+            None => {
+                let sql = "SELECT account_id, address, name, quota_bytes, used_bytes, messages,
+                        enabled, admin
+                    FROM account WHERE removing = 0";
+                tx.rows(sql, &[]).await?
+            }
+        };
+        rows.into_iter().map(account_info).collect()
+    }
+}
+
+fn account_info(mut row: Row) -> Result<AccountInfo, StoreError> {
+    Ok(AccountInfo {
+        id: AccountId(row.int(0)?),
+        address: address(&row.text(1)?)?,
+        name: row.text(2)?,
+        quota_bytes: row
+            .maybe_int(3)?
+            .map(|bytes| u64::try_from(bytes).unwrap_or(0)),
+        used_bytes: row.unsigned(4)?,
+        messages: row.unsigned(5)?,
+        enabled: row.truth(6)?,
+        admin: row.truth(7)?,
+    })
+}
+
+/// The first step of an account's removal: nobody reaches it any more.
+pub(super) struct CloseAccount {
+    pub id: AccountId,
+    pub shared: Arc<Shared>,
+}
+
+impl Body for CloseAccount {
+    type Out = ();
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
+        let sql = "UPDATE account SET removing = 1, enabled = 0
+            WHERE account_id = $1 AND removing = 0";
+        if tx.execute(sql, params![self.id]).await? == 0 {
+            return Err(StoreError::NotFound("account"));
+        }
+        tx.execute(
+            "DELETE FROM address WHERE account_id = $1",
+            params![self.id],
+        )
+        .await?;
+        tx.execute(
+            "DELETE FROM credential WHERE account_id = $1",
+            params![self.id],
+        )
+        .await?;
+        Ok(())
+    }
+
+    fn committed(&self, (): &()) {
+        self.shared.directory_mut().remove_account(self.id);
+        self.shared.watches.account_changed(self.id);
+    }
+}
+
+/// A further step; `true` when nothing is left.
+pub(crate) struct RemovePiece {
+    pub id: AccountId,
+    pub now: Timestamp,
+}
+
+impl Body for RemovePiece {
+    type Out = bool;
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<bool, StoreError> {
+        let account = params![self.id];
+        let sql = "SELECT message_id, blob_hash FROM message WHERE account_id = $1
+            ORDER BY message_id LIMIT $2";
+        let rows = tx
+            .rows(sql, params![self.id, REMOVE_PIECE_MESSAGES])
+            .await?;
+        for mut row in rows.iter().cloned() {
+            let message = row.int(0)?;
+            let placed = "DELETE FROM placement WHERE account_id = $1 AND message_id = $2";
+            tx.execute(placed, params![self.id, message]).await?;
+            let stored = "DELETE FROM message WHERE account_id = $1 AND message_id = $2";
+            tx.execute(stored, params![self.id, message]).await?;
+            condemn(tx, &row.hash(1)?, self.now).await?;
+        }
+        if !rows.is_empty() {
+            return Ok(false);
+        }
+        let pieces = [
+            "DELETE FROM change WHERE account_id = $1 AND modseq IN
+                (SELECT modseq FROM change WHERE account_id = $1 ORDER BY modseq LIMIT 2000)",
+            "DELETE FROM expunged WHERE account_id = $1 AND modseq IN
+                (SELECT modseq FROM expunged WHERE account_id = $1 LIMIT 2000)",
+            "DELETE FROM thread_key WHERE account_id = $1 AND thread_key IN
+                (SELECT thread_key FROM thread_key WHERE account_id = $1 LIMIT 2000)",
+        ];
+        for sql in pieces {
+            if tx.execute(sql, account).await? > 0 {
+                return Ok(false);
+            }
+        }
+        tx.execute("DELETE FROM mailbox WHERE account_id = $1", account)
+            .await?;
+        tx.execute("DELETE FROM account WHERE account_id = $1", account)
+            .await?;
+        Ok(true)
+    }
+}
+
+pub(super) struct SetCredential {
+    pub id: AccountId,
+    pub credential: Credential,
+    pub now: Timestamp,
+}
+
+impl Body for SetCredential {
+    type Out = ();
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
+        let sql = "SELECT 1 FROM account WHERE account_id = $1 AND removing = 0";
+        if tx.row(sql, params![self.id]).await?.is_none() {
+            return Err(StoreError::NotFound("account"));
+        }
+        self.credential.store(tx, self.id, self.now).await
+    }
+}
+
+pub(super) struct SetEnabled {
+    pub id: AccountId,
+    pub enabled: bool,
+    pub shared: Arc<Shared>,
+}
+
+impl Body for SetEnabled {
+    type Out = ();
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
+        let sql = "UPDATE account SET enabled = $2 WHERE account_id = $1 AND removing = 0";
+        match tx.execute(sql, params![self.id, self.enabled]).await? {
+            0 => Err(StoreError::NotFound("account")),
+            _ => Ok(()),
+        }
+    }
+
+    fn committed(&self, (): &()) {
+        let mut directory = self.shared.directory_mut();
+        directory.change_account(self.id, |account| account.enabled = self.enabled);
+    }
+}
+
+pub(super) struct SetQuota {
+    pub id: AccountId,
+    pub quota_bytes: Option<u64>,
+    pub shared: Arc<Shared>,
+}
+
+impl Body for SetQuota {
+    type Out = ();
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
+        let sql = "UPDATE account SET quota_bytes = $2 WHERE account_id = $1 AND removing = 0";
+        match tx
+            .execute(sql, params![self.id, self.quota_bytes.map(signed)])
+            .await?
+        {
+            0 => Err(StoreError::NotFound("account")),
+            _ => Ok(()),
+        }
+    }
+
+    fn committed(&self, (): &()) {
+        let mut directory = self.shared.directory_mut();
+        let quota = self.quota_bytes.map(signed);
+        directory.change_account(self.id, |account| account.quota_bytes = quota);
+    }
+}
+
+pub(super) struct AddAlias {
+    pub alias: EmailAddress,
+    pub targets: Vec<EmailAddress>,
+    pub shared: Arc<Shared>,
+}
+
+impl Body for AddAlias {
+    type Out = ();
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
+        need_domain(tx, &self.alias.domain).await?;
+        let key = self.alias.key();
+        let known = "SELECT account_id FROM address WHERE address_key = $1";
+        match tx.row(known, params![&key]).await? {
+            Some(row) if row.maybe_int(0)?.is_some() => return Err(StoreError::Exists("address")),
+            Some(_) => {}
+            None => claim_address(tx, &self.alias, None).await?,
+        }
+        for target in &self.targets {
+            let sql = "INSERT INTO alias_target (address_key, target) VALUES ($1, $2)
+                ON CONFLICT (address_key, target) DO NOTHING";
+            tx.execute(sql, params![&key, &target.to_string()]).await?;
+        }
+        let count = "SELECT count(*) FROM alias_target WHERE address_key = $1";
+        if tx.one(count, params![&key]).await?.unsigned(0)? > ALIAS_TARGETS_MAX {
+            return Err(StoreError::Invalid(format!(
+                "an alias has at most {ALIAS_TARGETS_MAX} targets"
+            )));
+        }
+        Ok(())
+    }
+
+    fn committed(&self, (): &()) {
+        self.shared
+            .directory_mut()
+            .add_alias(&self.alias, &self.targets);
+    }
+}
+
+pub(super) struct RemoveAlias {
+    pub alias: EmailAddress,
+    pub shared: Arc<Shared>,
+}
+
+impl Body for RemoveAlias {
+    type Out = ();
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
+        let key = self.alias.key();
+        let sql = "DELETE FROM address WHERE address_key = $1 AND account_id IS NULL";
+        if tx.execute(sql, params![&key]).await? == 0 {
+            return Err(StoreError::NotFound("alias"));
+        }
+        tx.execute(
+            "DELETE FROM alias_target WHERE address_key = $1",
+            params![&key],
+        )
+        .await?;
+        Ok(())
+    }
+
+    fn committed(&self, (): &()) {
+        self.shared.directory_mut().remove_alias(&self.alias);
+    }
+}
+
+async fn need_domain(tx: &mut Tx<'_>, domain: &Domain) -> Result<(), StoreError> {
+    let sql = "SELECT 1 FROM domain WHERE name = $1";
+    let found = tx.row(sql, params![domain.as_str()]).await?;
+    found.map(|_| ()).ok_or(StoreError::NotFound("domain"))
+}
+
+/// Takes an address for an account, or (without one) for an alias.
+async fn claim_address(
+    tx: &mut Tx<'_>,
+    address: &EmailAddress,
+    account: Option<AccountId>,
+) -> Result<(), StoreError> {
+    let sql = "INSERT INTO address (address_key, address, domain, account_id)
+        VALUES ($1, $2, $3, $4) ON CONFLICT (address_key) DO NOTHING";
+    let key = address.key();
+    let text = address.to_string();
+    let values = params![&key, &text, address.domain.as_str(), account];
+    match tx.execute(sql, values).await? {
+        0 => Err(StoreError::Exists("address")),
+        _ => Ok(()),
+    }
+}
+
+/// An address that was stored.
+pub(crate) fn address(text: &str) -> Result<EmailAddress, StoreError> {
+    EmailAddress::parse(text)
+        .map_err(|error| StoreError::Io(format!("a stored address is damaged: {error}")))
+}
+
+/// A domain that was stored.
+pub(crate) fn domain(text: &str) -> Result<Domain, StoreError> {
+    Domain::parse(text)
+        .map_err(|error| StoreError::Io(format!("a stored domain is damaged: {error}")))
+}
+
+/// A number of bytes as it is stored.
+pub(crate) fn signed(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}

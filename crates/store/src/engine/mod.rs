@@ -1,0 +1,91 @@
+//! The transaction layer: the only way to the rows.
+//!
+//! A transaction body is a value with `async fn run(&self, &mut Tx)`. It may be run more than once
+//! and has no effect outside its [`Tx`]; what must follow a commit stands in [`Body::committed`].
+//! Statements are one text for every engine: numbered parameters `$1`, `ON CONFLICT`, `RETURNING`,
+//! lists as `IN list($n)`; values are whole numbers, text and bytes, with truth as 0 or 1 and times
+//! as milliseconds.
+//!
+//! It does no work on letters: parsing, hashing and compressing are done before a body is queued.
+
+mod sqlite;
+mod tables;
+mod value;
+
+use std::future::Future;
+
+pub(crate) use sqlite::{Engine, EngineOptions, Priority};
+pub use tables::{TABLES, TableClass};
+pub(crate) use value::{Row, Value, params};
+
+use crate::StoreError;
+
+/// An open transaction of whichever engine.
+pub(crate) struct Tx<'c> {
+    backend: Backend<'c>,
+}
+
+/// The engines. Each holds its connection by exclusive reference, so that a body's future can
+/// travel between threads.
+enum Backend<'c> {
+    Sqlite(&'c mut sqlite::Session),
+}
+
+/// The work of one transaction.
+pub(crate) trait Body: Send + Sync + 'static {
+    /// What it gives back.
+    type Out: Send + 'static;
+
+    /// Does the work. Re-runnable: no effect outside `tx`.
+    fn run(&self, tx: &mut Tx<'_>) -> impl Future<Output = Result<Self::Out, StoreError>> + Send;
+
+    /// Called once, after the commit and before the acknowledgement, even if nobody waits for the
+    /// answer any more. Must be short: the next batch waits for it.
+    fn committed(&self, _out: &Self::Out) {}
+}
+
+impl Tx<'_> {
+    /// Runs a statement; returns how many rows it changed.
+    pub(crate) async fn execute(
+        &mut self,
+        sql: &'static str,
+        params: &[Value<'_>],
+    ) -> Result<u64, StoreError> {
+        match &mut self.backend {
+            Backend::Sqlite(session) => session.execute(sql, params),
+        }
+    }
+
+    /// Runs a statement and gives all its rows.
+    pub(crate) async fn rows(
+        &mut self,
+        sql: &'static str,
+        params: &[Value<'_>],
+    ) -> Result<Vec<Row>, StoreError> {
+        match &mut self.backend {
+            Backend::Sqlite(session) => session.rows(sql, params, usize::MAX),
+        }
+    }
+
+    /// Runs a statement and gives its first row. A changing statement must change at most one row.
+    pub(crate) async fn row(
+        &mut self,
+        sql: &'static str,
+        params: &[Value<'_>],
+    ) -> Result<Option<Row>, StoreError> {
+        match &mut self.backend {
+            Backend::Sqlite(session) => Ok(session.rows(sql, params, 2)?.into_iter().next()),
+        }
+    }
+
+    /// The first row, which must be there.
+    pub(crate) async fn one(
+        &mut self,
+        sql: &'static str,
+        params: &[Value<'_>],
+    ) -> Result<Row, StoreError> {
+        self.row(sql, params)
+            .await?
+            .ok_or_else(|| StoreError::Bug(format!("no row from: {sql}")))
+    }
+}

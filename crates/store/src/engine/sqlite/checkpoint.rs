@@ -1,0 +1,122 @@
+//! Moves the log into the database file beside the writer.
+//!
+//! A checkpoint inside the writer would stall it (up to 400 ms with 50 KB letters), and a log that
+//! is never started anew would grow without end: under steady load there is always a frame that is
+//! not in the file yet. So this thread copies and syncs nearly everything with PASSIVE, which
+//! hinders nobody; when the log is longer than a limit, the writer copies the short rest between two
+//! batches, after which its next commit starts the log from the beginning.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use base::metrics::Gauge;
+
+use super::queue::JobQueue;
+use super::{Session, wal_path};
+
+/// How often the log is looked at while letters come.
+const PERIOD: Duration = Duration::from_millis(100);
+/// Frames in the log from which on the writer helps: 16 MiB, read in about 20 ms after a crash.
+const FRAMES_MAX: i64 = 4_096;
+/// An idle log file longer than this is cut.
+const IDLE_LOG_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// When the log counts as idle.
+const IDLE_AFTER: Duration = Duration::from_secs(2);
+
+const NOTHING: u8 = 0;
+const FINISH: u8 = 1;
+const TRUNCATE: u8 = 2;
+
+/// What the thread and the writer share.
+pub(super) struct Checkpointer {
+    log: PathBuf,
+    dirty: AtomicBool,
+    /// What the writer is asked to do.
+    wanted: AtomicU8,
+    closed: Mutex<bool>,
+    wake: Condvar,
+    /// The writer's queue, to wake the writer when it is idle.
+    queue: Arc<JobQueue>,
+}
+
+impl Checkpointer {
+    pub(super) fn new(database: &Path, queue: Arc<JobQueue>) -> Self {
+        Self {
+            log: wal_path(database),
+            dirty: AtomicBool::new(true),
+            wanted: AtomicU8::new(NOTHING),
+            closed: Mutex::new(false),
+            wake: Condvar::new(),
+            queue,
+        }
+    }
+
+    /// The writer has committed.
+    pub(super) fn committed(&self) {
+        self.dirty.store(true, Ordering::Release);
+    }
+
+    /// Called by the writer between two batches.
+    pub(super) fn help(&self, session: &Session) {
+        let result = match self.wanted.load(Ordering::Acquire) {
+            FINISH => session.checkpoint("PASSIVE").map(|_| ()),
+            TRUNCATE => session.truncate_log(),
+            _ => return,
+        };
+        self.wanted.store(NOTHING, Ordering::Release);
+        if let Err(error) = result {
+            tracing::warn!(%error, "a checkpoint failed");
+        }
+    }
+
+    pub(super) fn close(&self) {
+        *self.closed.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.wake.notify_all();
+    }
+
+    /// The thread: runs until closed.
+    pub(super) fn run(&self, session: &Session, log_bytes: &Gauge) {
+        let mut last_work = Instant::now();
+        let mut cut = false;
+        while !self.sleep() {
+            let length = std::fs::metadata(&self.log).map_or(0, |file| file.len());
+            log_bytes.set(i64::try_from(length).unwrap_or(i64::MAX));
+            if self.wanted.load(Ordering::Acquire) != NOTHING {
+                continue;
+            }
+            if self.dirty.swap(false, Ordering::AcqRel) {
+                last_work = Instant::now();
+                cut = false;
+                self.copy(session);
+            } else if !cut && length > IDLE_LOG_BYTES_MAX && last_work.elapsed() > IDLE_AFTER {
+                cut = true;
+                self.ask(TRUNCATE);
+            }
+        }
+    }
+
+    fn copy(&self, session: &Session) {
+        match session.checkpoint("PASSIVE") {
+            Ok((frames, _)) if frames > FRAMES_MAX => self.ask(FINISH),
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "a checkpoint failed"),
+        }
+    }
+
+    fn ask(&self, work: u8) {
+        self.wanted.store(work, Ordering::Release);
+        self.queue.nudge();
+    }
+
+    /// Sleeps one period; `true` when closed.
+    fn sleep(&self) -> bool {
+        let closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
+        let (closed, _) = self
+            .wake
+            .wait_timeout_while(closed, PERIOD, |closed| !*closed)
+            .unwrap_or_else(PoisonError::into_inner);
+        *closed
+    }
+}

@@ -1,0 +1,56 @@
+//! Numbered migrations: each SQL file in `schema/` is applied once, in order. A database that is
+//! newer than this program is refused.
+
+use base::Timestamp;
+
+use super::Session;
+use crate::StoreError;
+use crate::engine::value::Value;
+
+/// The migrations; the position (from 1) is the version.
+const MIGRATIONS: &[&str] = &[include_str!("../../../schema/0001_first.sql")];
+
+/// Brings a database up to the newest version.
+pub(super) fn migrate(session: &mut Session, now: Timestamp) -> Result<(), StoreError> {
+    session.batch(
+        "CREATE TABLE IF NOT EXISTS schema_version (
+            version INTEGER NOT NULL PRIMARY KEY,
+            applied_at INTEGER NOT NULL
+        )",
+    )?;
+    let rows = session.rows(
+        "SELECT coalesce(max(version), 0) FROM schema_version",
+        &[],
+        1,
+    )?;
+    let version = rows.first().map_or(Ok(0), |row| row.int(0))?;
+    let newest = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    if version > newest {
+        return Err(StoreError::Invalid(format!(
+            "the database has schema {version}, newer than this program knows ({newest})"
+        )));
+    }
+    for (number, sql) in (1_i64..).zip(MIGRATIONS) {
+        if number > version {
+            apply(session, number, sql, now)?;
+        }
+    }
+    Ok(())
+}
+
+fn apply(session: &mut Session, number: i64, sql: &str, now: Timestamp) -> Result<(), StoreError> {
+    session.batch("BEGIN IMMEDIATE")?;
+    let applied = session.batch(sql).and_then(|()| {
+        session.execute(
+            "INSERT INTO schema_version (version, applied_at) VALUES ($1, $2)",
+            &[Value::Int(number), Value::Int(now.millis())],
+        )
+    });
+    match applied {
+        Ok(_) => session.batch("COMMIT"),
+        Err(error) => {
+            session.batch("ROLLBACK")?;
+            Err(error)
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! A connection with its prepared statements, and how SQLite's errors become ours.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, types::ValueRef};
+
+use super::{EngineOptions, Statements};
+use crate::engine::value::{Cell, Row, Value};
+use crate::{StoreError, Synchronous};
+
+/// Statements kept prepared per connection: all there are.
+const STATEMENTS_MAX: usize = 256;
+/// How long a connection waits for a lock that another program holds.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Measured with 5 KB letters: 4 KiB pages write the least log per letter.
+const PAGE_BYTES: u32 = 4_096;
+/// The writer's page cache, in KiB: holds the inner pages of every tree and the hot leaves.
+const WRITER_CACHE_KIB: i64 = 16 * 1024;
+/// Each reader's page cache, in KiB.
+const READER_CACHE_KIB: i64 = 2 * 1024;
+
+/// One connection.
+pub(crate) struct Session {
+    connection: Connection,
+    /// Statements as SQLite takes them, by the address and length of ours.
+    rewritten: HashMap<(usize, usize), Box<str>>,
+    statements: Statements,
+}
+
+impl Session {
+    /// The connection that writes; makes the file if needed.
+    pub(super) fn open_writer(
+        options: &EngineOptions,
+        statements: &Statements,
+    ) -> Result<Self, StoreError> {
+        let connection = Connection::open(&options.path).map_err(failure)?;
+        let session = Self::new(connection, statements, WRITER_CACHE_KIB)?;
+        // Page size and auto_vacuum only take effect while the file is empty.
+        session.batch(&format!(
+            "PRAGMA page_size = {PAGE_BYTES}; PRAGMA auto_vacuum = INCREMENTAL;"
+        ))?;
+        session.batch("PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0;")?;
+        session.batch(synchronous(options.synchronous))?;
+        Ok(session)
+    }
+
+    /// A connection that only reads.
+    pub(super) fn open_reader(path: &Path, statements: &Statements) -> Result<Self, StoreError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags).map_err(failure)?;
+        Self::new(connection, statements, READER_CACHE_KIB)
+    }
+
+    /// The connection that checkpoints; it writes to the file, never to the log.
+    pub(super) fn open_checkpointer(options: &EngineOptions) -> Result<Self, StoreError> {
+        let connection = Connection::open(&options.path).map_err(failure)?;
+        let session = Self::new(connection, &Statements::default(), 0)?;
+        session.batch("PRAGMA wal_autocheckpoint = 0;")?;
+        session.batch(synchronous(options.synchronous))?;
+        Ok(session)
+    }
+
+    fn new(
+        connection: Connection,
+        statements: &Statements,
+        cache_kib: i64,
+    ) -> Result<Self, StoreError> {
+        connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+        let session = Self {
+            connection,
+            rewritten: HashMap::new(),
+            statements: Statements::clone(statements),
+        };
+        session.wait_for_locks(BUSY_TIMEOUT)?;
+        session.batch(&format!(
+            "PRAGMA temp_store = MEMORY; PRAGMA cache_size = -{cache_kib}; PRAGMA mmap_size = 0;"
+        ))?;
+        Ok(session)
+    }
+
+    /// Runs statements of the engine itself.
+    pub(super) fn batch(&self, sql: &str) -> Result<(), StoreError> {
+        self.connection.execute_batch(sql).map_err(failure)
+    }
+
+    /// Runs a prepared statement of the engine itself (BEGIN, SAVEPOINT, …).
+    pub(super) fn control(&self, sql: &'static str) -> Result<(), StoreError> {
+        let mut statement = self.connection.prepare_cached(sql).map_err(failure)?;
+        statement.raw_execute().map_err(failure)?;
+        Ok(())
+    }
+
+    /// Whether a transaction is open.
+    pub(super) fn in_transaction(&self) -> bool {
+        !self.connection.is_autocommit()
+    }
+
+    /// Runs a checkpoint; gives the frames in the log and those of them that are in the file.
+    pub(super) fn checkpoint(&self, mode: &str) -> Result<(i64, i64), StoreError> {
+        self.connection
+            .query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {
+                Ok((row.get(1)?, row.get(2)?))
+            })
+            .map_err(failure)
+    }
+
+    /// The same as [`Self::checkpoint`] with TRUNCATE, without waiting long for readers.
+    pub(super) fn truncate_log(&self) -> Result<(), StoreError> {
+        self.wait_for_locks(Duration::from_millis(50))?;
+        let result = self.checkpoint("TRUNCATE");
+        self.wait_for_locks(BUSY_TIMEOUT)?;
+        result.map(|_| ())
+    }
+
+    fn wait_for_locks(&self, limit: Duration) -> Result<(), StoreError> {
+        self.connection.busy_timeout(limit).map_err(failure)
+    }
+
+    /// Runs a statement; gives the number of rows changed.
+    pub(crate) fn execute(
+        &mut self,
+        sql: &'static str,
+        params: &[Value<'_>],
+    ) -> Result<u64, StoreError> {
+        let mut statement = self.prepare(sql, params)?;
+        let changed = statement.raw_execute().map_err(failure)?;
+        Ok(u64::try_from(changed).unwrap_or(u64::MAX))
+    }
+
+    /// Runs a statement; gives at most `limit` of its rows.
+    pub(crate) fn rows(
+        &mut self,
+        sql: &'static str,
+        params: &[Value<'_>],
+        limit: usize,
+    ) -> Result<Vec<Row>, StoreError> {
+        let mut statement = self.prepare(sql, params)?;
+        let columns = statement.column_count();
+        let mut found = Vec::new();
+        let mut rows = statement.raw_query();
+        while found.len() < limit {
+            let Some(row) = rows.next().map_err(failure)? else {
+                break;
+            };
+            let cells = (0..columns).map(|at| cell(row.get_ref(at).map_err(failure)?));
+            found.push(Row(cells.collect::<Result<_, _>>()?));
+        }
+        Ok(found)
+    }
+
+    fn prepare(
+        &mut self,
+        sql: &'static str,
+        params: &[Value<'_>],
+    ) -> Result<rusqlite::CachedStatement<'_>, StoreError> {
+        let text = self
+            .rewritten
+            .entry((sql.as_ptr().addr(), sql.len()))
+            .or_insert_with(|| {
+                let mut seen = self
+                    .statements
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
+                seen.insert(sql);
+                rewrite(sql).into()
+            });
+        let mut statement = self.connection.prepare_cached(text).map_err(failure)?;
+        if statement.parameter_count() != params.len() {
+            return Err(StoreError::Bug(format!(
+                "wrong number of parameters: {sql}"
+            )));
+        }
+        for (at, value) in (1..).zip(params) {
+            bind(&mut statement, at, *value).map_err(failure)?;
+        }
+        Ok(statement)
+    }
+}
+
+fn synchronous(choice: Synchronous) -> &'static str {
+    match choice {
+        Synchronous::Full => "PRAGMA synchronous = FULL;",
+        Synchronous::Off => "PRAGMA synchronous = OFF;",
+    }
+}
+
+fn bind(
+    statement: &mut rusqlite::CachedStatement<'_>,
+    at: usize,
+    value: Value<'_>,
+) -> rusqlite::Result<()> {
+    match value {
+        Value::Null => statement.raw_bind_parameter(at, rusqlite::types::Null),
+        Value::Int(number) => statement.raw_bind_parameter(at, number),
+        Value::Text(text) => statement.raw_bind_parameter(at, text),
+        Value::Bytes(bytes) => statement.raw_bind_parameter(at, bytes),
+        Value::List(list) => {
+            let items: Vec<String> = list.iter().map(i64::to_string).collect();
+            statement.raw_bind_parameter(at, format!("[{}]", items.join(",")))
+        }
+    }
+}
+
+fn cell(value: ValueRef<'_>) -> Result<Cell, StoreError> {
+    match value {
+        ValueRef::Null => Ok(Cell::Null),
+        ValueRef::Integer(number) => Ok(Cell::Int(number)),
+        ValueRef::Text(text) => match std::str::from_utf8(text) {
+            Ok(text) => Ok(Cell::Text(text.to_owned())),
+            Err(_) => Err(StoreError::Io(
+                "a text in the store is not UTF-8".to_owned(),
+            )),
+        },
+        ValueRef::Blob(bytes) => Ok(Cell::Bytes(bytes.to_vec())),
+        ValueRef::Real(_) => Err(StoreError::Bug("a broken number in a row".to_owned())),
+    }
+}
+
+/// Writes a statement the way SQLite takes it: `$n` as `?n` (SQLite numbers `$n` by first
+/// appearance) and `IN list($n)` as a look-up in a JSON list. Quoted text stays as it is.
+pub(super) fn rewrite(sql: &str) -> String {
+    let mut text = String::with_capacity(sql.len() + 32);
+    let mut rest = sql;
+    while let Some(at) = rest.find(['$', '\'', 'l']) {
+        text.push_str(&rest[..at]);
+        rest = &rest[at..];
+        if let Some(after) = rest.strip_prefix("list($")
+            && let Some((number, after)) = after.split_once(')')
+        {
+            text.push_str("(SELECT value FROM json_each(?");
+            text.push_str(number);
+            text.push_str("))");
+            rest = after;
+        } else if let Some(after) = rest.strip_prefix('\'') {
+            let end = after.find('\'').map_or(rest.len(), |end| end + 2);
+            text.push_str(&rest[..end]);
+            rest = &rest[end..];
+        } else {
+            text.push_str(if rest.starts_with('$') { "?" } else { "l" });
+            rest = &rest[1..];
+        }
+    }
+    text.push_str(rest);
+    text
+}
+
+/// What an error of SQLite means to a verb.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the form that map_err asks for"
+)]
+pub(super) fn failure(error: rusqlite::Error) -> StoreError {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => StoreError::DiskFull,
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            StoreError::Busy("another program holds the database".to_owned())
+        }
+        Some(
+            ErrorCode::SystemIoFailure
+            | ErrorCode::CannotOpen
+            | ErrorCode::DatabaseCorrupt
+            | ErrorCode::NotADatabase
+            | ErrorCode::PermissionDenied
+            | ErrorCode::ReadOnly
+            | ErrorCode::OutOfMemory,
+        ) => StoreError::Io(error.to_string()),
+        _ => StoreError::Bug(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_numbered_by_their_number() {
+        let connection = Connection::open_in_memory().unwrap();
+        let mut session = Session::new(connection, &Statements::default(), 64).unwrap();
+        let rows = session
+            .rows("SELECT $2, $1", &[Value::Int(1), Value::Int(2)], 9)
+            .unwrap();
+        assert_eq!(rows[0].0, [Cell::Int(2), Cell::Int(1)]);
+    }
+
+    #[test]
+    fn lists_and_quoted_text() {
+        assert_eq!(
+            rewrite("SELECT '$1l', label FROM t WHERE a = $1 AND b IN list($2)"),
+            "SELECT '$1l', label FROM t WHERE a = ?1 AND b IN (SELECT value FROM json_each(?2))"
+        );
+    }
+}

@@ -1,0 +1,39 @@
+//! Every table with its class; a test compares the list with the schema and with every statement
+//! that the contract suite has run.
+
+/// To what a table belongs, and so how a distributed database may place it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TableClass {
+    /// Data of an account: every key starts with `account_id`, and so does every statement.
+    Account,
+    /// Small tables of the whole system, on every node of a distributed database.
+    Global,
+    /// Placed by letter.
+    Letter,
+    /// Placed by the hash of a blob.
+    Blob,
+}
+
+/// Every table with its class.
+pub const TABLES: &[(&str, TableClass)] = &[
+    ("account", TableClass::Account),
+    ("address", TableClass::Global),
+    ("alias_target", TableClass::Global),
+    ("blob", TableClass::Blob),
+    ("change", TableClass::Account),
+    ("condemned", TableClass::Blob),
+    ("credential", TableClass::Account),
+    ("delivery", TableClass::Letter),
+    ("domain", TableClass::Global),
+    ("expunged", TableClass::Account),
+    ("journey", TableClass::Letter),
+    ("letter", TableClass::Letter),
+    ("mailbox", TableClass::Account),
+    ("message", TableClass::Account),
+    ("placement", TableClass::Account),
+    ("recipient", TableClass::Letter),
+    ("schema_version", TableClass::Global),
+    ("sequence", TableClass::Global),
+    ("server_secret", TableClass::Global),
+    ("thread_key", TableClass::Account),
+];

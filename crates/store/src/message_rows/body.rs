@@ -1,0 +1,126 @@
+//! Reading a message's bytes: the head from its row, the letter from the parts of its blob. At most
+//! one part is held in memory.
+
+use std::ops::Range;
+
+use base::{AccountId, MessageId};
+use bytes::{Bytes, BytesMut};
+use tokio::sync::Mutex;
+
+use crate::blobs::{BlobInfo, ReadPart, blob_info};
+use crate::engine::{Body, Tx, params};
+use crate::{Store, StoreError};
+
+/// Reads a message's bytes piece by piece.
+pub struct BodyReader {
+    store: Store,
+    found: Found,
+    /// The part read last.
+    part: Mutex<Option<(u64, Bytes)>>,
+}
+
+/// Where a message's bytes are.
+pub(super) struct Found {
+    head: Bytes,
+    hash: [u8; 32],
+    blob: BlobInfo,
+}
+
+impl BodyReader {
+    pub(super) fn new(store: Store, found: Found) -> Self {
+        Self {
+            store,
+            found,
+            part: Mutex::new(None),
+        }
+    }
+
+    /// Bytes of the message: head and letter.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.found.head.len() as u64 + self.found.blob.total_bytes
+    }
+
+    /// Reads a range (cut to the message's end) of head and letter together.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] if the message was removed long ago.
+    pub async fn read(&self, range: Range<u64>) -> Result<Bytes, StoreError> {
+        let end = range.end.min(self.size());
+        let head = self.found.head.len() as u64;
+        let mut at = range.start.min(end);
+        let mut pieces = Vec::new();
+        if at < head {
+            let until = end.min(head);
+            pieces.push(slice(&self.found.head, at, until));
+            at = until;
+        }
+        while at < end {
+            let offset = at - head;
+            let number = offset / self.found.blob.part_bytes.max(1);
+            let start = number * self.found.blob.part_bytes;
+            let part = self.part(number).await?;
+            let until = (end - head).min(start + part.len() as u64);
+            if until <= offset {
+                return Err(StoreError::Io("a stored letter is damaged".to_owned()));
+            }
+            pieces.push(slice(&part, offset - start, until - start));
+            at = head + until;
+        }
+        if let [piece] = pieces.as_slice() {
+            return Ok(piece.clone());
+        }
+        let mut all = BytesMut::with_capacity(pieces.iter().map(Bytes::len).sum());
+        for piece in pieces {
+            all.extend_from_slice(&piece);
+        }
+        Ok(all.freeze())
+    }
+
+    async fn part(&self, number: u64) -> Result<Bytes, StoreError> {
+        let mut kept = self.part.lock().await;
+        if let Some((known, bytes)) = &*kept
+            && *known == number
+        {
+            return Ok(bytes.clone());
+        }
+        let body = ReadPart {
+            hash: self.found.hash,
+            part: i64::try_from(number).unwrap_or(i64::MAX),
+        };
+        let stored = self.store.0.engine.read(body).await?;
+        let bytes = stored.ok_or(StoreError::NotFound("message"))?.plain()?;
+        *kept = Some((number, bytes.clone()));
+        Ok(bytes)
+    }
+}
+
+/// A slice of bytes whose bounds lie within it.
+fn slice(bytes: &Bytes, start: u64, end: u64) -> Bytes {
+    let end = usize::try_from(end).unwrap_or(usize::MAX).min(bytes.len());
+    let start = usize::try_from(start).unwrap_or(usize::MAX).min(end);
+    bytes.slice(start..end)
+}
+
+/// Looks a message up.
+pub(super) struct Open {
+    pub account: AccountId,
+    pub message: MessageId,
+}
+
+impl Body for Open {
+    type Out = Found;
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<Found, StoreError> {
+        let sql = "SELECT head, blob_hash FROM message WHERE account_id = $1 AND message_id = $2";
+        let row = tx.row(sql, params![self.account, self.message]).await?;
+        let mut row = row.ok_or(StoreError::NotFound("message"))?;
+        let hash = row.hash(1)?;
+        let blob = blob_info(tx, &hash).await?;
+        Ok(Found {
+            head: row.bytes(0)?.into(),
+            hash,
+            blob: blob.ok_or_else(|| StoreError::Io("a letter's bytes are missing".to_owned()))?,
+        })
+    }
+}

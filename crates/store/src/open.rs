@@ -1,0 +1,237 @@
+//! Opening and closing: the folder, the node's lock, the schema, the directory, claims left behind.
+
+use std::fs;
+use std::io::{Read, Seek, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use base::limits::Limits;
+use base::ports::Entropy;
+use nix::fcntl::{Flock, FlockArg};
+use tokio::sync::Semaphore;
+
+use crate::auth::Passwords;
+use crate::directory::LoadDirectory;
+use crate::engine::{Body, Engine, EngineOptions, Priority, Tx, params};
+use crate::ids::IdSource;
+use crate::letter::{io, memory_for};
+use crate::metrics::StoreMetrics;
+use crate::shared::Shared;
+use crate::{DiskSpace, Store, StoreError, StoreOptions};
+
+/// How long a figure about the disk is taken as true.
+const DISK_SPACE_AGE_MAX: Duration = Duration::from_secs(1);
+
+/// What all clones of a store share.
+pub(crate) struct Inner {
+    pub engine: Engine,
+    pub shared: Arc<Shared>,
+    pub passwords: Passwords,
+    pub limits: Arc<Limits>,
+    pub entropy: Arc<dyn Entropy>,
+    pub spool_dir: PathBuf,
+    /// Memory for large letters, in KiB.
+    pub memory: Arc<Semaphore>,
+    data_dir: PathBuf,
+    disk: Mutex<Option<(Instant, DiskSpace)>>,
+}
+
+impl Store {
+    /// Opens (and, where needed, creates or migrates) the store, and takes the node's lock.
+    ///
+    /// # Errors
+    /// When another process holds the folder, the schema is newer than this program, or the disk
+    /// refuses.
+    pub async fn open(options: StoreOptions) -> Result<Self, StoreError> {
+        let opening = tokio::task::spawn_blocking(move || open_blocking(options));
+        let inner = opening
+            .await
+            .map_err(|error| StoreError::Bug(format!("opening failed: {error}")))??;
+        let store = Self(Arc::new(inner));
+        let directory = store.0.engine.read(LoadDirectory).await?;
+        *store.0.shared.directory_mut() = directory;
+        let reclaimed = store
+            .0
+            .engine
+            .write(
+                Reclaim {
+                    shared: Arc::clone(&store.0.shared),
+                },
+                Priority::Urgent,
+            )
+            .await?;
+        if reclaimed > 0 {
+            tracing::info!(recipients = reclaimed, "took back the work of the last run");
+        }
+        store.start_maintenance();
+        Ok(store)
+    }
+
+    /// Finishes what is acknowledged, checkpoints and closes. Later calls answer
+    /// [`StoreError::Closed`].
+    ///
+    /// # Errors
+    /// [`StoreError::Bug`] only.
+    pub async fn close(&self) -> Result<(), StoreError> {
+        let inner = Arc::clone(&self.0);
+        tokio::task::spawn_blocking(move || inner.engine.close())
+            .await
+            .map_err(|error| StoreError::Bug(format!("closing failed: {error}")))
+    }
+
+    /// Free space of the disk; at most one second old.
+    #[must_use]
+    pub fn disk_space(&self) -> DiskSpace {
+        let mut known = self.0.disk.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((since, space)) = *known
+            && since.elapsed() < DISK_SPACE_AGE_MAX
+        {
+            return space;
+        }
+        let space = nix::sys::statvfs::statvfs(&self.0.data_dir).map_or(
+            // A disk that does not answer is no reason to refuse mail: a write will tell.
+            DiskSpace {
+                free_bytes: u64::MAX,
+                total_bytes: u64::MAX,
+            },
+            |disk| DiskSpace {
+                free_bytes: disk.blocks_available().saturating_mul(disk.fragment_size()),
+                total_bytes: disk.blocks().saturating_mul(disk.fragment_size()),
+            },
+        );
+        *known = Some((Instant::now(), space));
+        space
+    }
+
+    /// Whether less than the configured space is free: letters are then refused with 452 while
+    /// reading and deleting go on.
+    #[must_use]
+    pub fn is_disk_low(&self) -> bool {
+        let DiskSpace {
+            free_bytes,
+            total_bytes,
+        } = self.disk_space();
+        let share = total_bytes / 100 * u64::from(self.0.limits.free_disk_percent_min);
+        free_bytes < share.min(self.0.limits.free_disk_bytes_min)
+    }
+
+    /// Every statement that has been run so far. For tests that compare statements with the table
+    /// classes.
+    #[must_use]
+    pub fn statements(&self) -> Vec<&'static str> {
+        self.0.engine.statements()
+    }
+}
+
+fn open_blocking(options: StoreOptions) -> Result<Inner, StoreError> {
+    let data_dir = options.data_dir;
+    make_folder(&data_dir)?;
+    let lock = take_lock(&data_dir)?;
+    let spool_dir = data_dir.join("spool");
+    // Files of a crashed process; open ones have no name.
+    match fs::remove_dir_all(&spool_dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(error)),
+        _ => {}
+    }
+    make_folder(&spool_dir)?;
+    let metrics = Arc::new(StoreMetrics::new(&options.metrics));
+    let engine = Engine::open(EngineOptions {
+        path: options.database.unwrap_or_else(|| data_dir.join("mail.db")),
+        synchronous: options.synchronous,
+        metrics: Arc::clone(&metrics),
+        now: options.clock.now(),
+        lock: Arc::new(lock),
+    })?;
+    let random = options.entropy.next_u64();
+    let incarnation = i64::from_le_bytes(options.entropy.next_u64().to_le_bytes());
+    let shared = Shared::new(
+        IdSource::new(random),
+        options.clock,
+        metrics,
+        options.node,
+        incarnation,
+    );
+    Ok(Inner {
+        engine,
+        shared: Arc::new(shared),
+        passwords: Passwords::new(options.entropy.as_ref()),
+        memory: memory_for(&options.limits),
+        limits: options.limits,
+        entropy: options.entropy,
+        spool_dir,
+        data_dir,
+        disk: Mutex::new(None),
+    })
+}
+
+/// Makes a folder that only we may read, and its name durable.
+fn make_folder(path: &Path) -> Result<(), StoreError> {
+    use std::os::unix::fs::DirBuilderExt;
+
+    if path.is_dir() {
+        return Ok(());
+    }
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(io)?;
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    fs::File::open(parent)
+        .and_then(|folder| folder.sync_all())
+        .map_err(io)
+}
+
+/// Takes the lock that says that this folder's node is alive. The system drops it with the process.
+fn take_lock(data_dir: &Path) -> Result<Flock<fs::File>, StoreError> {
+    let path = data_dir.join("lock");
+    let file = fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(io)?;
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(mut lock) => {
+            // For people: who holds it.
+            lock.set_len(0)
+                .and_then(|()| lock.rewind())
+                .and_then(|()| writeln!(lock, "{}", std::process::id()))
+                .map_err(io)?;
+            Ok(lock)
+        }
+        Err((mut file, _)) => {
+            let mut holder = String::new();
+            // The holder's number is a courtesy; without it the refusal stands all the same.
+            let _ = file.read_to_string(&mut holder);
+            Err(StoreError::Locked(format!(
+                "process {} holds {}",
+                holder.trim(),
+                path.display()
+            )))
+        }
+    }
+}
+
+/// Takes back the claims of this node's earlier runs: it is known to be dead, as we hold its lock.
+struct Reclaim {
+    shared: Arc<Shared>,
+}
+
+impl Body for Reclaim {
+    type Out = u64;
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<u64, StoreError> {
+        tx.execute(
+            "UPDATE recipient SET fence = 0, node = '', incarnation = 0, next_at = $1
+             WHERE node = $2 AND fence <> 0",
+            params![self.shared.now(), &self.shared.node],
+        )
+        .await
+    }
+}

@@ -1,0 +1,221 @@
+//! Finding what is due, claiming it, and keeping claims alive.
+
+use std::sync::Arc;
+
+use base::{AccountId, Domain, LetterId, RecipientId, Timestamp};
+
+use super::{Claim, ClaimRef, ClaimedRecipient, DsnReturn, DueDestination, Notify};
+use crate::StoreError;
+use crate::directory::{address, domain};
+use crate::engine::{Body, Row, Tx, params};
+use crate::shared::Shared;
+
+/// Letters of one destination are counted up to this.
+const LETTERS_COUNTED_MAX: i64 = 1_000;
+
+/// Destinations with work due. The domains are found by jumps in the index, so that the cost
+/// follows their number and not the number of letters.
+pub(super) struct Due {
+    pub now: Timestamp,
+    pub limit: usize,
+}
+
+impl Body for Due {
+    type Out = Vec<DueDestination>;
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<Vec<DueDestination>, StoreError> {
+        let sql = "WITH RECURSIVE known (domain) AS (
+                SELECT min(domain) FROM recipient WHERE held = 0
+                UNION ALL
+                SELECT (SELECT min(r.domain) FROM recipient r
+                    WHERE r.held = 0 AND r.domain > known.domain)
+                FROM known WHERE known.domain IS NOT NULL
+            ),
+            first (domain, oldest) AS (
+                SELECT known.domain, (SELECT min(r.next_at) FROM recipient r
+                    WHERE r.held = 0 AND r.domain = known.domain)
+                FROM known WHERE known.domain IS NOT NULL
+            ),
+            due (domain, oldest) AS (
+                SELECT domain, oldest FROM first WHERE oldest <= $1
+                ORDER BY oldest, domain LIMIT $2
+            )
+            SELECT due.domain, due.oldest, (SELECT count(*) FROM (
+                SELECT DISTINCT r.letter_id FROM recipient r
+                WHERE r.held = 0 AND r.domain = due.domain AND r.next_at <= $1 LIMIT $3) some)
+            FROM due ORDER BY due.oldest, due.domain";
+        let limit = i64::try_from(self.limit).unwrap_or(i64::MAX);
+        let rows = tx
+            .rows(sql, params![self.now, limit, LETTERS_COUNTED_MAX])
+            .await?;
+        rows.into_iter()
+            .map(|mut row| {
+                Ok(DueDestination {
+                    domain: domain(&row.text(0)?)?,
+                    letters: row.u32(2)?,
+                    oldest: row.time(1)?,
+                })
+            })
+            .collect()
+    }
+}
+
+/// When the next recipient becomes due.
+pub(super) struct NextDue {
+    pub now: Timestamp,
+}
+
+impl Body for NextDue {
+    type Out = Option<Timestamp>;
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<Option<Timestamp>, StoreError> {
+        let sql = "WITH RECURSIVE known (domain) AS (
+                SELECT min(domain) FROM recipient WHERE held = 0
+                UNION ALL
+                SELECT (SELECT min(r.domain) FROM recipient r
+                    WHERE r.held = 0 AND r.domain > known.domain)
+                FROM known WHERE known.domain IS NOT NULL
+            )
+            SELECT min((SELECT min(r.next_at) FROM recipient r
+                WHERE r.held = 0 AND r.domain = known.domain AND r.next_at > $1))
+            FROM known WHERE known.domain IS NOT NULL";
+        let row = tx.one(sql, params![self.now]).await?;
+        Ok(row.maybe_int(0)?.map(Timestamp))
+    }
+}
+
+/// Claims letters of one domain.
+pub(super) struct TakeClaims {
+    pub domain: Domain,
+    pub count: usize,
+    pub now: Timestamp,
+    pub until: Timestamp,
+    pub shared: Arc<Shared>,
+}
+
+impl Body for TakeClaims {
+    type Out = Vec<Claim>;
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<Vec<Claim>, StoreError> {
+        let mut claims: Vec<Claim> = Vec::new();
+        while claims.len() < self.count {
+            // Recipients of a letter mostly stand beside each other here; those claimed leave the
+            // range, so that each turn sees new letters.
+            let sql = "SELECT letter_id FROM recipient
+                WHERE held = 0 AND domain = $1 AND next_at <= $2
+                ORDER BY next_at, letter_id LIMIT $3";
+            let missing = i64::try_from(self.count - claims.len()).unwrap_or(i64::MAX);
+            let values = params![self.domain.as_str(), self.now, missing];
+            let rows = tx.rows(sql, values).await?;
+            if rows.is_empty() {
+                break;
+            }
+            let mut letters: Vec<i64> = Vec::with_capacity(rows.len());
+            for row in &rows {
+                let letter = row.int(0)?;
+                if !letters.contains(&letter) {
+                    letters.push(letter);
+                }
+            }
+            for letter in letters {
+                claims.extend(self.take(tx, LetterId(letter)).await?);
+            }
+        }
+        Ok(claims)
+    }
+}
+
+impl TakeClaims {
+    async fn take(&self, tx: &mut Tx<'_>, letter: LetterId) -> Result<Option<Claim>, StoreError> {
+        let fence = self.shared.next_id();
+        let sql = "UPDATE recipient SET fence = $1, node = $2, incarnation = $3, next_at = $4
+            WHERE letter_id = $5 AND domain = $6 AND held = 0 AND next_at <= $7
+            RETURNING recipient_id, address, original, notify, attempts, delay_reported";
+        let values = params![
+            fence,
+            &self.shared.node,
+            self.shared.incarnation,
+            self.until,
+            letter,
+            self.domain.as_str(),
+            self.now,
+        ];
+        let rows = tx.rows(sql, values).await?;
+        let recipients: Result<Vec<_>, _> = rows.into_iter().map(claimed).collect();
+        let mut recipients = recipients?;
+        recipients.sort_by_key(|recipient| recipient.id);
+        let sql = "SELECT sender_account, reverse_path, envelope_id, dsn_return, needs_utf8,
+                head, size, received_at, expires_at
+            FROM letter WHERE letter_id = $1";
+        let mut row = tx.one(sql, params![letter]).await?;
+        if recipients.is_empty() {
+            return Ok(None);
+        }
+        let reverse_path = row.maybe_text(1)?;
+        Ok(Some(Claim {
+            reference: ClaimRef { letter, fence },
+            domain: self.domain.clone(),
+            account: row.maybe_int(0)?.map(AccountId),
+            reverse_path: reverse_path.as_deref().map(address).transpose()?,
+            envelope_id: row.maybe_text(2)?,
+            dsn_return: DsnReturn::from_number(row.int(3)?),
+            needs_utf8: row.truth(4)?,
+            head: row.bytes(5)?.into(),
+            size: row.unsigned(6)?,
+            received_at: row.time(7)?,
+            expires_at: row.time(8)?,
+            recipients,
+        }))
+    }
+}
+
+fn claimed(mut row: Row) -> Result<ClaimedRecipient, StoreError> {
+    Ok(ClaimedRecipient {
+        id: RecipientId(row.int(0)?),
+        address: address(&row.text(1)?)?,
+        original: row.maybe_text(2)?,
+        notify: Notify::from_number(row.int(3)?),
+        attempts: row.u32(4)?,
+        delay_reported: row.truth(5)?,
+    })
+}
+
+/// The hash of a queued letter.
+pub(super) struct LetterHash {
+    pub letter: LetterId,
+}
+
+impl Body for LetterHash {
+    type Out = [u8; 32];
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<[u8; 32], StoreError> {
+        let sql = "SELECT blob_hash FROM letter WHERE letter_id = $1";
+        let row = tx.row(sql, params![self.letter]).await?;
+        row.ok_or(StoreError::NotFound("letter"))?.hash(0)
+    }
+}
+
+/// Extends claims; gives those that are lost.
+pub(super) struct Renew {
+    pub claims: Vec<ClaimRef>,
+    pub until: Timestamp,
+}
+
+impl Body for Renew {
+    type Out = Vec<ClaimRef>;
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<Vec<ClaimRef>, StoreError> {
+        let mut lost = Vec::new();
+        for claim in &self.claims {
+            let sql = "UPDATE recipient SET next_at = $1 WHERE letter_id = $2 AND fence = $3";
+            if tx
+                .execute(sql, params![self.until, claim.letter, claim.fence])
+                .await?
+                == 0
+            {
+                lost.push(*claim);
+            }
+        }
+        Ok(lost)
+    }
+}

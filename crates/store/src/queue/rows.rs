@@ -1,0 +1,117 @@
+//! The rows of the queue that several verbs write and read.
+
+use base::{AccountId, EmailAddress, LetterId, Timestamp};
+
+use crate::blobs::condemn;
+use crate::directory::signed;
+use crate::engine::{Tx, params};
+use crate::shared::Shared;
+use crate::{DsnReturn, Notify, QueueRecipient, StoreError};
+
+/// A letter for the queue; its blob is stored by the caller.
+pub(crate) struct NewLetter<'a> {
+    pub letter: LetterId,
+    pub hash: &'a [u8; 32],
+    /// Bytes of the letter without the head.
+    pub bytes: u64,
+    pub head: &'a [u8],
+    pub account: Option<AccountId>,
+    pub reverse_path: Option<&'a EmailAddress>,
+    pub envelope_id: Option<&'a str>,
+    pub dsn_return: DsnReturn,
+    pub needs_utf8: bool,
+    pub received_at: Timestamp,
+    pub due_at: Timestamp,
+    pub expires_at: Timestamp,
+    pub recipients: &'a [QueueRecipient],
+}
+
+/// Stores a letter with its recipients.
+pub(crate) async fn insert_letter(
+    tx: &mut Tx<'_>,
+    new: &NewLetter<'_>,
+    shared: &Shared,
+) -> Result<(), StoreError> {
+    let reverse_path = new.reverse_path.map(ToString::to_string);
+    tx.execute(
+        "INSERT INTO letter (letter_id, blob_hash, sender_account, reverse_path, envelope_id,
+            dsn_return, needs_utf8, size, received_at, expires_at, head)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+        params![
+            new.letter,
+            new.hash,
+            new.account,
+            reverse_path.as_deref(),
+            new.envelope_id,
+            i64::from(new.dsn_return == DsnReturn::Full),
+            new.needs_utf8,
+            signed(new.bytes + new.head.len() as u64),
+            new.received_at,
+            new.expires_at,
+            new.head,
+        ],
+    )
+    .await?;
+    for recipient in new.recipients {
+        tx.execute(
+            "INSERT INTO recipient (letter_id, recipient_id, address, domain, original, notify,
+                attempts, delay_reported, held, next_at, reason, fence, node, incarnation)
+             VALUES ($1, $2, $3, $4, $5, $6, 0, 0, 0, $7, '', 0, '', 0)",
+            params![
+                new.letter,
+                shared.next_id(),
+                &recipient.address.to_string(),
+                recipient.address.domain.as_str(),
+                recipient.original.as_deref(),
+                recipient.notify.number(),
+                new.due_at,
+            ],
+        )
+        .await?;
+    }
+    Ok(())
+}
+
+/// Removes a letter if it has no recipient left.
+pub(crate) async fn remove_if_done(
+    tx: &mut Tx<'_>,
+    letter: LetterId,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let left = "SELECT 1 FROM recipient WHERE letter_id = $1 LIMIT 1";
+    if tx.row(left, params![letter]).await?.is_some() {
+        return Ok(());
+    }
+    let sql = "DELETE FROM letter WHERE letter_id = $1 RETURNING blob_hash";
+    if let Some(mut row) = tx.row(sql, params![letter]).await? {
+        condemn(tx, &row.hash(0)?, now).await?;
+    }
+    Ok(())
+}
+
+impl Notify {
+    /// As it is stored.
+    pub(crate) fn number(self) -> i64 {
+        i64::from(self.success) | i64::from(self.failure) << 1 | i64::from(self.delay) << 2
+    }
+
+    /// From what was stored.
+    pub(crate) fn from_number(number: i64) -> Self {
+        Self {
+            success: number & 1 != 0,
+            failure: number & 2 != 0,
+            delay: number & 4 != 0,
+        }
+    }
+}
+
+impl DsnReturn {
+    /// From what was stored.
+    pub(crate) fn from_number(number: i64) -> Self {
+        if number == 0 {
+            Self::Headers
+        } else {
+            Self::Full
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! The end of a claim: outcomes, local copies, forwards and reports in one commit.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use base::{AccountId, LetterId, RecipientId, Timestamp};
+
+use super::claims::LetterHash;
+use super::rows::{NewLetter, insert_letter, remove_if_done};
+use super::{DsnReturn, Outcome, Settlement};
+use crate::blobs::revive;
+use crate::copies::Stored;
+use crate::deliver::{LocalCopies, StoredCopies, Submit};
+use crate::directory::address;
+use crate::engine::{Body, Tx, params};
+use crate::journey::{self, Step};
+use crate::prepare::{Need, Prepared, prepare};
+use crate::shared::Shared;
+use crate::{Note, Store, StoreError};
+
+/// Words of a reason that are kept.
+const REASON_BYTES_MAX: usize = 1_000;
+
+/// A settlement, ready for its transaction.
+pub(super) struct Settle {
+    settlement: Settlement,
+    /// The letter, if there are local copies.
+    prepared: Option<Prepared>,
+    copies: LocalCopies,
+    reports: Vec<Submit>,
+    forward_letter: LetterId,
+    batch: i64,
+    forward_batch: i64,
+    now: Timestamp,
+    shared: Arc<Shared>,
+}
+
+impl Store {
+    /// Does what can be done before the transaction; `None` if the letter is gone.
+    pub(super) async fn prepare_settlement(
+        &self,
+        mut settlement: Settlement,
+    ) -> Result<Option<Settle>, StoreError> {
+        let shared = &self.0.shared;
+        let letter = settlement.claim.letter;
+        let mut reports = Vec::with_capacity(settlement.reports.len());
+        for report in std::mem::take(&mut settlement.reports) {
+            reports.push(self.prepare_submission(report).await?);
+        }
+        let mut prepared = None;
+        if !settlement.local.is_empty() {
+            let hash = match self.0.engine.read(LetterHash { letter }).await {
+                Ok(hash) => hash,
+                Err(StoreError::NotFound(_)) => return Ok(None),
+                Err(error) => return Err(error),
+            };
+            let bytes = self.load_letter(hash).await?;
+            prepared = Some(prepare(&bytes, Need::Shown).await?);
+        }
+        let now = shared.now();
+        Ok(Some(Settle {
+            copies: LocalCopies::new(&settlement.local, letter, now, true)?,
+            settlement,
+            prepared,
+            reports,
+            forward_letter: LetterId(shared.next_id()),
+            batch: shared.next_id(),
+            forward_batch: shared.next_id(),
+            now,
+            shared: Arc::clone(shared),
+        }))
+    }
+}
+
+/// What became of a settlement in its transaction.
+pub(super) struct Settled {
+    /// Whether the claim was ours.
+    pub held: bool,
+    stored: Vec<Stored>,
+}
+
+impl Body for Settle {
+    type Out = Settled;
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<Settled, StoreError> {
+        let claim = self.settlement.claim;
+        let sql = "SELECT recipient_id FROM recipient WHERE letter_id = $1 AND fence = $2";
+        let rows = tx.rows(sql, params![claim.letter, claim.fence]).await?;
+        let mut held = BTreeSet::new();
+        for row in &rows {
+            held.insert(RecipientId(row.int(0)?));
+        }
+        if held.is_empty() {
+            return Ok(Settled {
+                held: false,
+                stored: Vec::new(),
+            });
+        }
+        self.outcomes(tx, held).await?;
+        let mut notes = journey::encode(&self.settlement.notes);
+        let mut stored = Vec::new();
+        if let Some(prepared) = &self.prepared {
+            let copies = self.copies.store(tx, prepared, self.now, true).await?;
+            notes.extend(journey::encode(&copies.notes));
+            stored = copies.stored;
+        }
+        self.forward(tx).await?;
+        for report in &self.reports {
+            report.queue(tx, None).await?;
+        }
+        if !notes.is_empty() {
+            journey::add_row(tx, claim.letter, self.batch, None, &notes).await?;
+        }
+        remove_if_done(tx, claim.letter, self.now).await?;
+        Ok(Settled { held: true, stored })
+    }
+
+    fn committed(&self, out: &Settled) {
+        if !out.held {
+            return;
+        }
+        StoredCopies::tell(&out.stored, &self.shared);
+        for report in &self.reports {
+            report.tell();
+        }
+        self.shared.watches.queue_changed();
+    }
+}
+
+impl Settle {
+    async fn outcomes(
+        &self,
+        tx: &mut Tx<'_>,
+        mut held: BTreeSet<RecipientId>,
+    ) -> Result<(), StoreError> {
+        let letter = self.settlement.claim.letter;
+        for (recipient, outcome) in &self.settlement.outcomes {
+            if !held.remove(recipient) {
+                // Dropped by the operator, or named twice.
+                continue;
+            }
+            match outcome {
+                Outcome::Done | Outcome::Failed { .. } => {
+                    let sql = "DELETE FROM recipient WHERE letter_id = $1 AND recipient_id = $2";
+                    tx.execute(sql, params![letter, *recipient]).await?;
+                }
+                Outcome::Retry {
+                    at,
+                    reason,
+                    delay_reported,
+                    counts,
+                } => {
+                    let sql = "UPDATE recipient SET fence = 0, node = '', incarnation = 0,
+                            next_at = $1, reason = $2, attempts = attempts + $3,
+                            delay_reported = CASE WHEN $4 = 1 THEN 1 ELSE delay_reported END
+                        WHERE letter_id = $5 AND recipient_id = $6";
+                    let reason = &reason[..reason.floor_char_boundary(REASON_BYTES_MAX)];
+                    let values = params![*at, reason, *counts, *delay_reported, letter, *recipient];
+                    tx.execute(sql, values).await?;
+                }
+            }
+        }
+        for recipient in held {
+            let sql = "UPDATE recipient SET fence = 0, node = '', incarnation = 0, next_at = $1
+                WHERE letter_id = $2 AND recipient_id = $3";
+            tx.execute(sql, params![self.now, letter, recipient])
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Queues what aliases of local recipients lead to: a letter of its own on the same blob.
+    async fn forward(&self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
+        let forwards = &self.settlement.forwards;
+        if forwards.is_empty() {
+            return Ok(());
+        }
+        let letter = self.settlement.claim.letter;
+        let sql = "SELECT blob_hash, sender_account, reverse_path, envelope_id, dsn_return,
+                needs_utf8, size, received_at, expires_at, head
+            FROM letter WHERE letter_id = $1";
+        let mut row = tx.one(sql, params![letter]).await?;
+        let hash = row.hash(0)?;
+        let head = row.bytes(9)?;
+        let reverse_path = row.maybe_text(2)?.as_deref().map(address).transpose()?;
+        let envelope_id = row.maybe_text(3)?;
+        let new = NewLetter {
+            letter: self.forward_letter,
+            hash: &hash,
+            bytes: row.unsigned(6)?.saturating_sub(head.len() as u64),
+            head: &head,
+            account: row.maybe_int(1)?.map(AccountId),
+            reverse_path: reverse_path.as_ref(),
+            envelope_id: envelope_id.as_deref(),
+            dsn_return: DsnReturn::from_number(row.int(4)?),
+            needs_utf8: row.truth(5)?,
+            received_at: row.time(7)?,
+            due_at: self.now,
+            expires_at: row.time(8)?,
+            recipients: forwards,
+        };
+        insert_letter(tx, &new, &self.shared).await?;
+        revive(tx, &hash).await?;
+        let sql = "SELECT message_key FROM journey
+            WHERE letter_id = $1 AND message_key IS NOT NULL LIMIT 1";
+        let key = match tx.row(sql, params![letter]).await? {
+            Some(row) => row.maybe_int(0)?,
+            None => None,
+        };
+        let notes = journey::encode(&[Note {
+            at: self.now,
+            recipient: None,
+            step: Step::Forwarded,
+            detail: format!("by an alias; before that it was letter {letter}"),
+        }]);
+        journey::add_row(tx, self.forward_letter, self.forward_batch, key, &notes).await
+    }
+}

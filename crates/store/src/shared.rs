@@ -1,0 +1,88 @@
+//! What verbs and transaction bodies share: ids, the time, the directory in memory, who waits.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use base::ports::Clock;
+use base::{LetterId, Timestamp};
+
+use crate::directory::Directory;
+use crate::ids::IdSource;
+use crate::metrics::StoreMetrics;
+use crate::watch::Watches;
+
+/// Shared by the store and every body that waits or runs.
+pub(crate) struct Shared {
+    pub ids: IdSource,
+    pub clock: Arc<dyn Clock>,
+    pub watches: Arc<Watches>,
+    pub metrics: Arc<StoreMetrics>,
+    /// This node's name and this start of it, for queue claims.
+    pub node: String,
+    pub incarnation: i64,
+    /// Changed only after the commit that changed its rows, on the writer's thread and so in order.
+    directory: RwLock<Directory>,
+    /// Deliveries whose connections are alive; see [`crate::deliver::Unconfirmed`].
+    living: Mutex<BTreeSet<LetterId>>,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        ids: IdSource,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<StoreMetrics>,
+        node: String,
+        incarnation: i64,
+    ) -> Self {
+        Self {
+            ids,
+            clock,
+            watches: Arc::default(),
+            metrics,
+            node,
+            incarnation,
+            directory: RwLock::default(),
+            living: Mutex::default(),
+        }
+    }
+
+    /// The time.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// The next id of the kind that needs no counter.
+    pub(crate) fn next_id(&self) -> i64 {
+        self.ids.next(self.now())
+    }
+
+    /// The directory, to read.
+    pub(crate) fn directory(&self) -> RwLockReadGuard<'_, Directory> {
+        self.directory
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The directory, to change after a commit.
+    pub(crate) fn directory_mut(&self) -> RwLockWriteGuard<'_, Directory> {
+        self.directory
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes a delivery whose connection is alive.
+    pub(crate) fn set_living(&self, letter: LetterId, alive: bool) {
+        let mut living = self.living.lock().unwrap_or_else(PoisonError::into_inner);
+        if alive {
+            living.insert(letter);
+        } else {
+            living.remove(&letter);
+        }
+    }
+
+    /// Whether a delivery's connection is alive.
+    pub(crate) fn is_living(&self, letter: LetterId) -> bool {
+        let living = self.living.lock().unwrap_or_else(PoisonError::into_inner);
+        living.contains(&letter)
+    }
+}

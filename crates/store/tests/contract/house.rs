@@ -1,0 +1,199 @@
+//! A place to open stores in, with a clock that tests turn and randomness from a seed.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use base::limits::Limits;
+use base::metrics::Metrics;
+use base::ports::{Clock, Entropy};
+use base::{AccountId, Domain, EmailAddress, Secret, Timestamp};
+use bytes::Bytes;
+use pennyblack_store::{
+    Delivery, Keywords, LocalRecipient, NewAccount, Notify, QueueRecipient, Role, Store,
+    StoreOptions, Submission, Synchronous,
+};
+use tempfile::TempDir;
+
+/// A clock that moves only when it is told to.
+pub(crate) struct TestClock(AtomicI64);
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        Timestamp(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// Randomness that repeats from run to run.
+pub(crate) struct TestEntropy(AtomicU64);
+
+impl Entropy for TestEntropy {
+    fn fill(&self, buffer: &mut [u8]) {
+        for chunk in buffer.chunks_mut(8) {
+            let count = self.0.fetch_add(1, Ordering::Relaxed);
+            let hash = blake3::hash(&count.to_le_bytes());
+            chunk.copy_from_slice(&hash.as_bytes()[..chunk.len()]);
+        }
+    }
+}
+
+/// A folder for one store, and its clock.
+pub(crate) struct House {
+    folder: TempDir,
+    pub(crate) clock: Arc<TestClock>,
+}
+
+impl House {
+    /// For the embedded engine.
+    pub(crate) fn sqlite() -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            clock: Arc::new(TestClock(AtomicI64::new(1_795_501_553_000))),
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn options(&self) -> StoreOptions {
+        StoreOptions {
+            data_dir: self.folder.path().join("data"),
+            database: None,
+            node: "red".to_owned(),
+            synchronous: Synchronous::Full,
+            limits: Arc::new(Limits::default()),
+            clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
+            entropy: Arc::new(TestEntropy(AtomicU64::new(1))),
+            metrics: Metrics::default(),
+        }
+    }
+
+    pub(crate) async fn open(&self) -> Store {
+        Store::open(self.options()).await.unwrap()
+    }
+
+    /// A store with `red.test`, alice (the admin) and bob.
+    pub(crate) async fn with_people(&self) -> (Store, AccountId, AccountId) {
+        let store = self.open().await;
+        store.add_domain(&domain("red.test")).await.unwrap();
+        let alice = store
+            .add_account(person("alice@red.test", true))
+            .await
+            .unwrap();
+        let bob = store
+            .add_account(person("bob@red.test", false))
+            .await
+            .unwrap();
+        (store, alice, bob)
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub(crate) fn pass(&self, span: Duration) {
+        let millis = i64::try_from(span.as_millis()).unwrap();
+        self.clock.0.fetch_add(millis, Ordering::Relaxed);
+    }
+
+    /// A delivery to accounts' inboxes.
+    pub(crate) async fn delivery(
+        &self,
+        store: &Store,
+        text: &str,
+        to: &[(AccountId, &str)],
+    ) -> Delivery {
+        let letter = store
+            .letter(Bytes::copy_from_slice(text.as_bytes()))
+            .await
+            .unwrap();
+        let local = to.iter().map(|(account, to)| LocalRecipient {
+            account: *account,
+            address: address(to),
+            mailbox: Role::Inbox,
+            keywords: Keywords::default(),
+            head: Bytes::from(format!("Delivered-To: {to}\r\n")),
+        });
+        Delivery {
+            letter,
+            reverse_path: Some(address("carol@black.test")),
+            envelope: to.iter().map(|(_, to)| address(to)).collect(),
+            local: local.collect(),
+            forwards: Vec::new(),
+            forward_head: Bytes::new(),
+            received_at: self.now(),
+            expires_at: self.now() + Duration::from_secs(5 * 24 * 3_600),
+            notes: Vec::new(),
+            confirms: Vec::new(),
+        }
+    }
+
+    /// A submission of an account.
+    pub(crate) async fn submission(
+        &self,
+        store: &Store,
+        text: &str,
+        from: AccountId,
+        to: &[&str],
+    ) -> Submission {
+        let letter = store
+            .letter(Bytes::copy_from_slice(text.as_bytes()))
+            .await
+            .unwrap();
+        Submission {
+            letter,
+            head: Bytes::from_static(b"Received: by red.test\r\n"),
+            account: Some(from),
+            reverse_path: Some(address("alice@red.test")),
+            recipients: to.iter().map(|to| recipient(to)).collect(),
+            envelope_id: Some("id-1".to_owned()),
+            dsn_return: pennyblack_store::DsnReturn::Headers,
+            needs_utf8: false,
+            received_at: self.now(),
+            hold_until: None,
+            expires_at: self.now() + Duration::from_secs(5 * 24 * 3_600),
+            sent_copy: None,
+            notes: Vec::new(),
+        }
+    }
+}
+
+pub(crate) fn recipient(to: &str) -> QueueRecipient {
+    QueueRecipient {
+        address: address(to),
+        original: Some(format!("rfc822;{to}")),
+        notify: Notify::DEFAULT,
+    }
+}
+
+pub(crate) fn domain(text: &str) -> Domain {
+    Domain::parse(text).unwrap()
+}
+
+pub(crate) fn address(text: &str) -> EmailAddress {
+    EmailAddress::parse(text).unwrap()
+}
+
+pub(crate) fn person(text: &str, admin: bool) -> NewAccount {
+    NewAccount {
+        address: address(text),
+        name: String::new(),
+        password: None,
+        quota_bytes: None,
+        admin,
+    }
+}
+
+pub(crate) fn secret(text: &str) -> Secret {
+    Secret::new(text)
+}
+
+/// A letter with its own Message-ID.
+pub(crate) fn letter(name: &str) -> String {
+    format!(
+        "From: carol@black.test\r\nTo: bob@red.test\r\nSubject: {name}\r\n\
+         Message-ID: <{name}@black.test>\r\n\r\nHello, this is {name}.\r\n"
+    )
+}
