@@ -118,7 +118,11 @@ pub fn received_field(received: &ReceivedField<'_>) -> Vec<u8> {
         value += &format!(" (version={} cipher={})", tls.version, word(&tls.cipher));
     }
     value += &format!(" id {}", word(received.id));
-    if let Some(recipient) = received.recipient {
+    // RFC 6531 §3.7.3: no UTF-8 in a trace field of a letter that did not come by SMTPUTF8.
+    let recipient = received
+        .recipient
+        .filter(|recipient| received.with.utf8 || !recipient.needs_utf8());
+    if let Some(recipient) = recipient {
         value += &format!(" for <{recipient}>");
     }
     value += &format!("; {}", format_date(received.at));
@@ -147,7 +151,7 @@ fn word(text: &str) -> String {
         .chars()
         .take(WORD_CHARS_MAX)
         .map(|c| {
-            if c.is_alphanumeric() || "-_.[]:+=/@".contains(c) {
+            if c.is_ascii_alphanumeric() || "-_.[]:+=/@".contains(c) {
                 c
             } else {
                 '?'
@@ -195,6 +199,31 @@ mod tests {
              id 1f for <bob@black.test>; Tue, 24 Nov 2026 06:38:05 +0000
         "#]]
         .assert_eq(&String::from_utf8(field).unwrap().replace("\r\n", "\n"));
+    }
+
+    #[test]
+    fn a_utf8_recipient_is_told_only_by_smtputf8() {
+        let recipient = EmailAddress::parse("böb@black.test").unwrap();
+        let field = |utf8| {
+            let field = received_field(&ReceivedField {
+                helo: "größe",
+                host: None,
+                address: None,
+                by: "mx.black.test",
+                with: Transmission {
+                    extended: true,
+                    utf8,
+                    ..Transmission::default()
+                },
+                tls: None,
+                id: "1",
+                recipient: Some(&recipient),
+                at: Timestamp(0),
+            });
+            String::from_utf8(field).unwrap()
+        };
+        assert!(field(false).is_ascii());
+        assert!(field(true).contains("<böb@black.test>;"));
     }
 
     #[test]

@@ -52,9 +52,12 @@ impl HeaderWriter {
     }
 
     fn fold<'v>(&mut self, name: &str, words: impl Iterator<Item = &'v str>) {
-        self.out.extend_from_slice(name.as_bytes());
+        // RFC 5322 §2.2: printable ASCII without the colon; anything else would end the name.
+        let name = name.bytes().filter(|b| b.is_ascii_graphic() && *b != b':');
+        let start = self.out.len();
+        self.out.extend(name);
         self.out.push(b':');
-        let mut line_length = name.len() + 1;
+        let mut line_length = self.out.len() - start;
         let mut first = true;
         for word in words {
             let mut word = clean(word);
@@ -118,7 +121,7 @@ mod tests {
     fn long_fields_are_folded() {
         let header = HeaderWriter::new()
             .text("Subject", &"word ".repeat(30))
-            .raw("X", "a\r\nInjected: yes")
+            .raw("X\r\n:", "a\r\nInjected: yes")
             .raw("Y", &"x".repeat(2_000))
             .finish();
         let text = String::from_utf8(header).unwrap();

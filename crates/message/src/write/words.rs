@@ -46,7 +46,8 @@ fn encode(text: &str) -> String {
     let mut words: Vec<String> = Vec::new();
     let mut piece = String::new();
     let mut cost = 0;
-    for c in text.chars() {
+    // No control character gets into a header, encoded or not.
+    for c in text.chars().map(|c| if c.is_control() { ' ' } else { c }) {
         let c_cost = if use_q { q_cost(c) } else { c.len_utf8() * 4 };
         let limit = ENCODED_TEXT_CHARS_MAX * if use_q { 1 } else { 3 };
         if cost + c_cost > limit {
