@@ -238,6 +238,7 @@ impl Connector for Net {
 
 async fn play(script: Vec<Act>, mut stream: DuplexStream, heard: Arc<Mutex<Vec<String>>>) {
     let mut input = Vec::new();
+    let mut silent = false;
     for act in script {
         match act {
             Want(start) => {
@@ -259,12 +260,17 @@ async fn play(script: Vec<Act>, mut stream: DuplexStream, heard: Arc<Mutex<Vec<S
             }
             Act::Pause(span) => tokio::time::sleep(span).await,
             Close => return,
-            Silence => break,
+            Silence => silent = true,
         }
     }
     // Whatever else is said is heard until the client closes.
     while let Some(line) = read_until(&mut stream, &mut input, b"\r\n").await {
+        let bye = line == "QUIT" && !silent;
         heard.lock().unwrap().push(line);
+        if bye {
+            let _ = stream.write_all(b"221 bye\r\n").await;
+            return;
+        }
     }
 }
 
@@ -286,7 +292,7 @@ async fn read_until(stream: &mut DuplexStream, input: &mut Vec<u8>, end: &[u8]) 
 
 /// Greeting and EHLO without any extension.
 pub(crate) fn hello() -> Vec<Act> {
-    vec![Say("220 hi"), Want("EHLO us.test"), Say("250 hi")]
+    vec![Say("220 hi"), Want("EHLO "), Say("250 hi")]
 }
 
 /// One letter to one recipient that is taken.
