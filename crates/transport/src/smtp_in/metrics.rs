@@ -5,19 +5,35 @@ use proto::smtp::{Reply, Role};
 
 pub(super) struct SmtpMetrics {
     pub(super) sessions: Gauge,
-    connections: Family<Labels, Counter>,
-    letters: Family<Labels, Counter>,
-    pub(super) bytes: Counter,
+    /// Held by listener, so that counting a letter looks up nothing.
+    relay: Listened,
+    submission: Listened,
+    bytes: Counter,
     pub(super) failed_logins: Counter,
     refusals: Family<Labels, Counter>,
 }
 
+/// What is counted for a kind of listener.
+struct Listened {
+    connections: Counter,
+    letters: Counter,
+}
+
 impl SmtpMetrics {
     pub(super) fn new(metrics: &Metrics) -> Self {
+        let connections = metrics.counters("smtp_connections", "SMTP connections by listener");
+        let letters = metrics.counters("smtp_letters", "Letters acknowledged by listener");
+        let listened = |name: &str| {
+            let label = vec![("listener", name.to_owned())];
+            Listened {
+                connections: connections.get_or_create(&label).clone(),
+                letters: letters.get_or_create(&label).clone(),
+            }
+        };
         Self {
             sessions: metrics.gauge("smtp_sessions", "SMTP sessions open now"),
-            connections: metrics.counters("smtp_connections", "SMTP connections by listener"),
-            letters: metrics.counters("smtp_letters", "Letters acknowledged by listener"),
+            relay: listened("smtp"),
+            submission: listened("submission"),
             bytes: metrics.counter("smtp_letter_bytes", "Bytes of letters acknowledged"),
             failed_logins: metrics.counter("smtp_failed_logins", "Failed logins at submission"),
             refusals: metrics.counters("smtp_refusals", "Refusing replies by code"),
@@ -25,11 +41,11 @@ impl SmtpMetrics {
     }
 
     pub(super) fn connection(&self, role: Role) {
-        self.connections.get_or_create(&label(role)).inc();
+        self.of(role).connections.inc();
     }
 
     pub(super) fn letter(&self, role: Role, bytes: u64) {
-        self.letters.get_or_create(&label(role)).inc();
+        self.of(role).letters.inc();
         self.bytes.inc_by(bytes);
     }
 
@@ -41,12 +57,11 @@ impl SmtpMetrics {
         };
         self.refusals.get_or_create(&vec![("code", code)]).inc();
     }
-}
 
-fn label(role: Role) -> Labels {
-    let name = match role {
-        Role::Relay => "smtp",
-        Role::Submission => "submission",
-    };
-    vec![("listener", name.to_owned())]
+    fn of(&self, role: Role) -> &Listened {
+        match role {
+            Role::Relay => &self.relay,
+            Role::Submission => &self.submission,
+        }
+    }
 }

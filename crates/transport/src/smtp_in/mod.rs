@@ -30,6 +30,8 @@ mod login;
 mod metrics;
 mod refusal;
 mod session;
+#[cfg(test)]
+mod tests;
 
 use failures::FailedLogins;
 use metrics::SmtpMetrics;
