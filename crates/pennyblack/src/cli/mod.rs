@@ -14,6 +14,8 @@ mod password;
 mod queue;
 mod serve;
 
+pub(crate) use password::random as random_password;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
