@@ -48,6 +48,7 @@ pub async fn send(demo: &Demo) -> Result<Vec<String>, String> {
         .await
         .map_err(|_| format!("the letter did not arrive in {} s", JOURNEY_MAX.as_secs()))??;
     let arrived_after = started.elapsed();
+    settled(demo, &message_id).await?;
     let mut lines = vec![format!("The journey of <{message_id}>:")];
     lines.extend(journey(demo, &message_id, started_at).await?);
     lines.push(String::new());
@@ -279,6 +280,29 @@ async fn ends_with(
         return Ok(false);
     }
     Ok(body.read(body.size() - length..body.size()).await? == *letter)
+}
+
+/// Waits until Alice's node has noted how it handed the letter over.
+async fn settled(demo: &Demo, message_id: &str) -> Result<(), String> {
+    let store = demo.red.node.store();
+    let wait = async {
+        loop {
+            for letter in store.letters_by_message_id(message_id, 10).await? {
+                let steps = store.journey(letter).await?;
+                if steps
+                    .iter()
+                    .any(|event| event.note.step == store::Step::Transferred)
+                {
+                    return Ok(());
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(JOURNEY_MAX, wait)
+        .await
+        .map_err(|_| "the hand-over was not noted".to_owned())?
+        .map_err(|error: store::StoreError| error.to_string())
 }
 
 /// Both nodes' notes on the letter, in order of time.

@@ -63,11 +63,12 @@ pub fn write_settings(
         "# Written anew by `pennyblack demo` at each start.\n\
          hostname = \"{}\"\ndata_dir = \"{}\"\ndomains = [\"{}\"]\n\n\
          [dns]\nservers = [\"{dns}\"]\n\n\
-         [outbound]\nport = {outbound_port}\n\n\
+         [outbound]\nport = {outbound_port}\nsources = [\"{}\"]\n\n\
          [queue]\nretry_first = \"5 s\"\n",
         person.host(),
         person.node,
         person.domain,
+        places.ip,
     );
     for listen in &places.listen {
         text.push_str(&format!(

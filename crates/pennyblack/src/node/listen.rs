@@ -17,7 +17,6 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::Instrument as _;
 
 use crate::settings::Protocol;
 
@@ -146,31 +145,41 @@ impl Entrance {
         // fails here and ends at its first read.
         let _ = stream.set_nodelay(true);
         self.accepted.inc();
-        let open = OpenGuard::new(self.open.clone());
-        let protocol = self.protocol.as_str();
-        let span = tracing::info_span!("session", protocol, %peer);
+        let open = OpenGuard::new(self.open.clone(), self.protocol, peer);
         let session = self.service.serve(Box::new(stream), peer);
         let session = async move {
             let _open = open;
             session.await;
         };
-        self.door.sessions.spawn(session.instrument(span));
+        self.door.sessions.spawn(session);
     }
 }
 
-/// Counts an open connection for as long as it lives.
-struct OpenGuard(Gauge);
+/// Counts an open connection for as long as it lives, and says whose it was if it panics.
+struct OpenGuard {
+    open: Gauge,
+    protocol: Protocol,
+    peer: SocketAddr,
+}
 
 impl OpenGuard {
-    fn new(gauge: Gauge) -> Self {
-        gauge.inc();
-        Self(gauge)
+    fn new(open: Gauge, protocol: Protocol, peer: SocketAddr) -> Self {
+        open.inc();
+        Self {
+            open,
+            protocol,
+            peer,
+        }
     }
 }
 
 impl Drop for OpenGuard {
     fn drop(&mut self) {
-        self.0.dec();
+        self.open.dec();
+        if std::thread::panicking() {
+            let (protocol, peer) = (self.protocol.as_str(), self.peer);
+            tracing::error!(protocol, %peer, "a session panicked; the others go on");
+        }
     }
 }
 
