@@ -45,5 +45,10 @@ pub fn send(server: &Server, from: &str, to: &[&str], letter: &[u8]) -> Output {
     }
     let mut data = Vec::new();
     crate::smtp::stuff_dots(letter, &mut data);
-    run_with_input(&mut command, &data, LIMIT)
+    // swaks itself ends the line with the last dot.
+    run_with_input(
+        &mut command,
+        data.strip_suffix(b"\r\n").unwrap_or(&data),
+        LIMIT,
+    )
 }
