@@ -344,6 +344,7 @@ fn tables() -> Vec<&'static [Setting]> {
         OUTSIDE,
         LISTEN,
         LIMITS,
+        transport::settings::ROWS,
         transport::queue::settings::SETTINGS,
     ]
 }
