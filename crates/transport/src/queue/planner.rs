@@ -1,6 +1,6 @@
 //! The planner: which destinations get how many letters, and how many transfers run to each.
 //!
-//! Pure: time and randomness are arguments, the store and the network are not known here. Its rules:
+//! Pure: the time is an argument, the store and the network are not known here. Its rules:
 //!
 //! - **Fairness.** Letters are taken for the destination that has the fewest in hand, one by one,
 //!   so that a destination with 100,000 letters gets no more than one with ten until the ten are
@@ -205,7 +205,7 @@ impl Planner {
     }
 
     /// Ends the work on a letter that was started.
-    pub fn finished(&mut self, now: Timestamp, domain: &Domain, verdict: Verdict, random: u64) {
+    pub fn finished(&mut self, now: Timestamp, domain: &Domain, verdict: Verdict) {
         let Some(destination) = self.destinations.get_mut(domain) else {
             debug_assert!(false, "a letter in hand has a destination");
             return;
@@ -213,7 +213,7 @@ impl Planner {
         destination.in_hand = destination.in_hand.saturating_sub(1);
         destination.active = destination.active.saturating_sub(1);
         destination.last_used = now;
-        destination.judge(now, verdict, &self.settings, random);
+        destination.judge(now, verdict, &self.settings);
         let place = destination.place;
         let totals = self.totals(place);
         totals.in_hand = totals.in_hand.saturating_sub(1);
@@ -394,7 +394,7 @@ impl Destination {
     }
 
     /// Learns from how the work on one letter ended.
-    fn judge(&mut self, now: Timestamp, verdict: Verdict, settings: &QueueSettings, random: u64) {
+    fn judge(&mut self, now: Timestamp, verdict: Verdict, settings: &QueueSettings) {
         if self.place == Place::Here {
             return;
         }
@@ -410,12 +410,10 @@ impl Destination {
             }
             // Of several that fail together, the first blocks and the others tell nothing new.
             Verdict::Down(failure) if !self.blocked(now) => {
-                let span = backoff::delay(
-                    settings.retry_first,
-                    settings.retry_max,
-                    self.failures,
-                    random,
-                );
+                // The shortest delay: the letters that fail with it come back a little later, each
+                // at its own time, and find the block over.
+                let (first, max) = (settings.retry_first, settings.retry_max);
+                let span = backoff::delay(first, max, self.failures, 0);
                 self.failures = self.failures.saturating_add(1);
                 self.window = 1;
                 self.block = Some(Block {

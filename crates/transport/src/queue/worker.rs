@@ -332,11 +332,11 @@ impl Worker {
                 Verdict::NotTried
             }
         };
-        let (now, random) = (self.shared.clock.now(), self.shared.entropy.next_u64());
         if let Verdict::Down(failure) = &verdict {
             info!(%domain, reason = %failure, "destination does not answer");
         }
-        self.planner.finished(now, &domain, verdict, random);
+        let now = self.shared.clock.now();
+        self.planner.finished(now, &domain, verdict);
     }
 
     /// Keeps all leases alive. A claim that waits and is lost is dropped; one in work goes on, and
@@ -363,13 +363,14 @@ impl Worker {
             let Some(domain) = self.leases.remove(&reference) else {
                 continue;
             };
-            warn!(letter = %reference.letter, %domain, "the claim was lost");
+            // One in work may also have been settled this moment.
             let Some(waiting) = self.waiting.get_mut(&domain) else {
                 continue;
             };
             let before = waiting.len();
             waiting.retain(|claim| claim.reference != reference);
-            for _ in waiting.len()..before {
+            if waiting.len() < before {
+                warn!(letter = %reference.letter, %domain, "a claim that waited was lost");
                 self.planner.released(&domain);
             }
         }

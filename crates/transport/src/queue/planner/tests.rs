@@ -1,7 +1,10 @@
 //! The planner on a virtual clock.
 
+use base::ports::Entropy;
+
 use super::super::failure::Status;
 use super::*;
+use crate::testing::Counting;
 
 const START: Timestamp = Timestamp(1_000_000);
 
@@ -151,7 +154,7 @@ fn the_window_grows_with_success_up_to_the_limit_and_halves_with_trouble() {
     let name = domain("a.test");
     claim(&mut planner, START, &[away("a.test", 100)]);
     assert_eq!(starts(&mut planner, START, "a.test"), 2);
-    planner.finished(START, &name, Verdict::Took, 0);
+    planner.finished(START, &name, Verdict::Took);
     assert_eq!(
         starts(&mut planner, START, "a.test"),
         2,
@@ -159,19 +162,19 @@ fn the_window_grows_with_success_up_to_the_limit_and_halves_with_trouble() {
     );
     for _ in 0..20 {
         claim(&mut planner, START, &[away("a.test", 100)]);
-        planner.finished(START, &name, Verdict::Took, 0);
+        planner.finished(START, &name, Verdict::Took);
         starts(&mut planner, START, "a.test");
     }
     let window = |planner: &Planner| planner.destinations[&name].window;
     assert_eq!(window(&planner), 8, "at the limit");
     assert_eq!(planner.destinations[&name].active, 8);
-    planner.finished(START, &name, Verdict::Struggled, 0);
+    planner.finished(START, &name, Verdict::Struggled);
     assert_eq!(window(&planner), 4);
     for _ in 0..5 {
-        planner.finished(START, &name, Verdict::Struggled, 0);
+        planner.finished(START, &name, Verdict::Struggled);
     }
     assert_eq!(window(&planner), 1, "never none");
-    planner.finished(START, &name, Verdict::Answered, 0);
+    planner.finished(START, &name, Verdict::Answered);
     assert_eq!(window(&planner), 1, "an answer alone does not widen it");
 }
 
@@ -181,16 +184,16 @@ fn a_destination_that_is_down_is_blocked_and_its_letters_are_deferred() {
     let name = domain("dead.test");
     claim(&mut planner, START, &[away("dead.test", 500)]);
     assert_eq!(starts(&mut planner, START, "dead.test"), 2);
-    planner.finished(START, &name, down(), 0);
+    planner.finished(START, &name, down());
     let until = START + planner.settings.retry_first * 4 / 5;
     let admission = planner.admit(START, &name);
     assert!(
         matches!(&admission, Admission::Defer { until: at, failure } if *at == until && failure.text == "connection refused"),
         "{admission:?}"
     );
-    planner.finished(START, &name, Verdict::NotTried, 0);
+    planner.finished(START, &name, Verdict::NotTried);
     // The second of the two that were under way tells nothing new.
-    planner.finished(START, &name, down(), 0);
+    planner.finished(START, &name, down());
     assert_eq!(planner.destinations[&name].failures, 1);
     // What is due meanwhile is claimed in larger lots and deferred.
     let in_hand = planner.destinations[&name].in_hand;
@@ -206,13 +209,13 @@ fn one_letter_finds_out_whether_a_destination_is_back() {
     let name = domain("dead.test");
     claim(&mut planner, START, &[away("dead.test", 1)]);
     assert_eq!(starts(&mut planner, START, "dead.test"), 1);
-    planner.finished(START, &name, down(), 0);
+    planner.finished(START, &name, down());
     let first = planner.destinations[&name].blocked_until();
 
     let plan = claim(&mut planner, first, &[away("dead.test", 50)]);
     plan_is(&plan, &[("dead.test", 1)]);
     assert_eq!(starts(&mut planner, first, "dead.test"), 1);
-    planner.finished(first, &name, down(), 0);
+    planner.finished(first, &name, down());
     let second = planner.destinations[&name].blocked_until();
     assert_eq!(
         second.since(first),
@@ -226,7 +229,7 @@ fn one_letter_finds_out_whether_a_destination_is_back() {
     let plan = claim(&mut planner, second, &[away("dead.test", 50)]);
     plan_is(&plan, &[("dead.test", 1)]);
     assert_eq!(starts(&mut planner, second, "dead.test"), 1);
-    planner.finished(second, &name, Verdict::Took, 0);
+    planner.finished(second, &name, Verdict::Took);
     let plan = claim(&mut planner, second, &[away("dead.test", 49)]);
     plan_is(&plan, &[("dead.test", 12)]);
     assert_eq!(starts(&mut planner, second, "dead.test"), 3);
@@ -242,7 +245,7 @@ fn wants_more_only_with_room_and_work() {
     assert!(!planner.wants_more(START), "the hands are full");
     starts(&mut planner, START, "a.test");
     for _ in 0..4 {
-        planner.finished(START, &name, Verdict::Answered, 0);
+        planner.finished(START, &name, Verdict::Answered);
         starts(&mut planner, START, "a.test");
     }
     assert!(planner.wants_more(START), "half is done");
@@ -268,7 +271,7 @@ fn limits_hold_at_the_limit_and_beyond() {
         .map(|(name, _)| starts(&mut planner, START, name))
         .sum();
     assert_eq!(started, 10, "as many as there are connections");
-    planner.finished(START, &domain(&plan[0].0), Verdict::Took, 0);
+    planner.finished(START, &domain(&plan[0].0), Verdict::Took);
     assert_eq!(starts(&mut planner, START, &plan[20].0), 1);
     assert_eq!(starts(&mut planner, START, &plan[21].0), 0);
 }
@@ -283,7 +286,7 @@ fn idle_destinations_are_forgotten_and_dead_ones_remembered_for_a_while() {
     );
     for (name, verdict) in [("a.test", Verdict::Took), ("dead.test", down())] {
         assert_eq!(starts(&mut planner, START, name), 1);
-        planner.finished(START, &domain(name), verdict, 0);
+        planner.finished(START, &domain(name), verdict);
     }
     assert!(planner.plan(START, &[]).is_empty());
     assert_eq!(planner.destinations.len(), 2);
@@ -299,4 +302,61 @@ fn idle_destinations_are_forgotten_and_dead_ones_remembered_for_a_while() {
     assert_eq!(planner.destinations.len(), 1);
     assert!(planner.plan(late, &[]).is_empty());
     assert!(planner.destinations.is_empty());
+}
+
+/// Any order of events keeps the books: what is in hand is what was claimed and not ended, and no
+/// limit is passed.
+#[test]
+fn the_books_are_kept_in_any_order_of_events() {
+    let entropy = Counting::default();
+    let mut planner = Planner::new(settings());
+    let names = ["a.test", "b.test", "c.test", "d.test"].map(domain);
+    let place = |index: usize| match index {
+        0 => Place::Here,
+        _ => Place::Elsewhere,
+    };
+    // For each destination: letters in hand, and of those started.
+    let mut books = [(0_usize, 0_usize); 4];
+    let mut now = START;
+    for _ in 0..20_000 {
+        let random = usize::try_from(entropy.next_u64() % 1_000).unwrap();
+        let index = random % 4;
+        let (in_hand, active) = &mut books[index];
+        match random / 4 % 5 {
+            0 => {
+                let work = due(names[index].as_str(), place(index), random);
+                for (domain, letters) in planner.plan(now, &[work]) {
+                    planner.claimed(now, &domain, place(index), letters);
+                    *in_hand += letters;
+                }
+            }
+            1 if *in_hand > *active => {
+                if planner.admit(now, &names[index]) != Admission::Wait {
+                    *active += 1;
+                }
+            }
+            2 if *in_hand > *active => {
+                planner.released(&names[index]);
+                *in_hand -= 1;
+            }
+            3 if *active > 0 => {
+                let verdicts = [
+                    Verdict::Took,
+                    Verdict::Answered,
+                    Verdict::Struggled,
+                    Verdict::NotTried,
+                    down(),
+                ];
+                planner.finished(now, &names[index], verdicts[random % 5].clone());
+                *active -= 1;
+                *in_hand -= 1;
+            }
+            _ => now = now + Duration::from_millis(random as u64),
+        }
+        let here = books[0].0;
+        let elsewhere: usize = books[1..].iter().map(|(in_hand, _)| in_hand).sum();
+        assert_eq!(planner.in_hand(), (here, elsewhere));
+        assert!(here <= 30 && elsewhere <= 40, "{here} {elsewhere}");
+    }
+    assert!(books.iter().any(|(in_hand, _)| *in_hand > 0));
 }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::testing::{Act, hello, script, takes};
 use Act::{Close, Say, Want, WantLetter};
+use store::QueueRecipientState;
 
 const FAR: &str = "far.test MX 10 mx.far.test
                    mx.far.test A 192.0.2.1";
@@ -200,5 +201,75 @@ async fn mail_that_would_come_back_to_us_is_returned() {
     let reports = world.inbox_after(world.alice, 1).await;
     assert!(reports[0].contains("Status: 5.4.6\r\n"), "{}", reports[0]);
     assert!(world.net.heard().is_empty());
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_bug_in_the_work_on_one_letter_delays_only_that_letter() {
+    let records = format!("bug.test MX PANIC\n{FAR}");
+    let settings = QueueSettings {
+        retry_first: Duration::from_secs(3_600),
+        ..settings()
+    };
+    let lines = vec![script(&[hello(), takes()])];
+    let world = World::with(&records, &[("192.0.2.1", lines)], settings).await;
+    let bad = world.submit(&["carol@bug.test"]).await;
+    let good = world.submit(&["carol@far.test"]).await;
+    world.gone(good).await;
+    let entry = world.deferred(bad, 1).await;
+    assert!(
+        entry.recipients[0].reason.contains("internal error"),
+        "{entry:?}"
+    );
+    let metrics = world.context.metrics.encode();
+    assert!(metrics.contains("queue_faults_total 1\n"), "{metrics}");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_lease_is_kept_alive_during_a_long_transfer() {
+    let settings = QueueSettings {
+        lease: Duration::from_millis(300),
+        ..settings()
+    };
+    let mut slow = takes();
+    slow.insert(6, Act::Pause(Duration::from_millis(1_200)));
+    let lines = vec![script(&[hello(), slow])];
+    let world = World::with(FAR, &[("192.0.2.1", lines)], settings).await;
+    let letter = world.submit(&["carol@far.test"]).await;
+    world.gone(letter).await;
+    let journey = world.journey(letter).await;
+    assert!(
+        has(&journey, "Transferred carol", "250 2.0.0 kept"),
+        "{journey:?}"
+    );
+    let heard = world.net.heard();
+    let connections = heard.iter().filter(|line| line.starts_with('[')).count();
+    assert_eq!(connections, 1, "{heard:?}");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn an_operator_may_drop_a_letter_under_way() {
+    let mut slow = takes();
+    slow.insert(6, Act::Pause(Duration::from_millis(300)));
+    let lines = vec![script(&[hello(), slow, takes()])];
+    let world = World::new(FAR, &[("192.0.2.1", lines)]).await;
+    let dropped = world.submit(&["carol@far.test"]).await;
+    world
+        .until("the letter is being sent", async || {
+            world.net.has_heard("DATA")
+        })
+        .await;
+    let entry = world.entry(dropped).await.unwrap();
+    assert_eq!(entry.recipients[0].state, QueueRecipientState::Claimed);
+    let filter = QueueFilter {
+        letter: Some(dropped),
+        ..QueueFilter::default()
+    };
+    assert_eq!(world.store.queue_drop(&filter).await.unwrap(), 1);
+    let next = world.submit(&["carol@far.test"]).await;
+    world.gone(next).await;
+    assert!(world.entry(dropped).await.is_none());
     world.end().await;
 }
