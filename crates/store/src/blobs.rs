@@ -9,35 +9,116 @@ use std::time::Duration;
 use base::Timestamp;
 use bytes::Bytes;
 
-use crate::StoreError;
 use crate::directory::signed;
-use crate::engine::{Body, Tx, params};
-use crate::prepare::{Prepared, decompress};
+use crate::engine::{Body, Priority, Tx, params};
+use crate::prepare::{Part, Prepared, decompress};
+use crate::{Store, StoreError};
 
 /// Longer than any transaction, read or backup that may still want a condemned blob.
 const GRACE: Duration = Duration::from_secs(3_600);
+/// Bytes of parts that are stored in the transaction of their message: written in about 2 ms.
+const TOGETHER_BYTES_MAX: usize = 512 * 1024;
 /// Blobs that one transaction of the collector looks at.
 const COLLECT_MAX: i64 = 50;
 
+impl Store {
+    /// Stores the parts of a large letter in transactions of their own, so that the one that makes
+    /// it a message stays short. Until then the blob is condemned: if that transaction never comes,
+    /// the collector removes it.
+    pub(crate) async fn store_ahead(&self, prepared: &mut Prepared) -> Result<(), StoreError> {
+        let stored: usize = prepared.parts.iter().map(|part| part.data.len()).sum();
+        if stored <= TOGETHER_BYTES_MAX {
+            return Ok(());
+        }
+        let mut parts = std::mem::take(&mut prepared.parts);
+        prepared.parts_ahead = parts.len();
+        let mut first = 0;
+        while !parts.is_empty() {
+            let mut bytes = 0;
+            let count = parts.iter().take_while(|part| {
+                bytes += part.data.len();
+                bytes <= TOGETHER_BYTES_MAX
+            });
+            // A part is smaller than what goes together, so that there is at least one.
+            let rest = parts.split_off(count.count().max(1));
+            let body = StoreParts {
+                hash: prepared.hash,
+                total_bytes: signed(prepared.bytes),
+                first,
+                parts,
+                now: self.0.shared.now(),
+            };
+            first += i64::try_from(body.parts.len()).unwrap_or(i64::MAX);
+            parts = rest;
+            self.0.engine.write(body, Priority::Bulk).await?;
+        }
+        Ok(())
+    }
+}
+
 /// Stores the parts of a letter, unless they are there.
 pub(crate) async fn store_blob(tx: &mut Tx<'_>, prepared: &Prepared) -> Result<(), StoreError> {
+    if prepared.parts_ahead > 0 {
+        let sql = "SELECT count(*) FROM blob WHERE hash = $1";
+        let there = tx.one(sql, params![&prepared.hash]).await?.unsigned(0)?;
+        if there != prepared.parts_ahead as u64 {
+            // It took so long that the collector came first.
+            return Err(StoreError::Busy(
+                "the letter has to be stored again".to_owned(),
+            ));
+        }
+        return revive(tx, &prepared.hash).await;
+    }
     let total = signed(prepared.bytes);
     for (number, part) in (0_i64..).zip(&prepared.parts) {
-        let sql = "INSERT INTO blob (hash, part, coding, plain_bytes, total_bytes, data)
-            VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (hash, part) DO NOTHING";
-        let values = params![
-            &prepared.hash,
-            number,
-            part.coding as i64,
-            part.plain_bytes,
-            total,
-            part.data.as_ref(),
-        ];
-        if tx.execute(sql, values).await? == 0 && number == 0 {
+        let is_new = insert_part(tx, &prepared.hash, total, number, part).await?;
+        if !is_new && number == 0 {
             revive(tx, &prepared.hash).await?;
         }
     }
     Ok(())
+}
+
+/// Stores a part; `false` if it is there already.
+async fn insert_part(
+    tx: &mut Tx<'_>,
+    hash: &[u8; 32],
+    total_bytes: i64,
+    number: i64,
+    part: &Part,
+) -> Result<bool, StoreError> {
+    let sql = "INSERT INTO blob (hash, part, coding, plain_bytes, total_bytes, data)
+        VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (hash, part) DO NOTHING";
+    let values = params![
+        hash,
+        number,
+        part.coding as i64,
+        part.plain_bytes,
+        total_bytes,
+        part.data.as_ref(),
+    ];
+    Ok(tx.execute(sql, values).await? > 0)
+}
+
+/// Some parts of a large letter.
+struct StoreParts {
+    hash: [u8; 32],
+    total_bytes: i64,
+    first: i64,
+    parts: Vec<Part>,
+    now: Timestamp,
+}
+
+impl Body for StoreParts {
+    type Out = ();
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
+        condemn(tx, &self.hash, self.now).await?;
+        for (number, part) in (self.first..).zip(&self.parts) {
+            insert_part(tx, &self.hash, self.total_bytes, number, part).await?;
+        }
+        Ok(())
+    }
 }
 
 /// Takes a blob from the collector's list.

@@ -159,7 +159,8 @@ impl Store {
         } else {
             Need::All
         };
-        let prepared = prepare(&delivery.letter, need).await?;
+        let mut prepared = prepare(&delivery.letter, need).await?;
+        self.store_ahead(&mut prepared).await?;
         let shared = &self.0.shared;
         let letter = LetterId(shared.next_id());
         let unconfirmed = Unconfirmed::new(letter, shared);
@@ -233,7 +234,8 @@ impl Store {
             Some(_) => Need::All,
             None => Need::Blob,
         };
-        let prepared = prepare(&submission.letter, need).await?;
+        let mut prepared = prepare(&submission.letter, need).await?;
+        self.store_ahead(&mut prepared).await?;
         let shared = &self.0.shared;
         Ok(Submit {
             letter: LetterId(shared.next_id()),

@@ -282,12 +282,15 @@ impl Store {
         keywords: Keywords,
         received_at: Timestamp,
     ) -> Result<Appended, StoreError> {
+        let stored_keywords = keywords.stored()?;
+        let mut prepared = prepare(&letter, Need::All).await?;
+        self.store_ahead(&mut prepared).await?;
         let body = Append {
             account,
             mailbox,
-            stored_keywords: keywords.stored()?,
+            stored_keywords,
             seen: keywords.seen(),
-            prepared: prepare(&letter, Need::All).await?,
+            prepared,
             received_at,
             shared: Arc::clone(&self.0.shared),
         };

@@ -20,6 +20,8 @@ use crate::metrics::StoreMetrics;
 use crate::shared::Shared;
 use crate::{DiskSpace, Store, StoreError, StoreOptions};
 
+/// How long a process that was killed may take to be gone: the system may still be writing for it.
+const LOCK_WAIT: Duration = Duration::from_secs(1);
 /// How long a figure about the disk is taken as true.
 const DISK_SPACE_AGE_MAX: Duration = Duration::from_secs(1);
 
@@ -196,7 +198,17 @@ fn take_lock(data_dir: &Path) -> Result<Flock<fs::File>, StoreError> {
         .truncate(false)
         .open(&path)
         .map_err(io)?;
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+    let mut attempt = Flock::lock(file, FlockArg::LockExclusiveNonblock);
+    let started = Instant::now();
+    while let Err((file, _)) = attempt {
+        if started.elapsed() > LOCK_WAIT {
+            attempt = Err((file, nix::errno::Errno::EWOULDBLOCK));
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+        attempt = Flock::lock(file, FlockArg::LockExclusiveNonblock);
+    }
+    match attempt {
         Ok(mut lock) => {
             // For people: who holds it.
             lock.set_len(0)

@@ -24,6 +24,8 @@ pub(crate) struct Prepared {
     pub bytes: u64,
     /// Its parts; empty if the blob is known to be stored.
     pub parts: Vec<Part>,
+    /// The number of its parts, if they were stored ahead.
+    pub parts_ahead: usize,
     /// The hash of its Message-ID.
     pub message_key: Option<i64>,
     /// Hashes of the Message-IDs that place it in a thread: its own first, then the nearest
@@ -91,6 +93,7 @@ fn work(letter: &Letter, need: Need) -> Result<Prepared, StoreError> {
         hash: *letter.hash(),
         bytes: letter.bytes().len() as u64,
         parts,
+        parts_ahead: 0,
         message_key,
         thread_keys: Vec::new(),
         envelope: Vec::new(),

@@ -97,8 +97,12 @@ const CHECKS: &[(&str, &str)] = &[
     ),
     (
         "parts, bytes noted, bytes there: a blob is not whole",
-        "SELECT count(*), max(total_bytes), sum(plain_bytes) FROM blob GROUP BY hash
-         HAVING max(total_bytes) <> sum(plain_bytes) OR max(part) <> count(*) - 1 LIMIT $1",
+        "SELECT count(*), max(b.total_bytes), sum(b.plain_bytes) FROM blob b
+         WHERE NOT EXISTS (SELECT 1 FROM condemned c WHERE c.hash = b.hash)
+            OR EXISTS (SELECT 1 FROM message m WHERE m.blob_hash = b.hash)
+            OR EXISTS (SELECT 1 FROM letter l WHERE l.blob_hash = b.hash)
+         GROUP BY b.hash
+         HAVING max(b.total_bytes) <> sum(b.plain_bytes) OR max(b.part) <> count(*) - 1 LIMIT $1",
     ),
     (
         "bytes: a blob that nobody names and nobody condemned",

@@ -7,6 +7,8 @@ mod queue;
 mod readers;
 mod schema;
 mod session;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::collections::BTreeSet;

@@ -21,6 +21,11 @@ const BATCH_TIME_MAX: Duration = Duration::from_millis(10);
 /// A body that works longer is logged: it should have been split.
 const BODY_TIME_MAX: Duration = Duration::from_millis(20);
 
+/// At most 4 MiB at once, so that a letter that comes meanwhile does not wait long.
+const GIVE_BACK: &str = "PRAGMA incremental_vacuum(1000)";
+/// How long the writer waits for work before it gives pages back.
+const IDLE_AFTER: Duration = Duration::from_secs(10);
+
 /// The writer with its connection.
 pub(super) struct Writer {
     session: Session,
@@ -56,15 +61,23 @@ impl Writer {
     pub(super) fn run(mut self) {
         let mut jobs = Vec::with_capacity(BATCH_MAX);
         loop {
-            match self.queue.take(Duration::from_secs(60)) {
+            match self.queue.take(IDLE_AFTER) {
                 Taken::Job(job) => self.batch(job, &mut jobs),
-                Taken::Nothing => {}
+                Taken::Nothing => self.give_back(),
                 Taken::Closed => break,
             }
             self.checkpointer.help(&self.session);
         }
         if let Err(error) = self.session.truncate_log() {
-            tracing::warn!(%error, "the log could not be moved into the database on closing");
+            // The next start reads it from the log.
+            tracing::debug!(%error, "the log could not be moved into the database on closing");
+        }
+    }
+
+    /// Gives pages that are no longer used back to the disk, some at a time, when nobody waits.
+    fn give_back(&self) {
+        if let Err(error) = self.session.batch(GIVE_BACK) {
+            tracing::warn!(%error, "free pages could not be given back");
         }
     }
 
