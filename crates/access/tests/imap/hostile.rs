@@ -1,0 +1,147 @@
+//! Peers that mean no good, or know no better.
+
+use std::net::SocketAddr;
+
+use base::limits::Limits;
+
+use crate::world::{LOGIN, PASSWORD, World};
+
+fn small_limits() -> Limits {
+    Limits {
+        free_disk_bytes_min: 0,
+        free_disk_percent_min: 0,
+        letter_bytes_max: 1_000,
+        errors_per_session_max: 5,
+        auth_failures_max: 3,
+        ..Limits::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn errors_are_counted_and_end_the_session() {
+    let world = World::with_limits(small_limits()).await;
+    let mut client = world.connect();
+    client.line().await;
+    for _ in 0..4 {
+        assert!(client.command("FOO").await[0].starts_with("BAD"));
+    }
+    client.send(b"x FOO\r\n").await;
+    assert!(client.line().await.starts_with("x BAD"));
+    assert_eq!(client.line().await, "* BYE Too many errors");
+    assert_eq!(client.try_line().await, None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn passwords_cannot_be_tried_at_will() {
+    let world = World::with_limits(small_limits()).await;
+    let mut client = world.connect();
+    client.line().await;
+    for _ in 0..3 {
+        let answer = client.command(&format!("LOGIN {LOGIN} wrong")).await;
+        assert_eq!(answer, ["NO [AUTHENTICATIONFAILED] Wrong login or password"]);
+    }
+    let answer = client.command(&format!("LOGIN {LOGIN} \"{PASSWORD}\"")).await;
+    assert_eq!(answer, ["NO [UNAVAILABLE] Too many wrong passwords; try again later"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unknown_user_hears_the_same_as_a_wrong_password() {
+    let world = World::new().await;
+    let mut client = world.connect();
+    client.line().await;
+    let unknown = client.command("LOGIN nobody@black.test x").await;
+    let wrong = client.command(&format!("LOGIN {LOGIN} x")).await;
+    assert_eq!(unknown, wrong);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_password_without_tls_from_elsewhere() {
+    let world = World::new().await;
+    let elsewhere: SocketAddr = "192.0.2.1:4000".parse().unwrap();
+    let mut client = world.connect_from(elsewhere);
+    let greeting = client.line().await;
+    assert!(greeting.contains("LOGINDISABLED") && !greeting.contains("AUTH="), "{greeting}");
+    for command in ["LOGIN a b", "AUTHENTICATE PLAIN", "AUTHENTICATE SCRAM-SHA-256"] {
+        let answer = client.command(command).await;
+        assert_eq!(answer, ["NO [PRIVACYREQUIRED] Start TLS before you log in"], "{command}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn letters_at_the_limit_and_beyond() {
+    let world = World::with_limits(small_limits()).await;
+    let mut client = world.log_in().await;
+    let letter = |length: usize| format!("Subject: x\r\n\r\n{}", "y".repeat(length - 14));
+    let append = |plus: &str, length: usize| format!("APPEND INBOX {{{length}{plus}}}");
+    client.ok(&format!("{}\r\n{}", append("+", 1_000), letter(1_000))).await;
+    let answer = client.command(&append("", 1_001)).await;
+    assert_eq!(answer, ["NO [TOOBIG] The message is larger than this server takes"]);
+    let answer = client.command(&format!("{}\r\n{}", append("+", 1_001), letter(1_001))).await;
+    assert_eq!(answer, ["NO [TOOBIG] The message is larger than this server takes"]);
+    client.ok("NOOP").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_letter_with_nul_is_read_to_its_end_and_refused() {
+    let world = World::new().await;
+    let mut client = world.log_in().await;
+    let answer = client.command("APPEND INBOX ~{6+}\r\nA: b\0\n").await;
+    assert_eq!(answer, ["NO [UNKNOWN-CTE] A message may not hold NUL bytes"]);
+    assert_eq!(client.ok("STATUS INBOX (MESSAGES)").await, ["* STATUS INBOX (MESSAGES 0)"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_cut_in_a_letter_stores_nothing() {
+    let world = World::new().await;
+    let mut client = world.log_in().await;
+    client.send(b"x APPEND INBOX {100+}\r\nSubject: half").await;
+    drop(client);
+    let mut client = world.log_in().await;
+    assert_eq!(client.ok("STATUS INBOX (MESSAGES)").await, ["* STATUS INBOX (MESSAGES 0)"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn half_commands_in_idle_are_no_commands() {
+    let world = World::new().await;
+    let mut client = world.select().await;
+    client.send(b"i IDLE\r\nx LOGOUT\r\n").await;
+    assert_eq!(client.line().await, "+ Idling");
+    assert_eq!(client.until("i").await, ["BAD DONE was expected"]);
+    client.ok("NOOP").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn any_bytes_leave_the_server_alive() {
+    let world = World::new().await;
+    let mut state = 42_u64;
+    for round in 0..50 {
+        let mut client = world.log_in().await;
+        let mut noise = Vec::new();
+        for _ in 0..400 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            noise.push(u8::try_from(state >> 56).unwrap());
+        }
+        client.send(&noise).await;
+        client.send(b"\r\n").await;
+        drop(client);
+        let mut client = world.select().await;
+        assert!(client.ok("NOOP").await.is_empty(), "round {round}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deep_letter_is_told_and_searched() {
+    let world = World::new().await;
+    let mut client = world.log_in().await;
+    let mut letter = String::from("Subject: deep\n");
+    for depth in 0..200 {
+        letter.push_str(&format!("Content-Type: multipart/mixed; boundary=b{depth}\n\n--b{depth}\n"));
+    }
+    letter.push_str("\nend\n");
+    client.append(&letter).await;
+    client.ok("SELECT INBOX").await;
+    let lines = client.ok("FETCH 1 (BODYSTRUCTURE BODY ENVELOPE)").await;
+    assert!(lines[0].starts_with("* 1 FETCH (BODYSTRUCTURE ("), "{lines:?}");
+    client.ok("SEARCH TEXT end").await;
+    assert_eq!(client.ok("FETCH 1 BODY.PEEK[1.1.1.1.1.1.1.1.2]").await, ["* 1 FETCH (BODY[1.1.1.1.1.1.1.1.2] NIL)"]);
+}

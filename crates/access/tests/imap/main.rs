@@ -1,0 +1,8 @@
+//! IMAP sessions over a real store in a temporary folder: transcripts, several sessions at once,
+//! hostile input. The streams are in memory; everything else is what a node runs.
+
+mod client;
+mod dialogs;
+mod hostile;
+mod sessions;
+mod world;

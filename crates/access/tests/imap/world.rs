@@ -1,0 +1,176 @@
+//! A store with one account, and sessions on it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use access::imap::{Entry, ImapContext, ImapOptions, serve};
+use access::throttle::LoginThrottle;
+use base::limits::Limits;
+use base::metrics::Metrics;
+use base::ports::{Clock, Entropy};
+use base::{AccountId, Domain, EmailAddress, Secret, Timestamp};
+use bytes::Bytes;
+use store::{Delivery, Keywords, LocalRecipient, NewAccount, Role, Store, StoreOptions, Synchronous};
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+use crate::client::Client;
+
+/// The login and the password of the account.
+pub const LOGIN: &str = "bob@black.test";
+pub const PASSWORD: &str = "secret words";
+
+/// A node without its listeners.
+pub struct World {
+    pub store: Store,
+    pub account: AccountId,
+    pub context: Arc<ImapContext>,
+    pub stop: CancellationToken,
+    _folder: TempDir,
+}
+
+struct RealClock;
+
+impl Clock for RealClock {
+    fn now(&self) -> Timestamp {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        Timestamp(i64::try_from(since.as_millis()).unwrap())
+    }
+}
+
+/// Not random at all, which is enough here.
+struct Counter(AtomicU64);
+
+impl Entropy for Counter {
+    fn fill(&self, buffer: &mut [u8]) {
+        for chunk in buffer.chunks_mut(8) {
+            let number = self.0.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
+            let mixed = (number ^ (number >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            chunk.copy_from_slice(&mixed.to_le_bytes()[..chunk.len()]);
+        }
+    }
+}
+
+impl World {
+    pub async fn new() -> Self {
+        Self::with_limits(Limits {
+            // The disk that tests run on may be nearly full.
+            free_disk_bytes_min: 0,
+            free_disk_percent_min: 0,
+            ..Limits::default()
+        })
+        .await
+    }
+
+    pub async fn with_limits(limits: Limits) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (clock, entropy) = (Arc::new(RealClock), Arc::new(Counter(AtomicU64::new(7))));
+        let (limits, metrics) = (Arc::new(limits), Metrics::default());
+        let store = Store::open(StoreOptions {
+            data_dir: folder.path().to_owned(),
+            database: None,
+            node: "test".into(),
+            synchronous: Synchronous::Off,
+            limits: limits.clone(),
+            clock: clock.clone(),
+            entropy: entropy.clone(),
+            metrics: metrics.clone(),
+        })
+        .await
+        .unwrap();
+        store.add_domain(&Domain::parse("black.test").unwrap()).await.unwrap();
+        let account = store
+            .add_account(NewAccount {
+                address: EmailAddress::parse(LOGIN).unwrap(),
+                name: "Bob".into(),
+                password: Some(Secret::new(PASSWORD)),
+                quota_bytes: None,
+                admin: false,
+            })
+            .await
+            .unwrap();
+        let throttle = LoginThrottle::new(limits.auth_failures_max, limits.auth_window);
+        let context = Arc::new(ImapContext::new(ImapOptions {
+            hostname: Domain::parse("mx.black.test").unwrap(),
+            store: store.clone(),
+            limits,
+            tls: None,
+            clock,
+            entropy,
+            metrics,
+            throttle: Arc::new(throttle),
+            scram: true,
+            auth_without_tls_on_loopback: true,
+        }));
+        Self {
+            store,
+            account,
+            context,
+            stop: CancellationToken::new(),
+            _folder: folder,
+        }
+    }
+
+    /// A new session from loopback; its greeting is not read yet.
+    pub fn connect(&self) -> Client {
+        self.connect_from("127.0.0.1:40000".parse().unwrap())
+    }
+
+    pub fn connect_from(&self, peer: SocketAddr) -> Client {
+        let (ours, theirs) = tokio::io::duplex(16 * 1024);
+        let entry = Entry {
+            peer,
+            tls: None,
+            offers_starttls: false,
+        };
+        let (context, stop) = (self.context.clone(), self.stop.clone());
+        tokio::spawn(async move { serve(&context, Box::new(theirs), entry, stop).await });
+        Client::new(ours)
+    }
+
+    /// A session that is logged in.
+    pub async fn log_in(&self) -> Client {
+        let mut client = self.connect();
+        client.line().await;
+        client.ok(&format!("LOGIN {LOGIN} \"{PASSWORD}\"")).await;
+        client
+    }
+
+    /// A session with the INBOX selected.
+    pub async fn select(&self) -> Client {
+        let mut client = self.log_in().await;
+        client.ok("SELECT INBOX").await;
+        client
+    }
+
+    /// Stores a letter as SMTP would.
+    pub async fn deliver(&self, letter: &str) {
+        let letter = Bytes::from(letter.replace('\n', "\r\n"));
+        let letter = self.store.letter(letter).await.unwrap();
+        let address = EmailAddress::parse(LOGIN).unwrap();
+        let now = RealClock.now();
+        self.store
+            .deliver(Delivery {
+                letter,
+                reverse_path: None,
+                envelope: vec![address.clone()],
+                local: vec![LocalRecipient {
+                    account: self.account,
+                    address,
+                    mailbox: Role::Inbox,
+                    keywords: Keywords::default(),
+                    head: Bytes::from_static(b"Return-Path: <>\r\nDelivered-To: bob@black.test\r\n"),
+                }],
+                forwards: vec![],
+                forward_head: Bytes::new(),
+                received_at: now,
+                expires_at: now,
+                notes: vec![],
+                confirms: vec![],
+            })
+            .await
+            .unwrap();
+    }
+}
