@@ -50,8 +50,11 @@ impl Session {
     }
 
     /// Where the letter goes, if it may come.
-    async fn append_target(&self, append: &Append) -> Result<(AccountId, MailboxId), Failure> {
+    async fn append_target(&mut self, append: &Append) -> Result<(AccountId, MailboxId), Failure> {
         let account = self.account()?;
+        if append.letter_bytes == 0 {
+            return Err(Failure::EmptyLetter);
+        }
         let store = &self.context.options.store;
         if store.is_disk_low() {
             return Err(Failure::DiskLow);

@@ -63,7 +63,7 @@ impl Session {
         }
     }
 
-    async fn scram_keys(&self, login: &str) -> Result<ScramKeys, Failure> {
+    async fn scram_keys(&mut self, login: &str) -> Result<ScramKeys, Failure> {
         let keys = self.context.options.store.scram_keys(login).await?;
         Ok(ScramKeys {
             salt: keys.salt,

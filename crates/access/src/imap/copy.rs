@@ -62,7 +62,7 @@ impl Session {
     }
 
     /// A mailbox that messages go to.
-    async fn target(&self, name: &MailboxName) -> Result<MailboxInfo, Failure> {
+    async fn target(&mut self, name: &MailboxName) -> Result<MailboxInfo, Failure> {
         let account = self.account()?;
         let found = self
             .context

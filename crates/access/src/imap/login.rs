@@ -33,7 +33,7 @@ impl Session {
 
     /// Checks a password, unless too many were wrong.
     pub(super) async fn check_password(
-        &self,
+        &mut self,
         login: &str,
         password: &Secret,
     ) -> Result<AccountId, Failure> {

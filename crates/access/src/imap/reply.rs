@@ -53,6 +53,8 @@ pub(super) enum Failure {
     UnknownEncoding,
     /// A letter with NUL bytes.
     Nul,
+    /// A letter of no bytes.
+    EmptyLetter,
     /// The disk is nearly full.
     DiskLow,
     /// The selected mailbox was deleted by another session.
@@ -127,6 +129,7 @@ impl Failure {
             | Self::Expunged
             | Self::UnknownEncoding
             | Self::Nul
+            | Self::EmptyLetter
             | Self::DiskLow => (Status::No, self.code(), self.plain_text()),
         }
     }
@@ -152,7 +155,7 @@ impl Failure {
             Self::NoTarget => Code::TryCreate,
             Self::ReadOnly => Code::ReadOnly,
             Self::HasChildren => Code::HasChildren,
-            Self::Inbox | Self::Wildcard | Self::SameMailbox => Code::Cannot,
+            Self::Inbox | Self::Wildcard | Self::SameMailbox | Self::EmptyLetter => Code::Cannot,
             Self::SpecialUse => Code::UseAttr,
             Self::Expunged => Code::ExpungeIssued,
             Self::UnknownEncoding | Self::Nul => Code::UnknownCte,
@@ -182,6 +185,7 @@ impl Failure {
             Self::Expunged => "Some of the messages are gone",
             Self::UnknownEncoding => "The encoding of the part is not known",
             Self::Nul => "A message may not hold NUL bytes",
+            Self::EmptyLetter => "An empty message is not stored",
             Self::DiskLow => "There is not enough space on the server now",
             _ => "The command failed",
         })

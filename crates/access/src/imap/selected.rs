@@ -43,7 +43,7 @@ pub(super) struct Selected {
     table: FlagTable,
     state: ModSeq,
     uid_next: Uid,
-    /// UIDs that are gone and not yet told.
+    /// UIDs that are gone and not yet told; ascending.
     vanished: Vec<Uid>,
     /// UIDs whose flags others have changed, not yet told.
     changed: Vec<Uid>,
@@ -164,6 +164,8 @@ impl Selected {
                 self.vanished.push(uid);
             }
         }
+        self.vanished.sort_unstable();
+        self.vanished.dedup();
         self.compact();
         Ok(())
     }
@@ -239,15 +241,14 @@ impl Selected {
         ));
     }
 
+    /// Whether a message is gone and only its number is still counted.
+    pub(super) fn is_gone(&self, row: Row) -> bool {
+        self.vanished.binary_search(&row.uid).is_ok()
+    }
+
     fn vanished_indexes(&self) -> Vec<usize> {
-        let mut indexes: Vec<usize> = self
-            .vanished
-            .iter()
-            .filter_map(|uid| self.index_of(*uid).ok())
-            .collect();
-        indexes.sort_unstable();
-        indexes.dedup();
-        indexes
+        let gone = self.vanished.iter();
+        gone.filter_map(|uid| self.index_of(*uid).ok()).collect()
     }
 
     fn forget_vanished(&mut self) {

@@ -8,14 +8,14 @@ use tokio::time::timeout;
 /// Nothing here takes longer, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-pub struct Client {
+pub(crate) struct Client {
     stream: DuplexStream,
     input: Vec<u8>,
     next_tag: u32,
 }
 
 impl Client {
-    pub fn new(stream: DuplexStream) -> Self {
+    pub(crate) fn new(stream: DuplexStream) -> Self {
         Self {
             stream,
             input: Vec::new(),
@@ -23,8 +23,11 @@ impl Client {
         }
     }
 
-    pub async fn send(&mut self, bytes: &[u8]) {
-        timeout(PATIENCE, self.stream.write_all(bytes)).await.expect("the server reads").unwrap();
+    pub(crate) async fn send(&mut self, bytes: &[u8]) {
+        timeout(PATIENCE, self.stream.write_all(bytes))
+            .await
+            .expect("the server reads")
+            .unwrap();
     }
 
     /// More bytes of the server; false at the end.
@@ -33,14 +36,19 @@ impl Client {
         let read = self.stream.read(&mut buffer);
         let length = timeout(PATIENCE, read)
             .await
-            .unwrap_or_else(|_| panic!("no answer; so far: {:?}", String::from_utf8_lossy(&self.input)))
+            .unwrap_or_else(|_| {
+                panic!(
+                    "no answer; so far: {:?}",
+                    String::from_utf8_lossy(&self.input)
+                )
+            })
             .unwrap();
         self.input.extend_from_slice(&buffer[..length]);
         length > 0
     }
 
     /// The next line without its end; `None` when the server has closed.
-    pub async fn try_line(&mut self) -> Option<String> {
+    pub(crate) async fn try_line(&mut self) -> Option<String> {
         loop {
             if let Some(at) = self.input.windows(2).position(|pair| pair == b"\r\n") {
                 let rest = self.input.split_off(at + 2);
@@ -54,12 +62,12 @@ impl Client {
         }
     }
 
-    pub async fn line(&mut self) -> String {
+    pub(crate) async fn line(&mut self) -> String {
         self.try_line().await.expect("a line")
     }
 
     /// Sends a command; all lines up to its tagged one.
-    pub async fn command(&mut self, command: &str) -> Vec<String> {
+    pub(crate) async fn command(&mut self, command: &str) -> Vec<String> {
         self.next_tag += 1;
         let tag = format!("t{}", self.next_tag);
         self.send(format!("{tag} {command}\r\n").as_bytes()).await;
@@ -67,7 +75,7 @@ impl Client {
     }
 
     /// All lines up to the one with this tag, whose tag is cut off.
-    pub async fn until(&mut self, tag: &str) -> Vec<String> {
+    pub(crate) async fn until(&mut self, tag: &str) -> Vec<String> {
         let mut lines = Vec::new();
         loop {
             let line = self.line().await;
@@ -80,7 +88,7 @@ impl Client {
     }
 
     /// Sends a command that must succeed; the untagged lines.
-    pub async fn ok(&mut self, command: &str) -> Vec<String> {
+    pub(crate) async fn ok(&mut self, command: &str) -> Vec<String> {
         let mut lines = self.command(command).await;
         let last = lines.pop().unwrap();
         assert!(last.starts_with("OK"), "{command}: {last}");
@@ -88,7 +96,7 @@ impl Client {
     }
 
     /// Appends a letter to the INBOX.
-    pub async fn append(&mut self, letter: &str) {
+    pub(crate) async fn append(&mut self, letter: &str) {
         let letter = letter.replace('\n', "\r\n");
         let command = format!("APPEND INBOX {{{}+}}\r\n{letter}", letter.len());
         self.ok(&command).await;

@@ -1,7 +1,8 @@
 //! Transcripts: `tests/dialogs/*.txt`. Lines `C:` are sent, lines `S:` must be the answer.
 //!
-//! `{#}` or `{#+}` at the end of a `C:` line is a literal of the `L:` lines that follow. `<*>` in an
-//! `S:` line stands for anything. Every file runs with each turn of the client sent whole, byte by
+//! `{#}` or `{#+}` at the end of a `C:` line is a literal of the `L:` lines that follow, joined by
+//! line ends; an `R:` line is the rest of the command behind it. `<*>` in an `S:` line stands for
+//! anything. Every file runs with each turn of the client sent whole, byte by
 //! byte, and in pieces of changing size.
 
 use std::path::Path;
@@ -65,22 +66,22 @@ fn parse(text: &str) -> Vec<Step> {
         let (kind, rest) = line.split_at(line.len().min(2));
         let rest = rest.strip_prefix(' ').unwrap_or(rest);
         match kind {
-            "C:" => {
-                let mut literal = Vec::new();
-                while let Some(next) = lines.next_if(|next| next.starts_with("L:")) {
-                    let content = next[2..].strip_prefix(' ').unwrap_or(&next[2..]);
-                    literal.extend_from_slice(content.as_bytes());
-                    literal.extend_from_slice(b"\r\n");
-                }
+            "C:" | "R:" => {
+                let literal: Vec<&str> = std::iter::from_fn(|| {
+                    let line = lines.next_if(|next| next.starts_with("L:"))?;
+                    Some(line[2..].strip_prefix(' ').unwrap_or_else(|| &line[2..]))
+                })
+                .collect();
+                let literal = literal.join("\r\n");
                 let line = rest.replace("{#", &format!("{{{}", literal.len()));
                 steps.push(Step::Send(format!("{line}\r\n").into_bytes()));
-                if line.ends_with("+}") {
-                    literal.extend_from_slice(b"\r\n");
-                    steps.push(Step::Send(literal));
-                } else if line.ends_with('}') {
+                if rest.ends_with("{#}") {
                     steps.push(Step::Expect("+ <*>".into()));
-                    literal.extend_from_slice(b"\r\n");
-                    steps.push(Step::Send(literal));
+                }
+                if rest.ends_with("{#}") || rest.ends_with("{#+}") {
+                    let has_more = lines.peek().is_some_and(|next| next.starts_with("R:"));
+                    let end = if has_more { "" } else { "\r\n" };
+                    steps.push(Step::Send(format!("{literal}{end}").into_bytes()));
                 }
             }
             "S:" => steps.push(Step::Expect(rest.to_owned())),
@@ -106,7 +107,10 @@ async fn run(name: &str, steps: &[Step], mut client: Client, cut: Cut) {
             }
             Step::Expect(expected) => {
                 let line = client.try_line().await.unwrap_or_else(|| "(closed)".into());
-                assert!(matches(expected, &line), "{name}, {cut:?}:\nexpected {expected}\n     got {line}");
+                assert!(
+                    matches(expected, &line),
+                    "{name}, {cut:?}:\nexpected {expected}\n     got {line}"
+                );
             }
         }
     }
@@ -122,7 +126,9 @@ async fn send(client: &mut Client, mut bytes: &[u8], cut: Cut) {
             Cut::Whole => bytes.len(),
             Cut::Bytes => 1,
             Cut::Mixed(_) => {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
                 usize::try_from(state >> 60).unwrap() + 1
             }
         };

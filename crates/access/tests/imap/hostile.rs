@@ -38,10 +38,18 @@ async fn passwords_cannot_be_tried_at_will() {
     client.line().await;
     for _ in 0..3 {
         let answer = client.command(&format!("LOGIN {LOGIN} wrong")).await;
-        assert_eq!(answer, ["NO [AUTHENTICATIONFAILED] Wrong login or password"]);
+        assert_eq!(
+            answer,
+            ["NO [AUTHENTICATIONFAILED] Wrong login or password"]
+        );
     }
-    let answer = client.command(&format!("LOGIN {LOGIN} \"{PASSWORD}\"")).await;
-    assert_eq!(answer, ["NO [UNAVAILABLE] Too many wrong passwords; try again later"]);
+    let answer = client
+        .command(&format!("LOGIN {LOGIN} \"{PASSWORD}\""))
+        .await;
+    assert_eq!(
+        answer,
+        ["NO [UNAVAILABLE] Too many wrong passwords; try again later"]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -60,10 +68,21 @@ async fn no_password_without_tls_from_elsewhere() {
     let elsewhere: SocketAddr = "192.0.2.1:4000".parse().unwrap();
     let mut client = world.connect_from(elsewhere);
     let greeting = client.line().await;
-    assert!(greeting.contains("LOGINDISABLED") && !greeting.contains("AUTH="), "{greeting}");
-    for command in ["LOGIN a b", "AUTHENTICATE PLAIN", "AUTHENTICATE SCRAM-SHA-256"] {
+    assert!(
+        greeting.contains("LOGINDISABLED") && !greeting.contains("AUTH="),
+        "{greeting}"
+    );
+    for command in [
+        "LOGIN a b",
+        "AUTHENTICATE PLAIN",
+        "AUTHENTICATE SCRAM-SHA-256",
+    ] {
         let answer = client.command(command).await;
-        assert_eq!(answer, ["NO [PRIVACYREQUIRED] Start TLS before you log in"], "{command}");
+        assert_eq!(
+            answer,
+            ["NO [PRIVACYREQUIRED] Start TLS before you log in"],
+            "{command}"
+        );
     }
 }
 
@@ -73,11 +92,21 @@ async fn letters_at_the_limit_and_beyond() {
     let mut client = world.log_in().await;
     let letter = |length: usize| format!("Subject: x\r\n\r\n{}", "y".repeat(length - 14));
     let append = |plus: &str, length: usize| format!("APPEND INBOX {{{length}{plus}}}");
-    client.ok(&format!("{}\r\n{}", append("+", 1_000), letter(1_000))).await;
+    client
+        .ok(&format!("{}\r\n{}", append("+", 1_000), letter(1_000)))
+        .await;
     let answer = client.command(&append("", 1_001)).await;
-    assert_eq!(answer, ["NO [TOOBIG] The message is larger than this server takes"]);
-    let answer = client.command(&format!("{}\r\n{}", append("+", 1_001), letter(1_001))).await;
-    assert_eq!(answer, ["NO [TOOBIG] The message is larger than this server takes"]);
+    assert_eq!(
+        answer,
+        ["NO [TOOBIG] The message is larger than this server takes"]
+    );
+    let answer = client
+        .command(&format!("{}\r\n{}", append("+", 1_001), letter(1_001)))
+        .await;
+    assert_eq!(
+        answer,
+        ["NO [TOOBIG] The message is larger than this server takes"]
+    );
     client.ok("NOOP").await;
 }
 
@@ -86,8 +115,14 @@ async fn a_letter_with_nul_is_read_to_its_end_and_refused() {
     let world = World::new().await;
     let mut client = world.log_in().await;
     let answer = client.command("APPEND INBOX ~{6+}\r\nA: b\0\n").await;
-    assert_eq!(answer, ["NO [UNKNOWN-CTE] A message may not hold NUL bytes"]);
-    assert_eq!(client.ok("STATUS INBOX (MESSAGES)").await, ["* STATUS INBOX (MESSAGES 0)"]);
+    assert_eq!(
+        answer,
+        ["NO [UNKNOWN-CTE] A message may not hold NUL bytes"]
+    );
+    assert_eq!(
+        client.ok("STATUS INBOX (MESSAGES)").await,
+        ["* STATUS INBOX (MESSAGES 0)"]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -97,7 +132,10 @@ async fn a_connection_cut_in_a_letter_stores_nothing() {
     client.send(b"x APPEND INBOX {100+}\r\nSubject: half").await;
     drop(client);
     let mut client = world.log_in().await;
-    assert_eq!(client.ok("STATUS INBOX (MESSAGES)").await, ["* STATUS INBOX (MESSAGES 0)"]);
+    assert_eq!(
+        client.ok("STATUS INBOX (MESSAGES)").await,
+        ["* STATUS INBOX (MESSAGES 0)"]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -118,7 +156,9 @@ async fn any_bytes_leave_the_server_alive() {
         let mut client = world.log_in().await;
         let mut noise = Vec::new();
         for _ in 0..400 {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
             noise.push(u8::try_from(state >> 56).unwrap());
         }
         client.send(&noise).await;
@@ -135,13 +175,21 @@ async fn a_deep_letter_is_told_and_searched() {
     let mut client = world.log_in().await;
     let mut letter = String::from("Subject: deep\n");
     for depth in 0..200 {
-        letter.push_str(&format!("Content-Type: multipart/mixed; boundary=b{depth}\n\n--b{depth}\n"));
+        letter.push_str(&format!(
+            "Content-Type: multipart/mixed; boundary=b{depth}\n\n--b{depth}\n"
+        ));
     }
     letter.push_str("\nend\n");
     client.append(&letter).await;
     client.ok("SELECT INBOX").await;
     let lines = client.ok("FETCH 1 (BODYSTRUCTURE BODY ENVELOPE)").await;
-    assert!(lines[0].starts_with("* 1 FETCH (BODYSTRUCTURE ("), "{lines:?}");
+    assert!(
+        lines[0].starts_with("* 1 FETCH (BODYSTRUCTURE ("),
+        "{lines:?}"
+    );
     client.ok("SEARCH TEXT end").await;
-    assert_eq!(client.ok("FETCH 1 BODY.PEEK[1.1.1.1.1.1.1.1.2]").await, ["* 1 FETCH (BODY[1.1.1.1.1.1.1.1.2] NIL)"]);
+    assert_eq!(
+        client.ok("FETCH 1 BODY.PEEK[1.1.1.1.1.1.1.1.2]").await,
+        ["* 1 FETCH (BODY[1.1.1.1.1.1.1.1.2] NIL)"]
+    );
 }

@@ -5,29 +5,31 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use access::imap::{Entry, ImapContext, ImapOptions, serve};
-use access::throttle::LoginThrottle;
 use base::limits::Limits;
 use base::metrics::Metrics;
 use base::ports::{Clock, Entropy};
 use base::{AccountId, Domain, EmailAddress, Secret, Timestamp};
 use bytes::Bytes;
-use store::{Delivery, Keywords, LocalRecipient, NewAccount, Role, Store, StoreOptions, Synchronous};
+use pennyblack_access::imap::{Entry, ImapContext, ImapOptions, serve};
+use pennyblack_access::throttle::LoginThrottle;
+use store::{
+    Delivery, Keywords, LocalRecipient, NewAccount, Role, Store, StoreOptions, Synchronous,
+};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use crate::client::Client;
 
 /// The login and the password of the account.
-pub const LOGIN: &str = "bob@black.test";
-pub const PASSWORD: &str = "secret words";
+pub(crate) const LOGIN: &str = "bob@black.test";
+pub(crate) const PASSWORD: &str = "secret words";
 
 /// A node without its listeners.
-pub struct World {
-    pub store: Store,
-    pub account: AccountId,
-    pub context: Arc<ImapContext>,
-    pub stop: CancellationToken,
+pub(crate) struct World {
+    pub(crate) store: Store,
+    pub(crate) account: AccountId,
+    pub(crate) context: Arc<ImapContext>,
+    pub(crate) stop: CancellationToken,
     _folder: TempDir,
 }
 
@@ -54,7 +56,7 @@ impl Entropy for Counter {
 }
 
 impl World {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::with_limits(Limits {
             // The disk that tests run on may be nearly full.
             free_disk_bytes_min: 0,
@@ -64,7 +66,7 @@ impl World {
         .await
     }
 
-    pub async fn with_limits(limits: Limits) -> Self {
+    pub(crate) async fn with_limits(limits: Limits) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (clock, entropy) = (Arc::new(RealClock), Arc::new(Counter(AtomicU64::new(7))));
         let (limits, metrics) = (Arc::new(limits), Metrics::default());
@@ -80,7 +82,10 @@ impl World {
         })
         .await
         .unwrap();
-        store.add_domain(&Domain::parse("black.test").unwrap()).await.unwrap();
+        store
+            .add_domain(&Domain::parse("black.test").unwrap())
+            .await
+            .unwrap();
         let account = store
             .add_account(NewAccount {
                 address: EmailAddress::parse(LOGIN).unwrap(),
@@ -114,11 +119,11 @@ impl World {
     }
 
     /// A new session from loopback; its greeting is not read yet.
-    pub fn connect(&self) -> Client {
+    pub(crate) fn connect(&self) -> Client {
         self.connect_from("127.0.0.1:40000".parse().unwrap())
     }
 
-    pub fn connect_from(&self, peer: SocketAddr) -> Client {
+    pub(crate) fn connect_from(&self, peer: SocketAddr) -> Client {
         let (ours, theirs) = tokio::io::duplex(16 * 1024);
         let entry = Entry {
             peer,
@@ -131,7 +136,7 @@ impl World {
     }
 
     /// A session that is logged in.
-    pub async fn log_in(&self) -> Client {
+    pub(crate) async fn log_in(&self) -> Client {
         let mut client = self.connect();
         client.line().await;
         client.ok(&format!("LOGIN {LOGIN} \"{PASSWORD}\"")).await;
@@ -139,14 +144,14 @@ impl World {
     }
 
     /// A session with the INBOX selected.
-    pub async fn select(&self) -> Client {
+    pub(crate) async fn select(&self) -> Client {
         let mut client = self.log_in().await;
         client.ok("SELECT INBOX").await;
         client
     }
 
     /// Stores a letter as SMTP would.
-    pub async fn deliver(&self, letter: &str) {
+    pub(crate) async fn deliver(&self, letter: &str) {
         let letter = Bytes::from(letter.replace('\n', "\r\n"));
         let letter = self.store.letter(letter).await.unwrap();
         let address = EmailAddress::parse(LOGIN).unwrap();
@@ -161,7 +166,9 @@ impl World {
                     address,
                     mailbox: Role::Inbox,
                     keywords: Keywords::default(),
-                    head: Bytes::from_static(b"Return-Path: <>\r\nDelivered-To: bob@black.test\r\n"),
+                    head: Bytes::from_static(
+                        b"Return-Path: <>\r\nDelivered-To: bob@black.test\r\n",
+                    ),
                 }],
                 forwards: vec![],
                 forward_head: Bytes::new(),

@@ -103,6 +103,9 @@ impl Session {
         let program = Program::new(&search.key, selected)?;
         let (mut found, mut open) = (Vec::new(), Vec::new());
         for (index, row) in selected.rows().iter().enumerate() {
+            if selected.is_gone(*row) {
+                continue;
+            }
             match program.decide(&Facts::of_row(index, selected.flags(*row))) {
                 Some(true) => found.push(index),
                 Some(false) => {}
@@ -118,7 +121,7 @@ impl Session {
     }
 
     async fn find_in_page(
-        &self,
+        &mut self,
         program: &Program,
         open: &[usize],
         page: Range<usize>,
