@@ -12,7 +12,7 @@ use bytes::Bytes;
 use message::write::{Action, DeliveryReport, RecipientReport, ReturnedLetter, delivery_status};
 use message::{Fields, write};
 use proto::smtp::OriginalRecipient;
-use store::{Claim, ClaimedRecipient, DsnReturn, Notify, QueueRecipient, Submission};
+use store::{Claim, ClaimedRecipient, DsnReturn, Note, Notify, QueueRecipient, Step, Submission};
 
 /// Header bytes of the letter that are kept for a report; `message` returns no more.
 const HEADER_BYTES_MAX: usize = 64 * 1024;
@@ -165,7 +165,15 @@ pub fn submission(
         hold_until: None,
         expires_at: reporter.expires_at,
         sent_copy: None,
-        notes: Vec::new(),
+        notes: vec![Note {
+            at: reporter.now,
+            recipient: None,
+            step: Step::Submitted,
+            detail: format!(
+                "by this server, to report about letter {}",
+                claim.reference.letter
+            ),
+        }],
     }
 }
 
