@@ -192,14 +192,17 @@ mod tests {
         }
 
         fn run(&mut self) {
-            while let Some(event) = self.server.poll() {
-                let heard = self.event(event);
-                if let Some(heard) = heard {
-                    writeln!(self.heard, "E: {heard}").unwrap();
+            loop {
+                while let Some(event) = self.server.poll() {
+                    if let Some(heard) = self.event(event) {
+                        writeln!(self.heard, "E: {heard}").unwrap();
+                    }
                 }
-            }
-            if let Some(bytes) = self.server.transmit() {
-                self.said.extend_from_slice(&bytes);
+                self.said
+                    .extend_from_slice(&self.server.transmit().unwrap_or_default());
+                if !self.server.is_stalled() {
+                    break;
+                }
             }
         }
 

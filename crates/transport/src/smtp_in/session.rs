@@ -123,6 +123,9 @@ impl Session<'_> {
             if self.server.is_closed() {
                 return self.hang_up(stream, &mut buffer).await;
             }
+            if self.server.is_stalled() {
+                continue;
+            }
             if std::mem::take(&mut self.handshake) {
                 stream = self.start_tls(stream).await?;
                 continue;

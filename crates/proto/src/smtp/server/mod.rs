@@ -25,6 +25,10 @@ mod starttls;
 /// letter fits, and a peer cannot make us hold more.
 pub const INPUT_BYTES_MAX: usize = 64 * 1024;
 
+/// Replies that may be waiting to be sent, before the next command is looked at: a short command
+/// with a long reply, pipelined without end, must not fill our memory.
+pub const OUTPUT_BYTES_MAX: usize = 32 * 1024;
+
 /// Who connects.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Role {
@@ -210,7 +214,8 @@ struct Letter {
 /// 2. [`Server::receive`] with what came, at most 32 KiB at a time and only while
 ///    [`Server::wants_input`];
 /// 3. [`Server::poll`] until `None`, answering each event that asks before the next `poll`;
-/// 4. [`Server::transmit`] and send: replies to pipelined commands leave in one piece;
+/// 4. [`Server::transmit`] and send: replies to pipelined commands leave in one piece; when
+///    [`Server::is_stalled`], again from 3;
 /// 5. again from 2, until [`Server::is_closed`]; when [`Server::deadline`] passes first,
 ///    [`Server::timeout`], then from 3.
 ///
@@ -236,6 +241,7 @@ pub struct Server {
     errors: u32,
     letters: u32,
     draining: bool,
+    stalled: bool,
     refused: Option<Reply>,
     now: Timestamp,
     progress_at: Timestamp,
@@ -263,6 +269,7 @@ impl Server {
             errors: 0,
             letters: 0,
             draining: false,
+            stalled: false,
             refused: None,
             now,
             progress_at: now,
@@ -298,6 +305,7 @@ impl Server {
     #[must_use]
     pub fn wants_input(&self) -> bool {
         self.waiting.is_none()
+            && !self.stalled
             && !matches!(self.mode, Mode::Closed | Mode::Handshake)
             && self.input.len() < INPUT_BYTES_MAX
     }
@@ -309,6 +317,10 @@ impl Server {
                 return Some(Event::Refused(reply));
             }
             if self.waiting.is_some() {
+                return None;
+            }
+            self.stalled = self.output.len() >= OUTPUT_BYTES_MAX && !self.is_closed();
+            if self.stalled {
                 return None;
             }
             if self.draining && !self.letter.started && matches!(self.mode, Mode::Command) {
@@ -327,6 +339,12 @@ impl Server {
                 Step::NeedInput => return None,
             }
         }
+    }
+
+    /// Whether [`Server::poll`] stopped because so much is to be sent first.
+    #[must_use]
+    pub fn is_stalled(&self) -> bool {
+        self.stalled
     }
 
     /// What is to be sent to the peer; `None` when there is nothing.
@@ -509,10 +527,12 @@ impl Server {
         reply.unwrap_or(&usual).write(&mut self.output);
     }
 
-    /// Writes a reply and counts it if it is the peer's error.
+    /// Writes a reply and counts it if it is the peer's error. A 421 ends the session.
     fn say(&mut self, reply: &Reply) {
         reply.write(&mut self.output);
-        if reply.is_permanent() {
+        if reply.code == 421 {
+            self.shut();
+        } else if reply.is_permanent() {
             self.errors += 1;
             if self.errors >= self.config.errors_max {
                 let reply = Reply::too_many_errors();
@@ -552,5 +572,74 @@ impl Server {
         self.mode = Mode::Closed;
         self.waiting = None;
         self.input = BytesMut::new();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server() -> Server {
+        let config = Config {
+            hostname: Domain::parse("mx.black.test").unwrap(),
+            role: Role::Relay,
+            starttls: true,
+            auth_without_tls: false,
+            scram: true,
+            letter_bytes_max: 1_000,
+            recipients_max: 5,
+            errors_max: u32::MAX,
+            letters_max: 100,
+            command_timeout: Duration::from_secs(300),
+            data_timeout: Duration::from_secs(180),
+            session_timeout: Duration::from_secs(3_600),
+        };
+        let mut server = Server::new(Arc::new(config), false, Timestamp(0));
+        server.greet();
+        server.transmit();
+        server
+    }
+
+    /// What a hostile peer may send without end; the most that was held at any time.
+    fn held(server: &mut Server, piece: &[u8]) -> usize {
+        let mut most = 0;
+        for _ in 0..20 {
+            server.receive(piece, Timestamp(0));
+            loop {
+                while server.poll().is_some() {
+                    server.accept();
+                }
+                most = most.max(server.input.len() + server.output.len());
+                server.transmit();
+                if !server.is_stalled() {
+                    break;
+                }
+            }
+        }
+        most
+    }
+
+    #[test]
+    fn memory_is_bounded_whatever_is_sent() {
+        let most = INPUT_BYTES_MAX + OUTPUT_BYTES_MAX;
+        assert!(held(&mut server(), &[b'x'; 16_384]) <= most);
+        assert!(held(&mut server(), &b"EHLO x\r\n".repeat(2_000)) <= most);
+        assert!(held(&mut server(), &b"\r\n".repeat(8_000)) <= most);
+        let mut in_data = server();
+        let start = b"EHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<postmaster>\r\nDATA\r\n";
+        held(&mut in_data, start);
+        assert!(held(&mut in_data, &[b'x'; 16_384]) <= most);
+    }
+
+    #[test]
+    fn a_421_of_the_driver_ends_the_session() {
+        let mut server = server();
+        server.receive(b"EHLO x\r\nMAIL FROM:<>\r\nNOOP\r\n", Timestamp(0));
+        assert!(matches!(server.poll(), Some(Event::Mail(_))));
+        server.reject(&Reply::shutting_down());
+        assert!(server.poll().is_none());
+        assert!(server.is_closed());
+        let said = server.transmit().unwrap();
+        assert!(said.ends_with(b"421 4.3.2 Server is shutting down; try again later\r\n"));
     }
 }
