@@ -460,6 +460,12 @@ impl Reply {
         Self::new(454, (7, 0), "Too many failed logins; try again later")
     }
 
+    /// The same, of a peer that does not stop.
+    #[must_use]
+    pub fn closing_for_failed_logins() -> Self {
+        Self::new(421, (7, 0), "Too many failed logins; try again later")
+    }
+
     /// RFC 4954 §6: the directory cannot be asked now.
     #[must_use]
     pub fn authentication_unavailable() -> Self {

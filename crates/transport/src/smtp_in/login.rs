@@ -12,6 +12,9 @@ use super::session::Session;
 /// RFC 5802 §5.1 leaves the length open; 18 bytes make guessing hopeless.
 const NONCE_BYTES: usize = 18;
 
+/// Logins refused unseen before the session is closed: a program that goes on is not a person's.
+const SHUT_OUT_MAX: u32 = 3;
+
 impl Session<'_> {
     pub(super) async fn check_password(&mut self, login: &str, password: &Secret) {
         if !self.may_try(login) {
@@ -97,7 +100,12 @@ impl Session<'_> {
         let failed_logins = &self.context.failed_logins;
         let may = failed_logins.may_try(self.peer.ip(), login, now);
         if !may {
-            self.refuse(&Reply::too_many_failed_logins());
+            self.shut_out += 1;
+            let reply = match self.shut_out {
+                ..SHUT_OUT_MAX => Reply::too_many_failed_logins(),
+                SHUT_OUT_MAX.. => Reply::closing_for_failed_logins(),
+            };
+            self.refuse(&reply);
         }
         may
     }

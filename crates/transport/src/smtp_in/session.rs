@@ -38,6 +38,8 @@ pub(super) struct Session<'a> {
     pub(super) account: Option<AccountId>,
     /// Whose SCRAM keys were given out, until the proof comes.
     pub(super) scram_account: Option<AccountId>,
+    /// Logins that were refused without a look at the password.
+    pub(super) shut_out: u32,
     pub(super) envelope: Option<Envelope>,
     pub(super) collected: Option<Collected>,
     /// Letters whose 250 is written to the engine, but not yet to the connection.
@@ -80,6 +82,7 @@ pub(super) async fn run(
         tls,
         account: None,
         scram_account: None,
+        shut_out: 0,
         envelope: None,
         collected: None,
         answered: Vec::new(),
