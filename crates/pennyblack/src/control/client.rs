@@ -29,7 +29,7 @@ pub async fn request(settings: &Settings, request: Request) -> Result<Answer, Fa
         if let Some(stream) = connect(&settings.data_dir).await? {
             return ask(stream, &request).await;
         }
-        match open(settings).await {
+        match open(settings, &Metrics::default()).await {
             Ok(store) => {
                 let answer = operate(&store, request).await;
                 store.close().await?;
@@ -43,16 +43,27 @@ pub async fn request(settings: &Settings, request: Request) -> Result<Answer, Fa
     }
 }
 
-/// Opens the store of these settings.
+/// Opens the store of these settings; the domains of the settings are ours from then on.
 ///
 /// # Errors
 /// Those of [`Store::open`].
-pub async fn open(settings: &Settings) -> Result<Store, StoreError> {
-    Store::open(options(settings, &Metrics::default())).await
+pub async fn open(settings: &Settings, metrics: &Metrics) -> Result<Store, StoreError> {
+    let store = Store::open(options(settings, metrics)).await?;
+    for domain in &settings.domains {
+        match store.add_domain(domain).await {
+            Ok(()) => tracing::info!(%domain, "a domain of the configuration is ours now"),
+            Err(StoreError::Exists(_)) => {}
+            Err(error) => {
+                // The first error is the one to tell.
+                let _ = store.close().await;
+                return Err(error);
+            }
+        }
+    }
+    Ok(store)
 }
 
-/// What a store of these settings needs to open.
-pub(crate) fn options(settings: &Settings, metrics: &Metrics) -> StoreOptions {
+fn options(settings: &Settings, metrics: &Metrics) -> StoreOptions {
     StoreOptions {
         data_dir: settings.data_dir.clone(),
         database: settings.database.clone(),

@@ -125,7 +125,7 @@ impl Node {
     /// What is missing or in the way; nothing of the node is left running then.
     pub async fn start(settings: Arc<Settings>) -> Result<Self, NodeError> {
         let metrics = Metrics::default();
-        let store = Store::open(client::options(&settings, &metrics)).await?;
+        let store = client::open(&settings, &metrics).await?;
         match Self::start_on(store.clone(), settings, metrics).await {
             Ok(node) => Ok(node),
             Err(error) => {
@@ -141,7 +141,6 @@ impl Node {
         settings: Arc<Settings>,
         metrics: Metrics,
     ) -> Result<Self, NodeError> {
-        add_domains(&store, &settings).await?;
         let listeners = bind_all(&settings.listen)?;
         let outside = Outside {
             clock: Arc::new(SystemClock),
@@ -284,17 +283,6 @@ impl Node {
             Err(_) => tracing::error!("the store did not close in time"),
         }
     }
-}
-
-async fn add_domains(store: &Store, settings: &Settings) -> Result<(), NodeError> {
-    for domain in &settings.domains {
-        match store.add_domain(domain).await {
-            Ok(()) => tracing::info!(%domain, "a domain of the configuration is ours now"),
-            Err(StoreError::Exists(_)) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(())
 }
 
 /// Binds all or none; a port 0 becomes the port that the system chose.

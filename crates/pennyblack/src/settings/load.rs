@@ -69,6 +69,7 @@ impl Values {
     /// The value of a setting: as given, else its default.
     #[must_use]
     pub fn value(&self, name: &str) -> Option<Value> {
+        debug_assert!(table::row(name).is_some(), "no row for {name}");
         if let Some(located) = self.0.get(name) {
             return Some(located.value.clone());
         }

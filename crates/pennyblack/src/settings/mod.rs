@@ -491,6 +491,7 @@ mod tests {
         let settings = parse("hostname = \"mx.test\"").unwrap();
         assert_eq!(*settings.limits, Limits::default());
         assert_eq!(settings.listen.len(), 5);
+        assert!(settings.scram && settings.auth_without_tls_on_loopback);
         assert_eq!(settings.data_dir, Path::new("/var/lib/pennyblack"));
     }
 
