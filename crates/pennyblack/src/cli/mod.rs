@@ -28,9 +28,20 @@ use crate::settings::{self, DEFAULT_FILE, LogFormat, Settings};
 use exit::Exit;
 use output::Output;
 
+/// For scripts; the numbers stay.
+const EXIT_CODES: &str = "Exit codes: 0 all well; 1 it did not work; 2 the command line or the \
+    configuration is wrong;\n3 the thing named does not exist; 4 the thing to be made exists; \
+    5 not now, try again.";
+
 /// A complete e-mail system: one binary, one command.
 #[derive(Parser)]
-#[command(name = "pennyblack", version, about, arg_required_else_help = true)]
+#[command(
+    name = "pennyblack",
+    version,
+    about,
+    arg_required_else_help = true,
+    after_help = EXIT_CODES
+)]
 struct Cli {
     /// The configuration file.
     #[arg(long, global = true, value_name = "FILE", default_value = DEFAULT_FILE)]

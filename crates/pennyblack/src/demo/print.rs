@@ -54,46 +54,55 @@ fn node(side: &Side) -> Vec<String> {
 
 fn commands(demo: &Demo) -> Result<Vec<String>, DemoError> {
     let (alice, bob) = (&demo.red, &demo.black);
-    let submission = alice.listener(Protocol::Submission, TlsMode::StartTls)?;
-    let imaps = bob.listener(Protocol::Imap, TlsMode::Implicit)?;
-    let (from, to) = (alice.person.address(), bob.person.address());
-    Ok(vec![
+    let mut lines = vec![
         "Send a letter from Alice to Bob:".to_owned(),
+        send(alice, bob)?,
+    ];
+    lines.push(String::new());
+    lines.push("Read it as Bob: the newest letter whole, a line for each, or in mutt:".to_owned());
+    lines.extend(read(bob)?);
+    lines.push(String::new());
+    lines.push("Look into the nodes:".to_owned());
+    let program = std::env::current_exe().unwrap_or_else(|_| "pennyblack".into());
+    let program = program.display();
+    lines.push(format!(
+        "  {program} --config {} queue list",
+        alice.config.display()
+    ));
+    lines.push(format!(
+        "  {program} --config {} account list",
+        bob.config.display()
+    ));
+    lines.push(format!(
+        "  curl http://{}/metrics",
+        bob.listener(Protocol::Http, TlsMode::None)?
+    ));
+    lines.push(String::new());
+    Ok(lines)
+}
+
+fn send(alice: &Side, bob: &Side) -> Result<String, DemoError> {
+    let submission = alice.listener(Protocol::Submission, TlsMode::StartTls)?;
+    let (from, to) = (alice.person.address(), bob.person.address());
+    Ok(format!(
+        "  swaks --server {submission} --tls --auth PLAIN --auth-user {from} \
+         --auth-password {} --from {from} --to {to} --header 'Subject: Hello Bob'",
+        alice.password
+    ))
+}
+
+fn read(bob: &Side) -> Result<Vec<String>, DemoError> {
+    let imaps = bob.listener(Protocol::Imap, TlsMode::Implicit)?;
+    let (user, password) = (bob.person.address(), &bob.password);
+    let curl = format!("  curl --insecure --user {user}:{password}");
+    let certificate = bob.node.certificate_file().unwrap_or_default();
+    let certificate = certificate.display();
+    Ok(vec![
+        format!("{curl} 'imaps://{imaps}/INBOX;MAILINDEX=*'"),
+        format!("{curl} 'imaps://{imaps}/INBOX' --request 'FETCH 1:* (ENVELOPE)'"),
         format!(
-            "  swaks --server {submission} --tls --auth PLAIN --auth-user {from} \
-             --auth-password {} --from {from} --to {to} --header 'Subject: Hello Bob'",
-            alice.password
+            "  mutt -e 'set ssl_verify_host=no certificate_file=\"{certificate}\" \
+             imap_user=\"{user}\" imap_pass=\"{password}\"' -f imaps://{imaps}/INBOX"
         ),
-        String::new(),
-        "Read it as Bob (the newest letter, then all subjects):".to_owned(),
-        format!(
-            "  curl --insecure --user {to}:{} 'imaps://{imaps}/INBOX;MAILINDEX=*'",
-            bob.password
-        ),
-        format!(
-            "  curl --insecure --user {to}:{} 'imaps://{imaps}/INBOX' \
-             --request 'FETCH 1:* (BODY.PEEK[HEADER.FIELDS (SUBJECT)])'",
-            bob.password
-        ),
-        format!(
-            "  mutt -e 'set ssl_verify_host=no imap_user=\"{to}\" imap_pass=\"{}\"' \
-             -f imaps://{imaps}/INBOX",
-            bob.password
-        ),
-        String::new(),
-        "Look into the nodes:".to_owned(),
-        format!(
-            "  pennyblack --config {} queue list",
-            alice.config.display()
-        ),
-        format!(
-            "  pennyblack --config {} account list",
-            bob.config.display()
-        ),
-        format!(
-            "  curl http://{}/metrics",
-            bob.listener(Protocol::Http, TlsMode::None)?
-        ),
-        String::new(),
     ])
 }

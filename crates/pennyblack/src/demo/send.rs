@@ -201,14 +201,7 @@ impl Session {
 
 /// The node's own certificate is the only authority that is trusted here.
 fn roots(side: &Side) -> Result<RootCertStore, String> {
-    let settings = side.node.settings();
-    let file = crate::outside::CertificateSource::choose(
-        settings.certificate.clone(),
-        &settings.hostname,
-        &settings.data_dir,
-    )
-    .map_err(|error| error.to_string())?
-    .certificate_file();
+    let file = side.node.certificate_file().ok_or("the node has no TLS")?;
     let certificate = CertificateDer::from_pem_file(file).map_err(|error| error.to_string())?;
     let mut roots = RootCertStore::empty();
     roots.add(certificate).map_err(|error| error.to_string())?;

@@ -246,6 +246,12 @@ impl Node {
         )
     }
 
+    /// The file of the certificate, if any listener has TLS; for people who want to trust it.
+    #[must_use]
+    pub fn certificate_file(&self) -> Option<PathBuf> {
+        self.tls.as_ref().map(|tls| tls.certificate_file())
+    }
+
     /// Reads the certificate again; on an error the old one stays and the log says why.
     pub fn reload(&self) {
         let Some(tls) = &self.tls else { return };

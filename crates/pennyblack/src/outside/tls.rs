@@ -95,9 +95,7 @@ impl CertificateSource {
         }
     }
 
-    /// The certificate's file, for people who want to trust it.
-    #[must_use]
-    pub fn certificate_file(&self) -> PathBuf {
+    fn certificate_file(&self) -> PathBuf {
         match self {
             Self::Files(certificate, _) => certificate.clone(),
             Self::SelfSigned(_, folder) => folder.join(SELF_SIGNED_CERTIFICATE),
@@ -141,6 +139,12 @@ impl RustlsAcceptor {
             current,
             source,
         })
+    }
+
+    /// The file of the certificate.
+    #[must_use]
+    pub fn certificate_file(&self) -> PathBuf {
+        self.source.certificate_file()
     }
 
     /// Reads the certificate again; on an error the old one stays.

@@ -253,3 +253,68 @@ fn settings_are_printed_also_to_a_reader_that_goes_away() {
         String::from_utf8_lossy(&output.stderr)
     );
 }
+
+#[test]
+fn the_service_manager_hears_of_start_and_stop() {
+    let folder = Folder::new();
+    let path = folder.path().join("notify");
+    let manager = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    manager
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .unwrap();
+    let node = folder.serve_with(&[("NOTIFY_SOCKET", path.to_str().unwrap())]);
+    let hear = || {
+        let mut message = [0; 100];
+        let length = manager.recv(&mut message).unwrap();
+        String::from_utf8(message[..length].to_vec()).unwrap()
+    };
+    assert_eq!(hear().trim(), "READY=1");
+    node.stop();
+    assert_eq!(hear().trim(), "STOPPING=1");
+}
+
+#[test]
+fn the_certificate_is_read_again_on_sighup() {
+    let folder = Folder::new();
+    folder.append_settings(
+        "[[listen]]\nprotocol = \"imap\"\naddress = \"127.0.0.1:0\"\ntls = \"implicit\"\n",
+    );
+    let node = folder.serve();
+    let data = folder.path().join("data");
+    let files = [
+        data.join("self-signed.crt.pem"),
+        data.join("self-signed.key.pem"),
+    ];
+    let before = std::fs::read(&files[0]).unwrap();
+    for file in &files {
+        std::fs::remove_file(file).unwrap();
+    }
+    node.hang_up();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !files[0].exists() {
+        assert!(Instant::now() < deadline, "no new certificate");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_ne!(std::fs::read(&files[0]).unwrap(), before);
+    node.stop();
+}
+
+#[test]
+fn a_node_out_of_file_descriptors_goes_on_when_some_are_free() {
+    let folder = Folder::new();
+    folder.append_settings("\n[limits]\nconnections_per_address = 1000\n");
+    let node = folder.serve_with_files(64);
+    let address = node.address("imap");
+    let crowd: Vec<_> = (0..100)
+        .map(|_| std::net::TcpStream::connect(address).unwrap())
+        .collect();
+    std::thread::sleep(Duration::from_millis(300));
+    drop(crowd);
+    Talk::new(address).expect("* OK");
+    let metrics = node.http("/metrics");
+    let pauses = metrics
+        .lines()
+        .find_map(|l| l.strip_prefix("pennyblack_accept_pauses_total "));
+    assert!(pauses.unwrap().parse::<u64>().unwrap() > 0, "{pauses:?}");
+    node.stop();
+}

@@ -102,12 +102,37 @@ impl Folder {
         assert!(error.contains(says), "{args:?}: {error}");
     }
 
+    pub(crate) fn path(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
     pub(crate) fn serve(&self) -> Serving {
-        let mut child = self
-            .command(&["serve"])
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        self.serve_with(&[])
+    }
+
+    pub(crate) fn serve_with(&self, environment: &[(&str, &str)]) -> Serving {
+        let mut command = self.command(&["serve"]);
+        command.envs(environment.iter().copied());
+        Self::start(command)
+    }
+
+    /// With at most so many open files.
+    pub(crate) fn serve_with_files(&self, files: u32) -> Serving {
+        let script = format!("ulimit -n {files}; exec \"$@\"");
+        let mut command = Command::new("sh");
+        command.args([
+            "-c",
+            &script,
+            "sh",
+            env!("CARGO_BIN_EXE_pennyblack"),
+            "--config",
+        ]);
+        command.arg(self.config()).arg("serve");
+        Self::start(command)
+    }
+
+    fn start(mut command: Command) -> Serving {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
         let mut log = String::new();
         let ready = loop {
@@ -187,6 +212,10 @@ impl Serving {
             assert!(Instant::now() < deadline, "the node does not stop");
             std::thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    pub(crate) fn hang_up(&self) {
+        kill(self.pid(), Signal::SIGHUP).unwrap();
     }
 
     /// Kills it as a power cut would.
