@@ -3,6 +3,10 @@
 //!
 //! Every letter is distinct, about 5 KB of plausible text, and on disk before it is counted.
 
+#![expect(clippy::unwrap_used, reason = "a failure ends the measurement")]
+#![expect(clippy::print_stdout, reason = "its output is its purpose")]
+#![expect(clippy::cast_precision_loss, reason = "figures for people")]
+
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

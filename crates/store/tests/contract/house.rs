@@ -98,6 +98,12 @@ impl House {
         self.clock.0.fetch_add(millis, Ordering::Relaxed);
     }
 
+    /// Checks the store's invariants and closes it.
+    pub(crate) async fn finish(&self, store: Store) {
+        assert_eq!(store.verify().await.unwrap(), Vec::<String>::new());
+        store.close().await.unwrap();
+    }
+
     /// A delivery to accounts' inboxes.
     pub(crate) async fn delivery(
         &self,

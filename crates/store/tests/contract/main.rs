@@ -1,8 +1,14 @@
 //! The contract of the store: what every engine must do, written as functions over a factory of
 //! stores, so that each engine is one instance of the suite.
 
+#![expect(clippy::unwrap_used, reason = "a test")]
+
 mod delivering;
 mod house;
+mod mailboxes;
+mod people;
+mod queueing;
+mod together;
 
 use house::House;
 
@@ -20,4 +26,39 @@ macro_rules! contract {
 
 contract! {
     delivering::a_letter_travels,
+    delivering::a_repetition_after_a_lost_reply,
+    delivering::confirmations_count_even_with_a_refusal,
+    delivering::quota,
+    delivering::one_letter_many_recipients,
+    delivering::a_large_letter,
+    delivering::blobs_are_shared_and_collected,
+    delivering::threads,
+    mailboxes::the_tree,
+    mailboxes::renaming_inbox,
+    mailboxes::deleting_a_full_mailbox,
+    mailboxes::flags_of_messages,
+    mailboxes::copying_and_moving,
+    mailboxes::expunging_and_changes,
+    mailboxes::bad_appends,
+    people::addresses,
+    people::who_may_send,
+    people::making_and_removing,
+    people::passwords,
+    people::scram,
+    people::scram_keys_are_those_of_the_rfc,
+    people::one_process_at_a_time,
+    queueing::a_claim_is_whole,
+    queueing::due_in_order,
+    queueing::fences_and_leases,
+    queueing::a_restarted_node_takes_its_work_back,
+    queueing::retries,
+    queueing::a_settlement_is_one_commit,
+    queueing::an_operator_at_work,
+    queueing::a_drop_under_a_claim,
+    queueing::claims_are_disjoint,
+    queueing::submissions,
+    together::each_verb_from_many_tasks,
+    together::wake_ups,
+    together::random_sequences,
+    together::statements_keep_to_their_account,
 }
