@@ -5,7 +5,7 @@
 //! addresses, are both caught; but failures from elsewhere never lock out an address from which
 //! the same login has just succeeded.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use base::Timestamp;
 /// cannot use up memory.
 const ENTRIES_MAX: usize = 20_000;
 
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Key {
     Address(IpAddr),
     Login(String),
@@ -35,7 +35,7 @@ struct Window {
 pub struct LoginThrottle {
     failures_max: u32,
     window: Duration,
-    entries: Mutex<HashMap<Key, Window>>,
+    entries: Mutex<BTreeMap<Key, Window>>,
 }
 
 impl LoginThrottle {
@@ -45,7 +45,7 @@ impl LoginThrottle {
         Self {
             failures_max,
             window,
-            entries: Mutex::new(HashMap::new()),
+            entries: Mutex::new(BTreeMap::new()),
         }
     }
 
@@ -114,7 +114,7 @@ fn login_key(login: &str) -> String {
     login.chars().take(320).collect::<String>().to_lowercase()
 }
 
-fn make_room(entries: &mut HashMap<Key, Window>, now: Timestamp, window: Duration) {
+fn make_room(entries: &mut BTreeMap<Key, Window>, now: Timestamp, window: Duration) {
     if entries.len() < ENTRIES_MAX {
         return;
     }

@@ -6,6 +6,10 @@ use super::session::{Done, Session};
 impl Session {
     pub(super) fn enable(&mut self, names: &[String]) -> Result<Done, Failure> {
         self.account()?;
+        // RFC 9051 §6.3.1: what a session means by its answers does not change within a mailbox.
+        if self.selected.is_some() {
+            return Err(Failure::WrongState("Leave the mailbox first"));
+        }
         // RFC 5161 §3.1: what is not known is passed over.
         let rev2 = names.iter().any(|name| name == "IMAP4REV2");
         let utf8 = names.iter().any(|name| name == "UTF8=ACCEPT");

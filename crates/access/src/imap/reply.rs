@@ -61,6 +61,8 @@ pub(super) enum Failure {
     MailboxGone,
     /// The store failed.
     Store(StoreError),
+    /// The store failed in the middle of an answer that cannot be taken back (text: how).
+    CutShort(String),
     /// The connection failed: nothing can be told.
     Io(io::Error),
     /// The client was silent, or took nothing, for too long.
@@ -85,7 +87,10 @@ pub(super) type Told = (Status, Option<Code>, Cow<'static, str>);
 impl Failure {
     /// Whether the session cannot go on.
     pub(super) fn ends_session(&self) -> bool {
-        matches!(self, Self::Io(_) | Self::TimedOut | Self::MailboxGone)
+        matches!(
+            self,
+            Self::Io(_) | Self::CutShort(_) | Self::TimedOut | Self::MailboxGone
+        )
     }
 
     /// Whether it counts against the limit of errors in a session.
@@ -109,7 +114,7 @@ impl Failure {
         match self {
             Self::Syntax(error) => syntax(*error),
             Self::Store(error) => of_store(error),
-            Self::Io(_) | Self::TimedOut | Self::MailboxGone => self.farewell(),
+            Self::Io(_) | Self::CutShort(_) | Self::TimedOut | Self::MailboxGone => self.farewell(),
             Self::WrongState(_) | Self::MessageNumber | Self::Protocol(_) | Self::Cancelled => {
                 (Status::Bad, None, self.plain_text())
             }

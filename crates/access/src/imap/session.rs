@@ -7,8 +7,9 @@ use base::ports::{BoxStream, TlsInfo};
 use base::{AccountId, MailboxId};
 use proto::imap::write::Status;
 use proto::imap::{Code, Command, Event, ReaderLimits, Tag};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument as _, debug, info, info_span, warn};
+use tracing::{Instrument as _, debug, error, info, info_span, warn};
 
 use super::connection::Connection;
 use super::context::{Entry, ImapContext};
@@ -152,15 +153,24 @@ impl Session {
 
     /// The next event, or nothing when the server stops.
     async fn next_event(&mut self) -> Result<Option<Event>, Failure> {
-        self.connection.flush().await?;
         let limit = self.idle_limit();
         let Self {
             stop, connection, ..
         } = self;
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => Ok(None),
-            event = connection.event(limit) => event.map(Some),
+        loop {
+            // Answers to commands that came together are sent together.
+            connection.flush_if_large().await?;
+            if let Some(event) = connection.reader.poll() {
+                return Ok(Some(event));
+            }
+            connection.flush().await?;
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(None),
+                filled = timeout(limit, connection.fill()) => {
+                    filled.map_err(|_| Failure::TimedOut)??;
+                }
+            }
         }
     }
 
@@ -189,6 +199,8 @@ impl Session {
     fn part(&mut self, failure: &Failure) {
         match failure {
             Failure::Io(error) => debug!(%error, "the client is gone"),
+            // Within a literal nothing can be told.
+            Failure::CutShort(error) => error!(%error, "an answer was cut short"),
             other => {
                 info!(reason = ?other, "the session is ended");
                 let (status, code, text) = other.farewell();

@@ -62,6 +62,12 @@ impl Client {
         }
     }
 
+    /// Reads until the server closes; how many bytes came.
+    pub(crate) async fn drain(&mut self) -> usize {
+        while self.fill().await {}
+        self.input.len()
+    }
+
     pub(crate) async fn line(&mut self) -> String {
         self.try_line().await.expect("a line")
     }

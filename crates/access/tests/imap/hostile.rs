@@ -1,6 +1,7 @@
 //! Peers that mean no good, or know no better.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use base::limits::Limits;
 
@@ -66,7 +67,7 @@ async fn an_unknown_user_hears_the_same_as_a_wrong_password() {
 async fn no_password_without_tls_from_elsewhere() {
     let world = World::new().await;
     let elsewhere: SocketAddr = "192.0.2.1:4000".parse().unwrap();
-    let mut client = world.connect_from(elsewhere);
+    let mut client = world.connect_by(elsewhere, false);
     let greeting = client.line().await;
     assert!(
         greeting.contains("LOGINDISABLED") && !greeting.contains("AUTH="),
@@ -192,4 +193,69 @@ async fn a_deep_letter_is_told_and_searched() {
         client.ok("FETCH 1 BODY.PEEK[1.1.1.1.1.1.1.1.2]").await,
         ["* 1 FETCH (BODY[1.1.1.1.1.1.1.1.2] NIL)"]
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commands_slipped_in_before_tls_are_thrown_away() {
+    let world = World::new().await;
+    let elsewhere: SocketAddr = "192.0.2.1:4000".parse().unwrap();
+    let mut client = world.connect_by(elsewhere, true);
+    assert!(client.line().await.contains("STARTTLS LOGINDISABLED"));
+    client.send(b"a STARTTLS\r\nb NOOP\r\n").await;
+    assert_eq!(client.line().await, "a OK Begin TLS now");
+    let lines = client.ok("CAPABILITY").await;
+    assert!(
+        !lines[0].contains("STARTTLS") && lines[0].contains("AUTH=PLAIN"),
+        "{lines:?}"
+    );
+    assert_eq!(client.command("STARTTLS").await, ["BAD TLS is on already"]);
+    client.ok(&format!("LOGIN {LOGIN} \"{PASSWORD}\"")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_says_nothing_is_sent_away() {
+    let world = World::with_limits(Limits {
+        command_timeout: Duration::from_millis(50),
+        ..small_limits()
+    })
+    .await;
+    let mut client = world.connect();
+    client.line().await;
+    assert_eq!(client.line().await, "* BYE Idle for too long");
+    assert_eq!(client.try_line().await, None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_takes_nothing_is_given_up() {
+    let world = World::with_limits(Limits {
+        data_timeout: Duration::from_millis(100),
+        letter_bytes_max: 1_000_000,
+        ..small_limits()
+    })
+    .await;
+    let mut client = world.log_in().await;
+    client
+        .append(&format!("Subject: large\n\n{}", "x".repeat(500_000)))
+        .await;
+    client.ok("SELECT INBOX").await;
+    client.send(b"x FETCH 1 BODY[]\r\n").await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let received = client.drain().await;
+    assert!(
+        received < 500_000,
+        "{received} bytes came after the server should have given up"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_literal_that_never_ends_holds_no_session() {
+    let world = World::with_limits(Limits {
+        data_timeout: Duration::from_millis(100),
+        ..small_limits()
+    })
+    .await;
+    let mut client = world.log_in().await;
+    client.send(b"x APPEND INBOX {500+}\r\nSubject: ").await;
+    assert_eq!(client.line().await, "* BYE Idle for too long");
+    assert_eq!(client.try_line().await, None);
 }

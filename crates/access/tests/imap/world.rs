@@ -1,5 +1,6 @@
 //! A store with one account, and sessions on it.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use base::limits::Limits;
 use base::metrics::Metrics;
-use base::ports::{Clock, Entropy};
+use base::ports::{BoxFuture, BoxStream, Clock, Entropy, TlsAcceptor, TlsInfo};
 use base::{AccountId, Domain, EmailAddress, Secret, Timestamp};
 use bytes::Bytes;
 use pennyblack_access::imap::{Entry, ImapContext, ImapOptions, serve};
@@ -52,6 +53,20 @@ impl Entropy for Counter {
             let mixed = (number ^ (number >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
             chunk.copy_from_slice(&mixed.to_le_bytes()[..chunk.len()]);
         }
+    }
+}
+
+/// TLS without its bytes: what matters here is what the session does before and after.
+struct Marker;
+
+impl TlsAcceptor for Marker {
+    fn accept(&self, stream: BoxStream) -> BoxFuture<'_, io::Result<(BoxStream, TlsInfo)>> {
+        let info = TlsInfo {
+            version: "TLSv1.3",
+            cipher: "none".into(),
+            verified: false,
+        };
+        Box::pin(async move { Ok((stream, info)) })
     }
 }
 
@@ -101,7 +116,7 @@ impl World {
             hostname: Domain::parse("mx.black.test").unwrap(),
             store: store.clone(),
             limits,
-            tls: None,
+            tls: Some(Arc::new(Marker)),
             clock,
             entropy,
             metrics,
@@ -120,15 +135,15 @@ impl World {
 
     /// A new session from loopback; its greeting is not read yet.
     pub(crate) fn connect(&self) -> Client {
-        self.connect_from("127.0.0.1:40000".parse().unwrap())
+        self.connect_by("127.0.0.1:40000".parse().unwrap(), false)
     }
 
-    pub(crate) fn connect_from(&self, peer: SocketAddr) -> Client {
+    pub(crate) fn connect_by(&self, peer: SocketAddr, offers_starttls: bool) -> Client {
         let (ours, theirs) = tokio::io::duplex(16 * 1024);
         let entry = Entry {
             peer,
             tls: None,
-            offers_starttls: false,
+            offers_starttls,
         };
         let (context, stop) = (self.context.clone(), self.stop.clone());
         tokio::spawn(async move { serve(&context, Box::new(theirs), entry, stop).await });

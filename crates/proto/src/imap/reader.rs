@@ -127,6 +127,9 @@ struct Literal {
     start: usize,
 }
 
+/// An idle reader keeps no larger buffer: most sessions are idle nearly always.
+const IDLE_BYTES_MAX: usize = 4 * 1024;
+
 /// Enough for `{18446744073709551615+}` and a line end.
 const LITERAL_TAIL_BYTES: usize = 32;
 
@@ -441,6 +444,9 @@ impl Reader {
     fn take_line(&mut self) -> Option<Line> {
         let found = self.input[self.searched..].iter().position(|b| *b == b'\n');
         let Some(at) = found else {
+            if self.input.is_empty() && self.input.capacity() > IDLE_BYTES_MAX {
+                self.input = BytesMut::new();
+            }
             self.searched = self.input.len();
             let is_too_long = self.input.len() > self.limits.line_bytes_max + 1;
             return is_too_long.then(|| {

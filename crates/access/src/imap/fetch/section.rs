@@ -3,7 +3,6 @@
 //! Offsets of the cached structure count from the start of the letter as received; what we put
 //! before it (`head_bytes`) belongs to its header.
 
-use std::io;
 use std::ops::Range;
 
 use base::{AccountId, MessageId};
@@ -298,7 +297,7 @@ impl<'a> Sections<'a> {
     async fn piece_at(&mut self, at: u64, end: u64) -> Result<bytes::Bytes, Failure> {
         let range = at..end.min(at + PIECE_BYTES);
         let read = self.body().await?.read(range).await;
-        let piece = read.map_err(|error| Failure::Io(io::Error::other(error.to_string())))?;
+        let piece = read.map_err(|error| Failure::CutShort(error.to_string()))?;
         if piece.is_empty() {
             return Err(cut_short());
         }
@@ -308,7 +307,7 @@ impl<'a> Sections<'a> {
 
 /// The letter ended before its size: an announced literal cannot be filled.
 fn cut_short() -> Failure {
-    Failure::Io(io::Error::other("a stored letter is shorter than its size"))
+    Failure::CutShort("a stored letter is shorter than its size".to_owned())
 }
 
 /// The part of a decoded block, which starts at `start`, that lies in the window.
