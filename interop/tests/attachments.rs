@@ -27,7 +27,7 @@ const TRACE_FIELDS: &[&str] = &[
 #[test]
 fn collected_letters_arrive_byte_for_byte() {
     let world = World::new();
-    let letters = corpus::with_attachments(world.place.dir(), ALICE, 2);
+    let letters = corpus::with_attachments(world.place.dir(), ALICE, 1);
     if letters.is_empty() {
         return;
     }
@@ -38,9 +38,15 @@ fn collected_letters_arrive_byte_for_byte() {
     );
     let red = world.node(RED, "red.test", &["alice"]);
     let black = world.node(BLACK, "black.test", &["bob"]);
-    for (number, letter) in letters.iter().enumerate() {
-        send_by_a_client(&world.place, &red, number, letter);
-    }
+    std::thread::scope(|scope| {
+        for client in 0..3 {
+            let (place, red, letters) = (&world.place, &red, &letters);
+            scope.spawn(move || {
+                let own = letters.iter().skip(client).step_by(3);
+                own.for_each(|letter| send_by_a_client(place, red, client, letter));
+            });
+        }
+    });
     let arrived = wait_for_letters(&black, BOB, letters.len());
     assert_eq!(arrived.len(), letters.len());
     let by_starttls = imaplib::read(&world.place, &reading(&black, BOB, Tls::StartTls), "INBOX");
@@ -63,12 +69,12 @@ fn collected_letters_arrive_byte_for_byte() {
 }
 
 /// Each client in turn, each with its own way to TLS.
-fn send_by_a_client(place: &Place, red: &Node, number: usize, letter: &Letter) {
+fn send_by_a_client(place: &Place, red: &Node, client: usize, letter: &Letter) {
     let (starttls, implicit) = (
         submission(red, ALICE, Tls::StartTls),
         submission(red, ALICE, Tls::Implicit),
     );
-    let output = match number % 3 {
+    let output = match client {
         0 => swaks::send(&starttls, ALICE, &[BOB], &letter.bytes),
         1 => msmtp::send(&starttls, ALICE, &[BOB], &letter.bytes),
         _ => curl::send(place, &implicit, ALICE, &[BOB], &letter.bytes),
@@ -170,7 +176,7 @@ with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
 contents = {
     "picture.png": picture, "sound.wav": sound.getvalue(), "film.y4m": film,
     "archive.zip": archive.getvalue(), "noise.bin": random.randbytes(2_000_000),
-    "Übersicht 2026.csv": "Straße;Größe\r\n".encode(), "empty.dat": b"", "dots.txt": b".\n..\n.\n",
+    "Übersicht 2026.pdf": b"%PDF-1.4\n%\xe2\xe3\xcf\xd3\n.\n..\n", "empty.dat": b"",
 }
 os.makedirs(sys.argv[1])
 for name, content in contents.items():
@@ -198,7 +204,7 @@ fn make_files(place: &Place) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(dir).unwrap();
     let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
     files.sort();
-    assert_eq!(files.len(), 8);
+    assert_eq!(files.len(), 7);
     files
 }
 

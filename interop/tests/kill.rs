@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use interop::imap;
 use interop::letters::{Heading, Random, Writer};
 use interop::node::{self, Node, port};
-use interop::process::wait_for;
+use interop::process::{said, wait_for};
 use interop::smtp::{Client, Failure};
 use interop::world::{BLACK, RED, World};
 
@@ -100,10 +100,12 @@ fn no_acknowledged_letter_is_lost_or_doubled_by_kill_9() {
             (node.queue() == "[]").then_some(())
         });
     }
-    check(
-        &fates.into_inner().unwrap(),
-        &found_everywhere(&red, &black),
-    );
+    for node in [&red, &black] {
+        let output = node.command(&["verify"]);
+        assert!(output.status.success(), "verify: {}", said(&output));
+    }
+    let found = found_everywhere(&red, &black, &writer);
+    check(&fates.into_inner().unwrap(), &found);
 }
 
 /// Kills a node at random moments and gives the slowest start that followed.
@@ -244,16 +246,7 @@ impl Load<'_> {
     }
 
     fn letter(&self, to: &str) -> (String, Vec<u8>) {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        // Sizes from a line to what does not fit into one buffer.
-        let bytes = 400 + (number % 7) as usize * 3_000;
-        let heading = Heading {
-            from: "u0@red.test",
-            to,
-            number,
-        };
-        let letter = self.writer.letter(heading, bytes).into_bytes();
-        (format!("<{}>", self.writer.message_id(number)), letter)
+        letter(self.writer, to, self.next.fetch_add(1, Ordering::Relaxed))
     }
 
     fn note(&self, id: &str, fate: Fate) {
@@ -281,20 +274,53 @@ fn user(random: &mut Random) -> &'static str {
     USERS[random.below(USERS.len() as u64) as usize]
 }
 
-/// How often each Message-ID stands in the inboxes of both nodes.
-fn found_everywhere(red: &Node, black: &Node) -> BTreeMap<String, u32> {
+/// How often each Message-ID stands in the inboxes of both nodes. Each letter is compared with what
+/// was sent.
+fn found_everywhere(red: &Node, black: &Node, writer: &Writer) -> BTreeMap<String, u32> {
     let mut found = BTreeMap::new();
     for (node, domain) in [(red, "red.test"), (black, "black.test")] {
         for user in USERS {
             let login = format!("{user}@{domain}");
-            let mut client =
-                imap::Client::log_in(node.at(port::IMAP), &login, node::PASSWORD).unwrap();
-            for id in client.header("INBOX", "MESSAGE-ID").unwrap() {
-                *found.entry(id).or_insert(0) += 1;
+            let imap = node.at(port::IMAP);
+            let mut client = imap::Client::log_in(imap, &login, node::PASSWORD).unwrap();
+            for letter in client.letters("INBOX").unwrap() {
+                *found
+                    .entry(checked_id(&letter, writer, &login))
+                    .or_insert(0) += 1;
             }
         }
     }
     found
+}
+
+/// The Message-ID of a stored letter; what stands below the trace fields is what was sent.
+fn checked_id(stored: &[u8], writer: &Writer, to: &str) -> String {
+    let text = String::from_utf8_lossy(stored);
+    let id = text
+        .lines()
+        .find_map(|line| line.strip_prefix("Message-ID: "))
+        .unwrap_or_default();
+    let number = id
+        .split(['.', '@'])
+        .nth(1)
+        .and_then(|number| number.parse().ok());
+    let number = number.unwrap_or_else(|| panic!("a letter that nobody sent:\n{text:.2000}"));
+    let (_, sent) = letter(writer, to, number);
+    assert!(stored.ends_with(&sent), "{id} was changed:\n{text:.2000}");
+    id.to_owned()
+}
+
+/// A letter of the run and its Message-ID.
+fn letter(writer: &Writer, to: &str, number: u64) -> (String, Vec<u8>) {
+    // Sizes from a line to what does not fit into one buffer.
+    let bytes = 400 + (number % 7) as usize * 3_000;
+    let heading = Heading {
+        from: "u0@red.test",
+        to,
+        number,
+    };
+    let letter = writer.letter(heading, bytes).into_bytes();
+    (format!("<{}>", writer.message_id(number)), letter)
 }
 
 fn check(fates: &BTreeMap<String, Fate>, found: &BTreeMap<String, u32>) {
