@@ -28,6 +28,7 @@ bench: ## Measure Pennyblack beside Postfix and Dovecot on this machine.
 	@script/setup build test
 	cargo build --release -p pennyblack
 	cargo run --release --quiet -p pennyblack-bench -- compare
+	cargo run --release --quiet -p pennyblack-bench -- hot --letters 10000 --steps 10
 
 clean: ## Remove all that was built and all that the demo stored.
 	cargo clean

@@ -48,6 +48,10 @@ pub enum Side {
 /// The domain of all mailboxes.
 const DOMAIN: &str = "black.test";
 
+/// The load comes from one address; the peers have no such limits for this machine.
+pub(crate) const UNLIMITED: &str = "limits.connections_per_second = 100000\n\
+    limits.connections_per_address = 10000\nlimits.letters_per_session = 1000000\n";
+
 /// Longer than this no system takes to deliver what it acknowledged.
 const DRAINED_WITHIN: Duration = Duration::from_secs(300);
 
@@ -175,10 +179,7 @@ fn start_peers(place: &Place) -> (Postfix, Dovecot) {
 fn start_node(place: &Place, settings: &Settings) -> Node {
     let setup = node::Setup {
         program: Some(settings.pennyblack.clone()),
-        // The load comes from one address; the peers have no such limits for this machine.
-        settings: "limits.connections_per_second = 100000\n\
-                   limits.connections_per_address = 10000\nlimits.letters_per_session = 1000000\n"
-            .to_owned(),
+        settings: UNLIMITED.to_owned(),
         ..node::Setup::new(1, DOMAIN)
     };
     let mut node = Node::new(place, &setup);

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use pennyblack_bench::{compare, load, report, usage};
+use pennyblack_bench::{compare, hot, load, report, usage};
 
 #[derive(Parser)]
 #[command(
@@ -30,6 +30,8 @@ enum What {
     Smtp(Smtp),
     /// Starts Postfix with Dovecot and Pennyblack and drives them in turn.
     Compare(Compare),
+    /// Fills one mailbox, and prints what a letter costs as it grows, and how long a start takes.
+    Hot(Hot),
 }
 
 #[derive(Args, Clone)]
@@ -105,9 +107,25 @@ struct Compare {
     load: Load,
 }
 
+#[derive(Args)]
+struct Hot {
+    /// How many times the letters are sent.
+    #[arg(long, default_value_t = 10)]
+    steps: u64,
+    /// The program of ours; the one of the release profile when not given.
+    #[arg(long)]
+    pennyblack: Option<PathBuf>,
+    /// Where the mail is stored: on a disk, not in memory.
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    #[command(flatten)]
+    load: Load,
+}
+
 fn main() -> ExitCode {
     match Command::parse().what {
         What::Compare(command) => compare(&command),
+        What::Hot(command) => hot(&command),
         What::Smtp(command) => smtp(&command),
     }
 }
@@ -147,9 +165,8 @@ fn smtp(command: &Smtp) -> ExitCode {
 }
 
 fn compare(command: &Compare) -> ExitCode {
-    let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
     let settings = compare::Settings {
-        plan: plan(&command.load, nowhere, "user%d@black.test", "load@red.test"),
+        plan: plan(&command.load, NOWHERE, "user%d@black.test", "load@red.test"),
         rounds: command.rounds,
         pennyblack: command
             .pennyblack
@@ -177,6 +194,38 @@ fn compare(command: &Compare) -> ExitCode {
         ExitCode::FAILURE
     }
 }
+
+fn hot(command: &Hot) -> ExitCode {
+    let settings = hot::Settings {
+        plan: plan(&command.load, NOWHERE, "", "load@red.test"),
+        steps: command.steps,
+        pennyblack: command
+            .pennyblack
+            .clone()
+            .unwrap_or_else(beside_this_program),
+        dir: command.dir.clone().unwrap_or_else(std::env::temp_dir),
+    };
+    let mut all_well = true;
+    let each = |report: &report::Report, _: &load::Plan| {
+        println!("{}", report.text());
+        all_well &= report.stored == Some(report.outcome.acknowledged);
+    };
+    hot::run(&settings, each, |what, start| {
+        let (ms, mb) = (
+            start.ready_within.as_millis(),
+            start.rss_bytes as f64 / 1048576.0,
+        );
+        println!("start, {what}: ready after {ms} ms, {mb:.1} MB resident when idle");
+    });
+    if all_well {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// Stands for the address that each system gives itself.
+const NOWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
 /// `pennyblack` in the directory of this program: the same profile.
 fn beside_this_program() -> PathBuf {

@@ -85,6 +85,12 @@ pub fn processes_named(name: &str) -> Vec<u32> {
     all_processes().into_iter().filter(named).collect()
 }
 
+/// Resident memory of a process and its descendants, in bytes.
+#[must_use]
+pub fn resident(pid: u32) -> u64 {
+    memory(&[pid]).1
+}
+
 fn sample_memory(roots: &[u32], stop: &AtomicBool) -> Usage {
     let (mut usage, mut first) = (Usage::default(), true);
     while !stop.load(Ordering::Relaxed) {
