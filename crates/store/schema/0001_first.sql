@@ -226,3 +226,20 @@ CREATE TABLE condemned (
     condemned_at INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX condemned_by_time ON condemned (condemned_at);
+
+-- What the planner cannot see in an empty database: an account's id alone selects very many rows.
+-- Without this it takes a tenth of them for granted, and reads a whole account to find one message
+-- (a change of one keyword took 0.8 ms among 20,000 placements, and grew with them).
+ANALYZE;
+DELETE FROM sqlite_stat1;
+INSERT INTO sqlite_stat1 (tbl, idx, stat) VALUES
+    ('placement', 'placement', '1000000 50000 5000 1'),
+    ('placement', 'placement_message', '1000000 50000 1 1'),
+    ('placement', 'placement_modseq', '1000000 50000 5000 2'),
+    ('placement', 'placement_deleted', '1000 100 20 1'),
+    ('message', 'sqlite_autoindex_message_1', '1000000 50000 1'),
+    ('message', 'message_blob', '1000000 2 1'),
+    ('expunged', 'expunged', '1000000 50000 5000 2 1'),
+    ('change', 'change', '1000000 50000 2 2 1'),
+    ('thread_key', 'thread_key', '1000000 50000 1');
+ANALYZE sqlite_schema;
