@@ -3,12 +3,14 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use store::StoreError;
 
 use super::exit::Exit;
 use super::output::Output;
-use super::serve::runtime;
+use super::serve::{runtime, until_hurried};
 use crate::demo::{Demo, DemoError, print, send};
 use crate::logs;
+use crate::node::NodeError;
 use crate::node::signals::{Signals, Wish, raise_file_limit};
 use crate::settings::LogFormat;
 
@@ -31,7 +33,9 @@ pub(super) fn run(args: &DemoArgs) -> Result<(), Exit> {
 
 async fn demonstrate(args: &DemoArgs) -> Result<(), Exit> {
     let mut signals = Signals::new()?;
-    let demo = Demo::start(&args.dir).await?;
+    let demo = Demo::start(&args.dir)
+        .await
+        .map_err(|error| started_already(error, args))?;
     let result = if args.send {
         send_once(&demo).await
     } else {
@@ -40,8 +44,19 @@ async fn demonstrate(args: &DemoArgs) -> Result<(), Exit> {
         while signals.next().await == Wish::Reload {}
         Ok(())
     };
-    demo.stop().await;
+    until_hurried(&mut signals, demo.stop()).await;
     result
+}
+
+/// A folder in use is most likely another demo that runs.
+fn started_already(error: DemoError, args: &DemoArgs) -> Exit {
+    match error {
+        DemoError::Node(NodeError::Store(StoreError::Locked(_))) => Exit::Transient(format!(
+            "a demo runs already in {}: stop it first, or name another folder with --dir",
+            args.dir.display()
+        )),
+        other => other.into(),
+    }
 }
 
 async fn send_once(demo: &Demo) -> Result<(), Exit> {

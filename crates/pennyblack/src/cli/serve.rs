@@ -46,17 +46,18 @@ async fn serve(settings: Arc<Settings>, started: Instant) -> Result<(), Exit> {
     }
     tell_manager(NotifyState::Stopping);
     tracing::info!("stopping");
-    tokio::select! {
-        biased;
-        () = node.stop() => {}
-        () = stopped_again(&mut signals) => tracing::warn!("stopped at once by a second signal"),
-    }
+    until_hurried(&mut signals, node.stop()).await;
     Ok(())
 }
 
-/// A second request to stop means: now.
-async fn stopped_again(signals: &mut Signals) {
-    while signals.next().await == Wish::Reload {}
+/// Waits for the end of `stopping`, but no longer than until a second request to stop.
+pub(super) async fn until_hurried(signals: &mut Signals, stopping: impl Future<Output = ()>) {
+    let second = async { while signals.next().await == Wish::Reload {} };
+    tokio::select! {
+        biased;
+        () = stopping => {}
+        () = second => tracing::warn!("stopped at once by a second signal"),
+    }
 }
 
 impl From<NodeError> for Exit {

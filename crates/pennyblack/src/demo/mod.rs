@@ -211,8 +211,11 @@ async fn side(
     dns: SocketAddr,
     outbound_port: u16,
 ) -> Result<Side, DemoError> {
-    let config = state::write_settings(folder, &person, &places, dns, outbound_port)?;
-    let node = Node::start(Arc::new(Settings::load(&config)?)).await?;
+    let config = state::settings_file(folder, &person);
+    let text = state::settings_text(&person, &places, dns, outbound_port);
+    let node = Node::start(Arc::new(Settings::parse(&text, &config)?)).await?;
+    // Only now: the file of a demo that runs already stays as it is.
+    state::write_private(&config, &text)?;
     if let Err(error) = ensure_account(node.store(), &person, &password).await {
         node.stop().await;
         return Err(error);

@@ -48,17 +48,20 @@ impl Passwords {
     }
 }
 
-/// Writes a node's configuration file and returns its path.
-///
-/// # Errors
-/// Those of the file system.
-pub fn write_settings(
-    folder: &Path,
+/// A node's configuration file: where it is kept.
+#[must_use]
+pub fn settings_file(folder: &Path, person: &Person) -> PathBuf {
+    folder.join(format!("{}.toml", person.node))
+}
+
+/// What stands in it.
+#[must_use]
+pub fn settings_text(
     person: &Person,
     places: &Places,
     dns: SocketAddr,
     outbound_port: u16,
-) -> io::Result<PathBuf> {
+) -> String {
     let mut text = format!(
         "# Written anew by `pennyblack demo` at each start.\n\
          hostname = \"{}\"\ndata_dir = \"{}\"\ndomains = [\"{}\"]\n\n\
@@ -78,9 +81,7 @@ pub fn write_settings(
             listen.tls.as_str()
         ));
     }
-    let file = folder.join(format!("{}.toml", person.node));
-    write_private(&file, &text)?;
-    Ok(file)
+    text
 }
 
 fn make_folder(folder: &Path) -> io::Result<()> {
@@ -90,7 +91,11 @@ fn make_folder(folder: &Path) -> io::Result<()> {
         .create(folder)
 }
 
-fn write_private(file: &Path, text: &str) -> io::Result<()> {
+/// Writes a file that only we can read.
+///
+/// # Errors
+/// Those of the file system.
+pub fn write_private(file: &Path, text: &str) -> io::Result<()> {
     use io::Write as _;
     let mut options = fs::OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);
