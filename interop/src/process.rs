@@ -109,8 +109,9 @@ impl Daemon {
     }
 
     fn end_by(&mut self, signal: &str, limit: Duration) -> ExitStatus {
-        let pid = self.child.id().to_string();
-        run(Command::new("kill").args([signal, &pid]), limit);
+        // The shell has `kill` built in; the program of that name is not everywhere.
+        let line = format!("kill {signal} {}", self.child.id());
+        run(Command::new("sh").args(["-c", &line]), limit);
         let from = Instant::now();
         loop {
             if let Ok(Some(status)) = self.child.try_wait() {
