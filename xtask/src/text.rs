@@ -7,6 +7,9 @@ use crate::Finding;
 /// A source file longer than this is several files.
 const LINES_MAX: usize = 1_200;
 
+/// A `mod.rs` is where people look first: more than this hides what else is there.
+const MOD_LINES_MAX: usize = 800;
+
 /// A rule about words: what is looked for, and what to write instead.
 struct Banned {
     word: &'static str,
@@ -107,7 +110,7 @@ fn check_source(path: &Path, content: &str, wrong: &mut dyn FnMut(usize, String)
             "does not start with `//!`: what it does and what it does not".to_owned(),
         );
     }
-    if path.components().any(|part| part.as_os_str() == "mod.rs") && lines > LINES_MAX / 2 {
+    if path.components().any(|part| part.as_os_str() == "mod.rs") && lines > MOD_LINES_MAX {
         wrong(
             0,
             format!("a mod.rs of {lines} lines: move code into named files"),
