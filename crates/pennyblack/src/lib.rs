@@ -11,4 +11,5 @@ pub mod demo;
 pub mod logs;
 pub mod node;
 pub mod outside;
+mod random;
 pub mod settings;

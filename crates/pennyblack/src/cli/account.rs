@@ -6,6 +6,7 @@ use super::exit::Exit;
 use super::output::{Output, bytes, field};
 use super::{ListArgs, Operator, password};
 use crate::control::Request;
+use crate::random;
 use crate::settings::value;
 
 #[derive(Subcommand)]
@@ -123,7 +124,7 @@ fn with_password(
     if from_stdin {
         return operator.act(request(password::from_stdin()?));
     }
-    let password = password::random();
+    let password = random::password();
     operator.act(request(password.clone()))?;
     Output::default().line(&format!("password: {password}"))
 }

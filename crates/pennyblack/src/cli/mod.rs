@@ -14,8 +14,6 @@ mod password;
 mod queue;
 mod serve;
 
-pub(crate) use password::random as random_password;
-
 use std::path::PathBuf;
 use std::process::ExitCode;
 

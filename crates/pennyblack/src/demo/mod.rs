@@ -27,8 +27,6 @@ use dns::{Authority, Zones};
 use places::Places;
 use state::Passwords;
 
-pub(crate) use crate::cli::random_password;
-
 /// One of the demo's two people, with the node where the mail is.
 #[derive(Clone, Copy, Debug)]
 pub struct Person {

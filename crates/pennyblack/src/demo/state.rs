@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::Person;
 use super::places::Places;
-use super::{Person, random_password};
+use crate::random;
 
 /// The passwords' file.
 const PASSWORDS: &str = "passwords.json";
@@ -37,8 +38,8 @@ impl Passwords {
                 .map_err(|error| io::Error::other(format!("{}: {error}", file.display()))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let made = Self {
-                    alice: random_password(),
-                    bob: random_password(),
+                    alice: random::password(),
+                    bob: random::password(),
                 };
                 write_private(&file, &serde_json::to_string_pretty(&made)?)?;
                 Ok(made)

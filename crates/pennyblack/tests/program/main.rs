@@ -318,3 +318,36 @@ fn a_node_out_of_file_descriptors_goes_on_when_some_are_free() {
     assert!(pauses.unwrap().parse::<u64>().unwrap() > 0, "{pauses:?}");
     node.stop();
 }
+
+#[test]
+fn the_control_socket_is_private_and_answers_nonsense_politely() {
+    use std::io::{Read as _, Write as _};
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = Folder::new();
+    let node = folder.serve();
+    let socket = folder.path().join("data/control.sock");
+    let mode = std::fs::metadata(&socket).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let long = format!("\"{}\"\n", "x".repeat(2 << 20));
+    for nonsense in [
+        "hello\n",
+        "{\"command\":\"format-disk\"}\n",
+        "[]",
+        long.as_str(),
+    ] {
+        let mut stream = std::os::unix::net::UnixStream::connect(&socket).unwrap();
+        // The node may have answered and closed before a long line is written whole.
+        let _ = stream.write_all(nonsense.as_bytes());
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(
+            answer.contains("not understood") || nonsense.len() > 1 << 20,
+            "{answer}"
+        );
+    }
+    assert!(folder.ok(&["domain", "list"]).contains("me.test"));
+    node.stop();
+    assert!(!socket.exists());
+}
