@@ -94,13 +94,15 @@ CREATE TABLE message (
     size INTEGER NOT NULL,
     head_bytes INTEGER NOT NULL,
     blob_hash BLOB NOT NULL,
+    blob_id INTEGER NOT NULL,
     head BLOB NOT NULL,
     envelope BLOB NOT NULL,
     structure BLOB NOT NULL,
     preview TEXT NOT NULL,
     PRIMARY KEY (account_id, message_id)
 );
-CREATE INDEX message_blob ON message (blob_hash, account_id);
+-- By id and not by hash: ids grow, so that the index is appended to.
+CREATE INDEX message_blob ON message (blob_id, account_id);
 
 -- The keywords are those of the message: all its placements carry the same, so that a list of a
 -- mailbox reads one narrow table. A change of keywords raises the modseq of all of them anyway.
@@ -156,6 +158,7 @@ CREATE TABLE thread_key (
 CREATE TABLE letter (
     letter_id INTEGER NOT NULL PRIMARY KEY,
     blob_hash BLOB NOT NULL,
+    blob_id INTEGER NOT NULL,
     sender_account INTEGER,
     reverse_path TEXT,
     envelope_id TEXT,
@@ -166,7 +169,7 @@ CREATE TABLE letter (
     expires_at INTEGER NOT NULL,
     head BLOB NOT NULL
 );
-CREATE INDEX letter_blob ON letter (blob_hash);
+CREATE INDEX letter_blob ON letter (blob_id);
 
 -- fence: 0, or the number of the claim that holds the row; next_at is then the end of its lease.
 CREATE TABLE recipient (
@@ -197,22 +200,26 @@ CREATE TABLE delivery (
 );
 CREATE INDEX delivery_by_key ON delivery (delivery_key);
 
--- One row for the notes that one verb makes. message_key is the hash of the letter's Message-ID,
--- in its first row.
+-- One row for the notes that one verb makes.
 CREATE TABLE journey (
     letter_id INTEGER NOT NULL,
     batch INTEGER NOT NULL,
-    message_key INTEGER,
     notes BLOB NOT NULL,
     PRIMARY KEY (letter_id, batch)
 ) WITHOUT ROWID;
-CREATE INDEX journey_message ON journey (message_key, letter_id) WHERE message_key IS NOT NULL;
+-- The hash of a letter's Message-ID. It is looked for from the newest letter backwards: an operator
+-- can wait for a scan of 20 bytes a letter, and an index would cost every letter a random page.
+CREATE TABLE letter_name (
+    letter_id INTEGER NOT NULL PRIMARY KEY,
+    message_key INTEGER NOT NULL
+);
 
 -- Blobs, by the hash of their content, in parts of at most 256 KiB before compression. coding: 0
--- plain, 1 zstd. Rows are appended; the index of the key finds them.
+-- plain, 1 zstd. Rows are appended; the index of the key finds them. blob_id is that of part 0.
 CREATE TABLE blob (
     hash BLOB NOT NULL,
     part INTEGER NOT NULL,
+    blob_id INTEGER NOT NULL,
     coding INTEGER NOT NULL,
     plain_bytes INTEGER NOT NULL,
     total_bytes INTEGER NOT NULL,

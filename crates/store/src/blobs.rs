@@ -4,6 +4,7 @@
 //! row condemns the blob; the collector looks again after a grace and removes what nobody names.
 //! Whoever stores a letter revives its blob in the same transaction.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use base::Timestamp;
@@ -25,13 +26,14 @@ impl Store {
     /// Stores the parts of a large letter in transactions of their own, so that the one that makes
     /// it a message stays short. Until then the blob is condemned: if that transaction never comes,
     /// the collector removes it.
-    pub(crate) async fn store_ahead(&self, prepared: &mut Prepared) -> Result<(), StoreError> {
+    pub(crate) async fn store_ahead(&self, mut prepared: Prepared) -> Result<Prepared, StoreError> {
         let stored: usize = prepared.parts.iter().map(|part| part.data.len()).sum();
         if stored <= TOGETHER_BYTES_MAX {
-            return Ok(());
+            return Ok(prepared);
         }
         let mut parts = std::mem::take(&mut prepared.parts);
         prepared.parts_ahead = parts.len();
+        let letter = Arc::new(prepared);
         let mut first = 0;
         while !parts.is_empty() {
             let mut bytes = 0;
@@ -42,8 +44,7 @@ impl Store {
             // A part is smaller than what goes together, so that there is at least one.
             let rest = parts.split_off(count.count().max(1));
             let body = StoreParts {
-                hash: prepared.hash,
-                total_bytes: signed(prepared.bytes),
+                letter: Arc::clone(&letter),
                 first,
                 parts,
                 now: self.0.shared.now(),
@@ -52,46 +53,54 @@ impl Store {
             parts = rest;
             self.0.engine.write(body, Priority::Bulk).await?;
         }
-        Ok(())
+        Ok(Arc::unwrap_or_clone(letter))
     }
 }
 
-/// Stores the parts of a letter, unless they are there.
-pub(crate) async fn store_blob(tx: &mut Tx<'_>, prepared: &Prepared) -> Result<(), StoreError> {
+/// Stores the parts of a letter, unless they are there. Gives the blob's id.
+pub(crate) async fn store_blob(tx: &mut Tx<'_>, prepared: &Prepared) -> Result<i64, StoreError> {
+    let hash = &prepared.hash;
+    if let Some((first, rest)) = prepared.parts.split_first() {
+        let total = signed(prepared.bytes);
+        let is_new = insert_part(tx, prepared, total, 0, first).await?;
+        for (number, part) in (1..).zip(rest) {
+            insert_part(tx, prepared, total, number, part).await?;
+        }
+        if is_new {
+            return Ok(prepared.blob_id);
+        }
+    }
     if prepared.parts_ahead > 0 {
         let sql = "SELECT count(*) FROM blob WHERE hash = $1";
-        let there = tx.one(sql, params![&prepared.hash]).await?.unsigned(0)?;
+        let there = tx.one(sql, params![hash]).await?.unsigned(0)?;
         if there != prepared.parts_ahead as u64 {
             // It took so long that the collector came first.
             return Err(StoreError::Busy(
                 "the letter has to be stored again".to_owned(),
             ));
         }
-        return revive(tx, &prepared.hash).await;
     }
-    let total = signed(prepared.bytes);
-    for (number, part) in (0_i64..).zip(&prepared.parts) {
-        let is_new = insert_part(tx, &prepared.hash, total, number, part).await?;
-        if !is_new && number == 0 {
-            revive(tx, &prepared.hash).await?;
-        }
-    }
-    Ok(())
+    revive(tx, hash).await?;
+    let sql = "SELECT blob_id FROM blob WHERE hash = $1 AND part = 0";
+    let row = tx.row(sql, params![hash]).await?;
+    row.ok_or_else(|| StoreError::Io("a letter's bytes are missing".to_owned()))?
+        .int(0)
 }
 
 /// Stores a part; `false` if it is there already.
 async fn insert_part(
     tx: &mut Tx<'_>,
-    hash: &[u8; 32],
+    prepared: &Prepared,
     total_bytes: i64,
     number: i64,
     part: &Part,
 ) -> Result<bool, StoreError> {
-    let sql = "INSERT INTO blob (hash, part, coding, plain_bytes, total_bytes, data)
-        VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (hash, part) DO NOTHING";
+    let sql = "INSERT INTO blob (hash, part, blob_id, coding, plain_bytes, total_bytes, data)
+        VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (hash, part) DO NOTHING";
     let values = params![
-        hash,
+        &prepared.hash,
         number,
+        prepared.blob_id,
         part.coding as i64,
         part.plain_bytes,
         total_bytes,
@@ -102,8 +111,8 @@ async fn insert_part(
 
 /// Some parts of a large letter.
 struct StoreParts {
-    hash: [u8; 32],
-    total_bytes: i64,
+    /// The letter without its parts.
+    letter: Arc<Prepared>,
     first: i64,
     parts: Vec<Part>,
     now: Timestamp,
@@ -113,9 +122,10 @@ impl Body for StoreParts {
     type Out = ();
 
     async fn run(&self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
-        condemn(tx, &self.hash, self.now).await?;
+        condemn(tx, &self.letter.hash, self.now).await?;
+        let total = signed(self.letter.bytes);
         for (number, part) in (self.first..).zip(&self.parts) {
-            insert_part(tx, &self.hash, self.total_bytes, number, part).await?;
+            insert_part(tx, &self.letter, total, number, part).await?;
         }
         Ok(())
     }
@@ -241,8 +251,9 @@ impl Body for Collect {
         for mut row in rows {
             let hash = row.hash(0)?;
             // The collector belongs to no account: it is the one place that asks across them.
-            let named = "SELECT 1 WHERE EXISTS (SELECT 1 FROM message WHERE blob_hash = $1)
-                OR EXISTS (SELECT 1 FROM letter WHERE blob_hash = $1)";
+            let named = "SELECT 1 FROM blob WHERE hash = $1 AND part = 0
+                AND (EXISTS (SELECT 1 FROM message m WHERE m.blob_id = blob.blob_id)
+                    OR EXISTS (SELECT 1 FROM letter l WHERE l.blob_id = blob.blob_id))";
             if tx.row(named, params![&hash]).await?.is_none() {
                 tx.execute("DELETE FROM blob WHERE hash = $1", params![&hash])
                     .await?;

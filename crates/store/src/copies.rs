@@ -19,6 +19,7 @@ pub(crate) struct NewMessage<'a> {
     pub head: &'a [u8],
     pub letter: Option<LetterId>,
     pub prepared: &'a Prepared,
+    pub blob_id: i64,
     pub received_at: Timestamp,
     pub now: Timestamp,
     /// Whether it is stored although it goes over the quota.
@@ -179,8 +180,8 @@ async fn insert_rows(
 ) -> Result<(), StoreError> {
     tx.execute(
         "INSERT INTO message (account_id, message_id, thread_id, letter_id, received_at, size,
-            head_bytes, blob_hash, head, envelope, structure, preview)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+            head_bytes, blob_hash, blob_id, head, envelope, structure, preview)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
         params![
             new.account,
             copy.message,
@@ -190,6 +191,7 @@ async fn insert_rows(
             size,
             signed(new.head.len() as u64),
             &new.prepared.hash,
+            new.blob_id,
             new.head,
             new.prepared.envelope.as_slice(),
             new.prepared.structure.as_slice(),

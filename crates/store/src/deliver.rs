@@ -12,7 +12,7 @@ use crate::copies::{Inserted, NewMessage, Place, Stored, insert_message};
 use crate::engine::{Body, Priority, Tx, params};
 use crate::ids::first_id_at;
 use crate::journey::{self, Step};
-use crate::prepare::{Need, Prepared, prepare};
+use crate::prepare::{Need, Prepared};
 use crate::queue::rows::{NewLetter, insert_letter};
 use crate::shared::Shared;
 use crate::{DsnReturn, Keywords, Letter, Note, QueueRecipient, Role, Store, StoreError};
@@ -159,8 +159,7 @@ impl Store {
         } else {
             Need::All
         };
-        let mut prepared = prepare(&delivery.letter, need).await?;
-        self.store_ahead(&mut prepared).await?;
+        let prepared = self.prepare(&delivery.letter, need).await?;
         let shared = &self.0.shared;
         let letter = LetterId(shared.next_id());
         let unconfirmed = Unconfirmed::new(letter, shared);
@@ -234,8 +233,7 @@ impl Store {
             Some(_) => Need::All,
             None => Need::Blob,
         };
-        let mut prepared = prepare(&submission.letter, need).await?;
-        self.store_ahead(&mut prepared).await?;
+        let prepared = self.prepare(&submission.letter, need).await?;
         let shared = &self.0.shared;
         Ok(Submit {
             letter: LetterId(shared.next_id()),
@@ -299,17 +297,14 @@ impl LocalCopies {
     pub(crate) async fn store(
         &self,
         tx: &mut Tx<'_>,
-        prepared: &Prepared,
+        letter: (&Prepared, i64),
         now: Timestamp,
         elsewhere: bool,
     ) -> Result<StoredCopies, StoreError> {
         let mut result = StoredCopies::default();
         let mut full = Vec::new();
         for copy in &self.copies {
-            match self
-                .insert(tx, copy, prepared, now, self.over_quota)
-                .await?
-            {
+            match self.insert(tx, copy, letter, now, self.over_quota).await? {
                 Inserted::Stored(stored) => result.add(copy, stored, now),
                 Inserted::OverQuota => full.push(copy),
                 Inserted::NoAccount | Inserted::NoMailbox => result.lose(copy, now),
@@ -320,7 +315,7 @@ impl LocalCopies {
             return Ok(result);
         }
         for copy in full {
-            match self.insert(tx, copy, prepared, now, true).await? {
+            match self.insert(tx, copy, letter, now, true).await? {
                 Inserted::Stored(stored) => result.add(copy, stored, now),
                 Inserted::OverQuota | Inserted::NoAccount | Inserted::NoMailbox => {
                     result.lose(copy, now);
@@ -334,7 +329,7 @@ impl LocalCopies {
         &self,
         tx: &mut Tx<'_>,
         copy: &LocalCopy,
-        prepared: &Prepared,
+        (prepared, blob_id): (&Prepared, i64),
         now: Timestamp,
         over_quota: bool,
     ) -> Result<Inserted, StoreError> {
@@ -347,6 +342,7 @@ impl LocalCopies {
             head: &recipient.head,
             letter: Some(self.letter),
             prepared,
+            blob_id,
             received_at: self.received_at,
             now,
             over_quota,
@@ -389,7 +385,7 @@ impl StoredCopies {
 }
 
 /// By what a repeated delivery is known: the letter, the reverse-path and the envelope.
-fn delivery_key(delivery: &Delivery) -> [u8; 32] {
+fn delivery_key(delivery: &Delivery) -> [u8; 16] {
     let mut hasher = blake3::Hasher::new();
     hasher.update(delivery.letter.hash());
     let reverse_path = delivery.reverse_path.as_ref().map(EmailAddress::key);
@@ -398,13 +394,15 @@ fn delivery_key(delivery: &Delivery) -> [u8; 32] {
         hasher.update(b"\n");
         hasher.update(recipient.key().as_bytes());
     }
-    *hasher.finalize().as_bytes()
+    let mut key = [0; 16];
+    hasher.finalize_xof().fill(&mut key);
+    key
 }
 
 struct Deliver {
     letter: LetterId,
     batch: i64,
-    key: [u8; 32],
+    key: [u8; 16],
     now: Timestamp,
     delivery: Delivery,
     copies: LocalCopies,
@@ -429,11 +427,10 @@ impl Body for Deliver {
         if let Some(letter) = self.repeated(tx).await? {
             return Ok(DeliverOut::Repeated(letter));
         }
+        let blob_id = store_blob(tx, &self.prepared).await?;
+        let letter = (&self.prepared, blob_id);
         let forwarded = !delivery.forwards.is_empty();
-        let copies = self
-            .copies
-            .store(tx, &self.prepared, self.now, forwarded)
-            .await?;
+        let copies = self.copies.store(tx, letter, self.now, forwarded).await?;
         if copies.stored.is_empty() && !forwarded {
             return Err(if copies.over_quota {
                 StoreError::OverQuota
@@ -442,13 +439,12 @@ impl Body for Deliver {
             });
         }
         if forwarded {
-            let letter = self.forwarded();
+            let letter = self.forwarded(blob_id);
             insert_letter(tx, &letter, &self.shared).await?;
         }
-        store_blob(tx, &self.prepared).await?;
         let sql = "INSERT INTO delivery (letter_id, delivery_key, received_at)
             VALUES ($1, $2, $3)";
-        tx.execute(sql, params![self.letter, &self.key, self.now])
+        tx.execute(sql, params![self.letter, self.key.as_slice(), self.now])
             .await?;
         let mut notes = journey::encode(&delivery.notes);
         notes.extend(journey::encode(&copies.notes));
@@ -474,7 +470,7 @@ impl Deliver {
     async fn repeated(&self, tx: &mut Tx<'_>) -> Result<Option<LetterId>, StoreError> {
         let sql = "SELECT letter_id FROM delivery
             WHERE delivery_key = $1 AND received_at > $2 ORDER BY letter_id";
-        let values = params![&self.key, self.now - UNCONFIRMED_FOR];
+        let values = params![self.key.as_slice(), self.now - UNCONFIRMED_FOR];
         for row in tx.rows(sql, values).await? {
             let letter = LetterId(row.int(0)?);
             if !self.shared.is_living(letter) {
@@ -492,11 +488,12 @@ impl Deliver {
         Ok(None)
     }
 
-    fn forwarded(&self) -> NewLetter<'_> {
+    fn forwarded(&self, blob_id: i64) -> NewLetter<'_> {
         let delivery = &self.delivery;
         NewLetter {
             letter: self.letter,
             hash: &self.prepared.hash,
+            blob_id,
             bytes: self.prepared.bytes,
             head: &delivery.forward_head,
             account: None,
@@ -550,8 +547,9 @@ impl Body for Submit {
     type Out = LetterId;
 
     async fn run(&self, tx: &mut Tx<'_>) -> Result<LetterId, StoreError> {
-        let stored = self.sent_copy(tx).await?;
-        self.queue(tx, stored.as_ref()).await?;
+        let blob_id = store_blob(tx, &self.prepared).await?;
+        let stored = self.sent_copy(tx, blob_id).await?;
+        self.queue(tx, blob_id, stored.as_ref()).await?;
         Ok(self.letter)
     }
 
@@ -562,15 +560,17 @@ impl Body for Submit {
 
 impl Submit {
     /// Stores the letter, its recipients, its blob and its journey.
-    pub(crate) async fn queue(
+    async fn queue(
         &self,
         tx: &mut Tx<'_>,
+        blob_id: i64,
         sent_copy: Option<&Stored>,
     ) -> Result<(), StoreError> {
         let submission = &self.submission;
         let letter = NewLetter {
             letter: self.letter,
             hash: &self.prepared.hash,
+            blob_id,
             bytes: self.prepared.bytes,
             head: &submission.head,
             account: submission.account,
@@ -584,7 +584,6 @@ impl Submit {
             recipients: &submission.recipients,
         };
         insert_letter(tx, &letter, &self.shared).await?;
-        store_blob(tx, &self.prepared).await?;
         let mut notes = self.notes.clone();
         if let Some(stored) = sent_copy {
             notes.extend(journey::encode(&[Note {
@@ -607,7 +606,7 @@ impl Submit {
         }
     }
 
-    async fn sent_copy(&self, tx: &mut Tx<'_>) -> Result<Option<Stored>, StoreError> {
+    async fn sent_copy(&self, tx: &mut Tx<'_>, blob_id: i64) -> Result<Option<Stored>, StoreError> {
         let submission = &self.submission;
         let (Some(account), Some(role)) = (submission.account, submission.sent_copy) else {
             return Ok(None);
@@ -620,6 +619,7 @@ impl Submit {
             head: &submission.head,
             letter: Some(self.letter),
             prepared: &self.prepared,
+            blob_id,
             received_at: submission.received_at,
             now: submission.received_at,
             over_quota: false,

@@ -134,7 +134,7 @@ impl Store {
     }
 }
 
-/// Adds a row to a letter's journey.
+/// Adds a row to a letter's journey; the first one names the letter's Message-ID.
 pub(crate) async fn add_row(
     tx: &mut Tx<'_>,
     letter: LetterId,
@@ -143,10 +143,14 @@ pub(crate) async fn add_row(
     notes: &[u8],
 ) -> Result<(), StoreError> {
     tx.execute(
-        "INSERT INTO journey (letter_id, batch, message_key, notes) VALUES ($1, $2, $3, $4)",
-        params![letter, batch, message_key, notes],
+        "INSERT INTO journey (letter_id, batch, notes) VALUES ($1, $2, $3)",
+        params![letter, batch, notes],
     )
     .await?;
+    if let Some(key) = message_key {
+        let sql = "INSERT INTO letter_name (letter_id, message_key) VALUES ($1, $2)";
+        tx.execute(sql, params![letter, key]).await?;
+    }
     Ok(())
 }
 
@@ -249,7 +253,7 @@ impl Body for ByMessageKey {
     type Out = Vec<LetterId>;
 
     async fn run(&self, tx: &mut Tx<'_>) -> Result<Vec<LetterId>, StoreError> {
-        let sql = "SELECT letter_id FROM journey WHERE message_key = $1
+        let sql = "SELECT letter_id FROM letter_name WHERE message_key = $1
             ORDER BY letter_id DESC LIMIT $2";
         let rows = tx.rows(sql, params![self.key, self.limit]).await?;
         rows.iter().map(|row| Ok(LetterId(row.int(0)?))).collect()

@@ -200,7 +200,10 @@ impl Body for TrimJourneys {
     async fn run(&self, tx: &mut Tx<'_>) -> Result<u64, StoreError> {
         let sql = "DELETE FROM journey WHERE letter_id < $1 AND letter_id IN
             (SELECT letter_id FROM journey WHERE letter_id < $1 ORDER BY letter_id LIMIT $2)";
-        let oldest = first_id_at(self.now - KEPT_FOR);
-        tx.execute(sql, params![oldest, PIECE_ROWS]).await
+        let values = params![first_id_at(self.now - KEPT_FOR), PIECE_ROWS];
+        let removed = tx.execute(sql, values).await?;
+        let sql = "DELETE FROM letter_name WHERE letter_id IN
+            (SELECT letter_id FROM letter_name WHERE letter_id < $1 ORDER BY letter_id LIMIT $2)";
+        Ok(removed + tx.execute(sql, values).await?)
     }
 }

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use crate::copies::{Inserted, NewMessage, Place, Stored, insert_message};
 use crate::deliver::StoredCopies;
 use crate::engine::{Body, Priority, Tx};
-use crate::prepare::{Need, Prepared, prepare};
+use crate::prepare::{Need, Prepared};
 use crate::shared::Shared;
 use crate::{Letter, Store, StoreError};
 
@@ -283,8 +283,7 @@ impl Store {
         received_at: Timestamp,
     ) -> Result<Appended, StoreError> {
         let stored_keywords = keywords.stored()?;
-        let mut prepared = prepare(&letter, Need::All).await?;
-        self.store_ahead(&mut prepared).await?;
+        let prepared = self.prepare(&letter, Need::All).await?;
         let body = Append {
             account,
             mailbox,
@@ -439,6 +438,7 @@ impl Body for Append {
     type Out = Stored;
 
     async fn run(&self, tx: &mut Tx<'_>) -> Result<Stored, StoreError> {
+        let blob_id = crate::blobs::store_blob(tx, &self.prepared).await?;
         let new = NewMessage {
             account: self.account,
             place: Place::Mailbox(self.mailbox),
@@ -447,18 +447,17 @@ impl Body for Append {
             head: &[],
             letter: None,
             prepared: &self.prepared,
+            blob_id,
             received_at: self.received_at,
             now: self.shared.now(),
             over_quota: false,
         };
-        let stored = match insert_message(tx, &new).await? {
-            Inserted::Stored(stored) => stored,
-            Inserted::OverQuota => return Err(StoreError::OverQuota),
-            Inserted::NoAccount => return Err(StoreError::NotFound("account")),
-            Inserted::NoMailbox => return Err(StoreError::NotFound("mailbox")),
-        };
-        crate::blobs::store_blob(tx, &self.prepared).await?;
-        Ok(stored)
+        match insert_message(tx, &new).await? {
+            Inserted::Stored(stored) => Ok(stored),
+            Inserted::OverQuota => Err(StoreError::OverQuota),
+            Inserted::NoAccount => Err(StoreError::NotFound("account")),
+            Inserted::NoMailbox => Err(StoreError::NotFound("mailbox")),
+        }
     }
 
     fn committed(&self, stored: &Stored) {

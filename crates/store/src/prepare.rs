@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use bytes::Bytes;
 use message::Message;
 
-use crate::{Letter, StoreError};
+use crate::{Letter, Store, StoreError};
 
 /// Letters up to this size are prepared where they are; larger ones on a thread for such work.
 const INLINE_BYTES_MAX: usize = 256 * 1024;
@@ -16,10 +16,12 @@ pub(crate) const PART_BYTES: usize = 256 * 1024;
 const ZSTD_LEVEL: i32 = 1;
 
 /// A letter, ready to be stored.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Prepared {
     /// Of the letter.
     pub hash: [u8; 32],
+    /// The id of its blob, if it turns out to be new.
+    pub blob_id: i64,
     /// Bytes of the letter.
     pub bytes: u64,
     /// Its parts; empty if the blob is known to be stored.
@@ -40,7 +42,7 @@ pub(crate) struct Prepared {
 }
 
 /// A part of a blob, as stored.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Part {
     /// Bytes before compression.
     pub plain_bytes: u32,
@@ -70,18 +72,27 @@ pub(crate) enum Need {
     Shown,
 }
 
-/// Prepares a letter.
-pub(crate) async fn prepare(letter: &Letter, need: Need) -> Result<Prepared, StoreError> {
-    if letter.bytes().len() <= INLINE_BYTES_MAX {
-        return work(letter, need);
+impl Store {
+    /// Prepares a letter, and stores what is too large for its transaction.
+    pub(crate) async fn prepare(
+        &self,
+        letter: &Letter,
+        need: Need,
+    ) -> Result<Prepared, StoreError> {
+        let blob_id = self.0.shared.next_id();
+        let prepared = if letter.bytes().len() <= INLINE_BYTES_MAX {
+            work(letter, need, blob_id)?
+        } else {
+            let letter = letter.clone();
+            tokio::task::spawn_blocking(move || work(&letter, need, blob_id))
+                .await
+                .map_err(|error| StoreError::Bug(format!("preparing a letter failed: {error}")))??
+        };
+        self.store_ahead(prepared).await
     }
-    let letter = letter.clone();
-    tokio::task::spawn_blocking(move || work(&letter, need))
-        .await
-        .map_err(|error| StoreError::Bug(format!("preparing a letter failed: {error}")))?
 }
 
-fn work(letter: &Letter, need: Need) -> Result<Prepared, StoreError> {
+fn work(letter: &Letter, need: Need, blob_id: i64) -> Result<Prepared, StoreError> {
     let parts = match need {
         Need::Blob | Need::All => compress(letter.bytes())?,
         Need::Shown => Vec::new(),
@@ -91,6 +102,7 @@ fn work(letter: &Letter, need: Need) -> Result<Prepared, StoreError> {
     let message_key = keys.message_id.as_deref().map(key_of);
     let mut prepared = Prepared {
         hash: *letter.hash(),
+        blob_id,
         bytes: letter.bytes().len() as u64,
         parts,
         parts_ahead: 0,

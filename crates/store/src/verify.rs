@@ -88,27 +88,28 @@ const CHECKS: &[(&str, &str)] = &[
         "account, message: its blob is missing or has another length",
         "SELECT m.account_id, m.message_id FROM message m
          WHERE NOT EXISTS (SELECT 1 FROM blob b WHERE b.hash = m.blob_hash AND b.part = 0
-            AND b.total_bytes = m.size - m.head_bytes) LIMIT $1",
+            AND b.blob_id = m.blob_id AND b.total_bytes = m.size - m.head_bytes) LIMIT $1",
     ),
     (
         "letter: its blob is missing",
         "SELECT l.letter_id FROM letter l WHERE NOT EXISTS
-            (SELECT 1 FROM blob b WHERE b.hash = l.blob_hash AND b.part = 0) LIMIT $1",
+            (SELECT 1 FROM blob b WHERE b.hash = l.blob_hash AND b.part = 0
+            AND b.blob_id = l.blob_id) LIMIT $1",
     ),
     (
         "parts, bytes noted, bytes there: a blob is not whole",
         "SELECT count(*), max(b.total_bytes), sum(b.plain_bytes) FROM blob b
          WHERE NOT EXISTS (SELECT 1 FROM condemned c WHERE c.hash = b.hash)
-            OR EXISTS (SELECT 1 FROM message m WHERE m.blob_hash = b.hash)
-            OR EXISTS (SELECT 1 FROM letter l WHERE l.blob_hash = b.hash)
+            OR EXISTS (SELECT 1 FROM message m WHERE m.blob_id = b.blob_id)
+            OR EXISTS (SELECT 1 FROM letter l WHERE l.blob_id = b.blob_id)
          GROUP BY b.hash
          HAVING max(b.total_bytes) <> sum(b.plain_bytes) OR max(b.part) <> count(*) - 1 LIMIT $1",
     ),
     (
         "bytes: a blob that nobody names and nobody condemned",
         "SELECT b.total_bytes FROM blob b WHERE b.part = 0
-         AND NOT EXISTS (SELECT 1 FROM message m WHERE m.blob_hash = b.hash)
-         AND NOT EXISTS (SELECT 1 FROM letter l WHERE l.blob_hash = b.hash)
+         AND NOT EXISTS (SELECT 1 FROM message m WHERE m.blob_id = b.blob_id)
+         AND NOT EXISTS (SELECT 1 FROM letter l WHERE l.blob_id = b.blob_id)
          AND NOT EXISTS (SELECT 1 FROM condemned c WHERE c.hash = b.hash) LIMIT $1",
     ),
     (

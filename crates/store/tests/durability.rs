@@ -21,6 +21,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base::{AccountId, Uid};
 use pennyblack_store::{QueueFilter, Store, StoreError, Synchronous};
@@ -214,6 +215,10 @@ async fn child() {
         let acknowledgements = Arc::clone(&acknowledgements);
         tasks.push(tokio::spawn(async move {
             for number in 0..LETTERS {
+                if number % 10 == 9 {
+                    // The checkpoint catches up, so that the log starts from its beginning.
+                    tokio::time::sleep(Duration::from_millis(250)).await;
+                }
                 let name = format!("t{task}n{number}");
                 store_letter(&house, &store, bob, &name, number % 4 == 3).await;
                 acknowledgements.write(&name);

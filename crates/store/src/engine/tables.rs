@@ -28,6 +28,7 @@ pub const TABLES: &[(&str, TableClass)] = &[
     ("expunged", TableClass::Account),
     ("journey", TableClass::Letter),
     ("letter", TableClass::Letter),
+    ("letter_name", TableClass::Letter),
     ("mailbox", TableClass::Account),
     ("message", TableClass::Account),
     ("placement", TableClass::Account),

@@ -235,9 +235,9 @@ impl Transfer {
         let row = row.ok_or(StoreError::OverQuota)?;
         let message = MessageId(row.int(0)?);
         let sql = "INSERT INTO message (account_id, message_id, thread_id, letter_id, received_at,
-                size, head_bytes, blob_hash, head, envelope, structure, preview)
+                size, head_bytes, blob_hash, blob_id, head, envelope, structure, preview)
             SELECT account_id, $3, thread_id, letter_id, received_at, size, head_bytes, blob_hash,
-                head, envelope, structure, preview
+                blob_id, head, envelope, structure, preview
             FROM message WHERE account_id = $1 AND message_id = $2";
         tx.execute(sql, params![self.account, source.message, message])
             .await?;

@@ -12,6 +12,7 @@ use crate::{DsnReturn, Notify, QueueRecipient, StoreError};
 pub(crate) struct NewLetter<'a> {
     pub letter: LetterId,
     pub hash: &'a [u8; 32],
+    pub blob_id: i64,
     /// Bytes of the letter without the head.
     pub bytes: u64,
     pub head: &'a [u8],
@@ -35,8 +36,8 @@ pub(crate) async fn insert_letter(
     let reverse_path = new.reverse_path.map(ToString::to_string);
     tx.execute(
         "INSERT INTO letter (letter_id, blob_hash, sender_account, reverse_path, envelope_id,
-            dsn_return, needs_utf8, size, received_at, expires_at, head)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+            dsn_return, needs_utf8, size, received_at, expires_at, head, blob_id)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
         params![
             new.letter,
             new.hash,
@@ -49,6 +50,7 @@ pub(crate) async fn insert_letter(
             new.received_at,
             new.expires_at,
             new.head,
+            new.blob_id,
         ],
     )
     .await?;

@@ -8,13 +8,13 @@ use base::{AccountId, LetterId, RecipientId, Timestamp};
 use super::claims::LetterHash;
 use super::rows::{NewLetter, insert_letter, remove_if_done};
 use super::{DsnReturn, Outcome, Settlement};
-use crate::blobs::revive;
+use crate::blobs::{revive, store_blob};
 use crate::copies::Stored;
 use crate::deliver::{LocalCopies, StoredCopies, Submit};
 use crate::directory::address;
 use crate::engine::{Body, Tx, params};
 use crate::journey::{self, Step};
-use crate::prepare::{Need, Prepared, prepare};
+use crate::prepare::{Need, Prepared};
 use crate::shared::Shared;
 use crate::{Note, Store, StoreError};
 
@@ -55,7 +55,7 @@ impl Store {
                 Err(error) => return Err(error),
             };
             let bytes = self.load_letter(hash).await?;
-            prepared = Some(prepare(&bytes, Need::Shown).await?);
+            prepared = Some(self.prepare(&bytes, Need::Shown).await?);
         }
         let now = shared.now();
         Ok(Some(Settle {
@@ -100,13 +100,15 @@ impl Body for Settle {
         let mut notes = journey::encode(&self.settlement.notes);
         let mut stored = Vec::new();
         if let Some(prepared) = &self.prepared {
-            let copies = self.copies.store(tx, prepared, self.now, true).await?;
+            let blob_id = store_blob(tx, prepared).await?;
+            let letter = (prepared, blob_id);
+            let copies = self.copies.store(tx, letter, self.now, true).await?;
             notes.extend(journey::encode(&copies.notes));
             stored = copies.stored;
         }
         self.forward(tx).await?;
         for report in &self.reports {
-            report.queue(tx, None).await?;
+            report.run(tx).await?;
         }
         if !notes.is_empty() {
             journey::add_row(tx, claim.letter, self.batch, None, &notes).await?;
@@ -177,7 +179,7 @@ impl Settle {
         }
         let letter = self.settlement.claim.letter;
         let sql = "SELECT blob_hash, sender_account, reverse_path, envelope_id, dsn_return,
-                needs_utf8, size, received_at, expires_at, head
+                needs_utf8, size, received_at, expires_at, head, blob_id
             FROM letter WHERE letter_id = $1";
         let mut row = tx.one(sql, params![letter]).await?;
         let hash = row.hash(0)?;
@@ -187,6 +189,7 @@ impl Settle {
         let new = NewLetter {
             letter: self.forward_letter,
             hash: &hash,
+            blob_id: row.int(10)?,
             bytes: row.unsigned(6)?.saturating_sub(head.len() as u64),
             head: &head,
             account: row.maybe_int(1)?.map(AccountId),
@@ -201,8 +204,7 @@ impl Settle {
         };
         insert_letter(tx, &new, &self.shared).await?;
         revive(tx, &hash).await?;
-        let sql = "SELECT message_key FROM journey
-            WHERE letter_id = $1 AND message_key IS NOT NULL LIMIT 1";
+        let sql = "SELECT message_key FROM letter_name WHERE letter_id = $1";
         let key = match tx.row(sql, params![letter]).await? {
             Some(row) => row.maybe_int(0)?,
             None => None,

@@ -379,7 +379,7 @@ async fn compare(store: &Store, account: AccountId, model: &Model, step: usize) 
 /// Statements of no one account by their nature: lists for the operator, the collector, checks.
 const ACROSS_ACCOUNTS: &[&str] = &[
     "FROM account WHERE removing",
-    "SELECT 1 WHERE EXISTS (SELECT 1 FROM message WHERE blob_hash = $1)",
+    "(SELECT 1 FROM message m WHERE m.blob_id = blob.blob_id)",
     "INSERT INTO account ",
 ];
 

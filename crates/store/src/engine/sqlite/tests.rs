@@ -193,8 +193,8 @@ impl Body for Fill {
     type Out = ();
 
     async fn run(&self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
-        let sql = "INSERT INTO blob (hash, part, coding, plain_bytes, total_bytes, data)
-            VALUES ($1, 0, 0, 0, 0, $1)";
+        let sql = "INSERT INTO blob (hash, part, blob_id, coding, plain_bytes, total_bytes, data)
+            VALUES ($1, 0, 0, 0, 0, 0, $1)";
         tx.execute(sql, params![self.bytes.as_slice()]).await?;
         Ok(())
     }
