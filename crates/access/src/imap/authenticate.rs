@@ -83,8 +83,8 @@ impl Session {
     async fn challenge(&mut self, challenge: &[u8]) -> Result<Secret, Failure> {
         let text = BASE64.encode(challenge);
         self.connection.writer.continuation(&text);
-        let limit = self.idle_limit();
-        match self.connection.line(limit).await? {
+        let deadline = self.deadline();
+        match self.connection.line(deadline).await? {
             // RFC 9051 §6.2.2: the client takes the command back.
             Line::Text(line) if line.as_ref() == b"*" => Err(Failure::Cancelled),
             Line::Text(line) => decode(&line),

@@ -7,7 +7,7 @@ use base::metrics::Counter;
 use base::ports::BoxStream;
 use proto::imap::{Event, Line, Reader, ReaderLimits, Writer};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::reply::Failure;
 
@@ -75,14 +75,14 @@ impl Connection {
         }
     }
 
-    /// The next line outside of the command grammar.
-    pub(super) async fn line(&mut self, limit: Duration) -> Result<Line, Failure> {
+    /// The next line outside of the command grammar, which must end before the deadline.
+    pub(super) async fn line(&mut self, deadline: Instant) -> Result<Line, Failure> {
         loop {
             if let Some(line) = self.reader.poll_line() {
                 return Ok(line);
             }
             self.flush().await?;
-            timeout(limit, self.fill())
+            timeout_at(deadline, self.fill())
                 .await
                 .map_err(|_| Failure::TimedOut)??;
         }

@@ -1,13 +1,12 @@
 //! One connection from greeting to farewell: which command may come when, and the loop around them.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use base::ports::{BoxStream, TlsInfo};
 use base::{AccountId, MailboxId};
 use proto::imap::write::Status;
 use proto::imap::{Code, Command, Event, ReaderLimits, Tag};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, debug, error, info, info_span, warn};
 
@@ -77,6 +76,7 @@ pub(super) struct Session {
     pub(super) account: Option<AccountId>,
     pub(super) selected: Option<Selected>,
     pub(super) stop: CancellationToken,
+    connected_at: Instant,
     errors: u32,
 }
 
@@ -125,6 +125,7 @@ impl Session {
             account: None,
             selected: None,
             stop,
+            connected_at: Instant::now(),
             errors: 0,
         }
     }
@@ -153,7 +154,7 @@ impl Session {
 
     /// The next event, or nothing when the server stops.
     async fn next_event(&mut self) -> Result<Option<Event>, Failure> {
-        let limit = self.idle_limit();
+        let deadline = self.deadline();
         let Self {
             stop, connection, ..
         } = self;
@@ -167,19 +168,21 @@ impl Session {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(None),
-                filled = timeout(limit, connection.fill()) => {
+                filled = timeout_at(deadline, connection.fill()) => {
                     filled.map_err(|_| Failure::TimedOut)??;
                 }
             }
         }
     }
 
-    /// RFC 9051 §5.4: 30 minutes at least, once the client is known.
-    pub(super) fn idle_limit(&self) -> Duration {
-        if self.account.is_some() {
-            self.context.options.limits.imap_idle_timeout
-        } else {
-            self.context.options.limits.command_timeout
+    /// When waiting for the client's next words ends, however slowly they come. RFC 9051 §5.4: after
+    /// 30 minutes at the earliest once the client is known; until then, all of the login must
+    /// happen in the time of one command.
+    pub(super) fn deadline(&self) -> Instant {
+        let limits = &self.context.options.limits;
+        match self.account {
+            Some(_) => Instant::now() + limits.imap_idle_timeout,
+            None => self.connected_at + limits.command_timeout,
         }
     }
 

@@ -30,6 +30,11 @@ impl Client {
             .unwrap();
     }
 
+    /// False if the server has closed.
+    pub(crate) async fn try_send(&mut self, bytes: &[u8]) -> bool {
+        self.stream.write_all(bytes).await.is_ok()
+    }
+
     /// More bytes of the server; false at the end.
     async fn fill(&mut self) -> bool {
         let mut buffer = [0; 4096];

@@ -226,6 +226,24 @@ async fn a_client_that_says_nothing_is_sent_away() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_spells_its_login_slowly_is_sent_away() {
+    let world = World::with_limits(Limits {
+        command_timeout: Duration::from_millis(200),
+        ..small_limits()
+    })
+    .await;
+    let mut client = world.connect();
+    client.line().await;
+    let mut pieces = 0;
+    while client.try_send(b"x").await {
+        pieces += 1;
+        assert!(pieces < 500, "each piece buys more time");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(client.line().await, "* BYE Idle for too long");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_takes_nothing_is_given_up() {
     let world = World::with_limits(Limits {
         data_timeout: Duration::from_millis(100),

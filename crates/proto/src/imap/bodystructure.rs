@@ -99,7 +99,12 @@ fn write_single(writer: &mut Writer, part: &Part<'_>, form: Form) {
     writer.raw(" ");
     writer.string(part.encoding);
     writer.display(format_args!(" {}", part.body_bytes));
-    if let Content::Message(inner) = &part.content {
+    // RFC 3501 §9: only message/rfc822 has this form; a client that has not asked for IMAP4rev2 or
+    // UTF8=ACCEPT would stumble over it in message/global.
+    let is_known = writer.is_utf8() || part.media_subtype.eq_ignore_ascii_case(b"rfc822");
+    if let Content::Message(inner) = &part.content
+        && is_known
+    {
         writer.raw(" ");
         envelope::write(writer, &inner.0);
         writer.raw(" ");
@@ -237,5 +242,22 @@ mod tests {
             shown(&empty, Form::Extended)
                 .ends_with(" \"mixed\" (\"charset\" \"utf-8\") (\"inline\" NIL) (\"en\") NIL)")
         );
+    }
+
+    #[test]
+    fn an_embedded_global_letter_is_opaque_to_old_clients() {
+        let inner = (Envelope::default(), text(Content::Single));
+        let letter = Part {
+            media_type: b"message",
+            media_subtype: b"global",
+            ..text(Content::Message(Box::new(inner)))
+        };
+        let basic = "(\"message\" \"global\" (\"charset\" \"utf-8\") NIL NIL \"7bit\" 12";
+        assert_eq!(shown(&letter, Form::Basic), format!("{basic})"));
+        let mut writer = Writer::default();
+        writer.use_utf8();
+        write(&mut writer, &letter, Form::Basic);
+        let text = String::from_utf8(writer.take()).unwrap();
+        assert!(text.starts_with(&format!("{basic} (NIL NIL")), "{text}");
     }
 }
