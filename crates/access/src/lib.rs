@@ -4,4 +4,3 @@
 //! (connections come in as streams) and never calls the transport: both meet in the store.
 
 pub mod imap;
-pub mod throttle;

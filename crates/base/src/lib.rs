@@ -12,6 +12,7 @@ pub mod metrics;
 pub mod ports;
 pub mod secret;
 pub mod settings;
+pub mod throttle;
 pub mod time;
 
 pub use address::{AddressError, Domain, EmailAddress, LocalPart};

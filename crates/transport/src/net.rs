@@ -2,11 +2,12 @@
 //! may come. Whoever is refused hears why (see `smtp_in`); nobody is cut off in silence.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use base::Timestamp;
 use base::limits::Limits;
+use base::throttle::network;
 
 /// Addresses that are remembered at once. Each costs about 100 bytes.
 const ADDRESSES_MAX: usize = 100_000;
@@ -160,19 +161,6 @@ impl Drop for Permit {
         state.open = state.open.saturating_sub(1);
         if let Some(address) = state.addresses.get_mut(&self.address) {
             address.open = address.open.saturating_sub(1);
-        }
-    }
-}
-
-/// What counts as one address: an IPv4 address, or the /64 that one IPv6 customer has.
-#[must_use]
-pub fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => IpAddr::V4(v4),
-        IpAddr::V6(v6) if v6.is_loopback() => IpAddr::V6(v6),
-        IpAddr::V6(v6) => {
-            let [a, b, c, d, ..] = v6.segments();
-            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
         }
     }
 }

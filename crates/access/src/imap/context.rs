@@ -9,7 +9,7 @@ use base::metrics::{Counter, Family, Gauge, Labels, Metrics};
 use base::ports::{Clock, Entropy, TlsAcceptor, TlsInfo};
 use store::Store;
 
-use crate::throttle::LoginThrottle;
+use base::throttle::LoginThrottle;
 
 /// What the IMAP sessions of a node are made from.
 pub struct ImapOptions {

@@ -9,10 +9,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use base::limits::Limits;
 use base::metrics::Metrics;
 use base::ports::{BoxFuture, BoxStream, Clock, Entropy, TlsAcceptor, TlsInfo};
+use base::throttle::LoginThrottle;
 use base::{AccountId, Domain, EmailAddress, Secret, Timestamp};
 use bytes::Bytes;
 use pennyblack_access::imap::{Entry, ImapContext, ImapOptions, serve};
-use pennyblack_access::throttle::LoginThrottle;
 use store::{
     Delivery, Keywords, LocalRecipient, NewAccount, Role, Store, StoreOptions, Synchronous,
 };
@@ -111,7 +111,7 @@ impl World {
             })
             .await
             .unwrap();
-        let throttle = LoginThrottle::new(limits.auth_failures_max, limits.auth_window);
+        let throttle = LoginThrottle::new(&limits);
         let context = Arc::new(ImapContext::new(ImapOptions {
             hostname: Domain::parse("mx.black.test").unwrap(),
             store: store.clone(),

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use base::metrics::Metrics;
 use base::ports::{Clock, Entropy, TlsAcceptor};
+use base::throttle::LoginThrottle;
 use store::{Store, StoreError};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -163,6 +164,7 @@ impl Node {
             settings: settings.clone(),
             store: store.clone(),
             gate: Gate::new(&settings.limits),
+            throttle: Arc::new(LoginThrottle::new(&settings.limits)),
             clock: outside.clock.clone(),
             entropy: outside.entropy.clone(),
             tls: outside.acceptor(),

@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use access::imap::{ImapContext, ImapOptions};
-use access::throttle::LoginThrottle;
 use base::metrics::Metrics;
 use base::ports::{BoxFuture, BoxStream, Clock, Connector, Entropy, Resolver, TlsAcceptor};
+use base::throttle::LoginThrottle;
 use proto::smtp::Role;
 use store::Store;
 use tokio_util::sync::CancellationToken;
@@ -27,6 +27,7 @@ pub(super) struct Shared {
     pub settings: Arc<Settings>,
     pub store: Store,
     pub gate: Gate,
+    pub throttle: Arc<LoginThrottle>,
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
     pub tls: Option<Arc<dyn TlsAcceptor>>,
@@ -138,6 +139,7 @@ fn smtp_options(shared: &Shared) -> SmtpOptions {
         store: shared.store.clone(),
         limits: settings.limits.clone(),
         gate: shared.gate.clone(),
+        throttle: shared.throttle.clone(),
         tls: shared.tls.clone(),
         clock: shared.clock.clone(),
         entropy: shared.entropy.clone(),
@@ -167,19 +169,15 @@ impl Service for SmtpService {
 
 fn imap_options(shared: &Shared) -> ImapOptions {
     let settings = &shared.settings;
-    let limits = &settings.limits;
     ImapOptions {
         hostname: settings.hostname.clone(),
         store: shared.store.clone(),
-        limits: limits.clone(),
+        limits: settings.limits.clone(),
         tls: shared.tls.clone(),
         clock: shared.clock.clone(),
         entropy: shared.entropy.clone(),
         metrics: shared.metrics.clone(),
-        throttle: Arc::new(LoginThrottle::new(
-            limits.auth_failures_max,
-            limits.auth_window,
-        )),
+        throttle: shared.throttle.clone(),
         scram: settings.scram,
         auth_without_tls_on_loopback: settings.auth_without_tls_on_loopback,
     }

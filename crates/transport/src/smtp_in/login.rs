@@ -1,4 +1,4 @@
-//! Logging in: passwords and SCRAM keys are the store's, counting of failures is ours.
+//! Logging in: passwords and SCRAM keys are the store's, failures are counted by the node.
 
 use std::fmt::Write;
 
@@ -83,7 +83,8 @@ impl Session<'_> {
     pub(super) fn login_failed(&mut self, login: &str) {
         let now = self.context.now();
         self.context
-            .failed_logins
+            .options
+            .throttle
             .failed(self.peer.ip(), login, now);
         self.context.metrics.failed_logins.inc();
         info!(peer = %self.peer, login, "login failed");
@@ -91,14 +92,19 @@ impl Session<'_> {
 
     fn logged_in(&mut self, login: &str, account: AccountId) {
         info!(peer = %self.peer, login, %account, "logged in");
+        let now = self.context.now();
+        self.context
+            .options
+            .throttle
+            .succeeded(self.peer.ip(), login, now);
         self.account = Some(account);
         self.server.accept();
     }
 
     fn may_try(&mut self, login: &str) -> bool {
         let now = self.context.now();
-        let failed_logins = &self.context.failed_logins;
-        let may = failed_logins.may_try(self.peer.ip(), login, now);
+        let throttle = &self.context.options.throttle;
+        let may = throttle.allows(self.peer.ip(), login, now);
         if !may {
             self.shut_out += 1;
             let reply = match self.shut_out {

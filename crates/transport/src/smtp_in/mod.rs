@@ -15,6 +15,7 @@ use std::time::Duration;
 use base::limits::Limits;
 use base::metrics::Metrics;
 use base::ports::{BoxStream, Clock, Entropy, TlsAcceptor};
+use base::throttle::LoginThrottle;
 use base::{Domain, Timestamp};
 use proto::smtp::{Config, Role};
 use store::Store;
@@ -23,7 +24,6 @@ use tokio_util::sync::CancellationToken;
 use crate::net::Gate;
 
 mod envelope;
-mod failures;
 mod header;
 mod letter;
 mod login;
@@ -33,7 +33,6 @@ mod session;
 #[cfg(test)]
 mod tests;
 
-use failures::FailedLogins;
 use metrics::SmtpMetrics;
 
 /// When a listener uses TLS.
@@ -66,6 +65,8 @@ pub struct SmtpOptions {
     pub limits: Arc<Limits>,
     /// The door, shared with other listeners.
     pub gate: Gate,
+    /// Failed logins, counted over all listeners of the node.
+    pub throttle: Arc<LoginThrottle>,
     /// TLS; without it neither STARTTLS nor implicit TLS is there.
     pub tls: Option<Arc<dyn TlsAcceptor>>,
     /// The time.
@@ -86,7 +87,6 @@ pub struct SmtpOptions {
 pub struct SmtpContext {
     options: SmtpOptions,
     metrics: SmtpMetrics,
-    failed_logins: FailedLogins,
     /// One for each listener and kind of peer, so that a session costs no allocation for it.
     configs: Configs,
 }
@@ -127,7 +127,6 @@ impl SmtpContext {
         let loopback = options.auth_without_tls_on_loopback;
         Self {
             metrics: SmtpMetrics::new(&options.metrics),
-            failed_logins: FailedLogins::new(&options.limits),
             configs: Configs {
                 relay: config(Role::Relay, true, false),
                 relay_without_tls: config(Role::Relay, false, false),

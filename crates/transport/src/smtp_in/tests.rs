@@ -7,6 +7,7 @@ use std::time::Duration;
 use base::limits::Limits;
 use base::metrics::Metrics;
 use base::ports::{BoxFuture, BoxStream, TlsAcceptor, TlsInfo};
+use base::throttle::LoginThrottle;
 use base::{AccountId, Domain, EmailAddress, Secret, Timestamp};
 use proto::smtp::Role;
 use store::{NewAccount, QueueFilter, Store, StoreOptions, Synchronous};
@@ -130,6 +131,7 @@ impl World {
             hostname: Domain::parse("mx.black.test").unwrap(),
             store: store.clone(),
             gate: Gate::new(&limits),
+            throttle: Arc::new(LoginThrottle::new(&limits)),
             limits,
             tls: Some(Arc::new(MarkedTls)),
             clock: clock.clone(),

@@ -1,24 +1,29 @@
 //! Slows down the guessing of passwords: counts failed logins by address and by login name.
 //!
-//! It keeps nothing across restarts and locks nobody out for good: after the window the count
-//! starts anew. An address that guesses many names, and a name that is guessed from many
+//! One table serves all protocols of a node, so that a guesser gains nothing by changing from one to
+//! another. It keeps nothing across restarts and locks nobody out for good: after the window the
+//! count starts anew. An address that guesses many names, and a name that is guessed from many
 //! addresses, are both caught; but failures from elsewhere never lock out an address from which
 //! the same login has just succeeded.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use base::Timestamp;
+use crate::Timestamp;
+use crate::limits::Limits;
 
 /// Most entries kept. When it is full the oldest windows go first, so that a flood of made-up names
 /// cannot use up memory.
 const ENTRIES_MAX: usize = 20_000;
 
 /// One login may fail this many times more often than one address, so that a stranger cannot
-/// easily lock a user out by guessing. (Incoming SMTP has the same.)
+/// easily lock a user out by guessing.
 const LOGIN_FACTOR: u32 = 10;
+
+/// Longer logins are not of ours; they are counted by their beginning.
+const LOGIN_BYTES_MAX: usize = 254;
 
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Key {
@@ -43,13 +48,13 @@ pub struct LoginThrottle {
 }
 
 impl LoginThrottle {
-    /// Allows `failures_max` failures in `window` for one address, and ten times as many for one
-    /// login.
+    /// Allows `auth_failures_max` failures in `auth_window` for one address, and ten times as many
+    /// for one login over all addresses.
     #[must_use]
-    pub fn new(failures_max: u32, window: Duration) -> Self {
+    pub fn new(limits: &Limits) -> Self {
         Self {
-            failures_max,
-            window,
+            failures_max: limits.auth_failures_max,
+            window: limits.auth_window,
             entries: Mutex::new(BTreeMap::new()),
         }
     }
@@ -104,20 +109,23 @@ impl LoginThrottle {
     }
 }
 
-/// IPv6 hosts own a whole /64 and would otherwise have as many addresses as they like.
-fn network(address: IpAddr) -> IpAddr {
+/// What counts as one address: an IPv4 address, or the /64 that one IPv6 customer has.
+#[must_use]
+pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(v4) => IpAddr::V4(v4),
+        IpAddr::V6(v6) if v6.is_loopback() => IpAddr::V6(v6),
         IpAddr::V6(v6) => {
-            let mask = u128::MAX << 64;
-            IpAddr::V6((u128::from(v6) & mask).into())
+            let [a, b, c, d, ..] = v6.segments();
+            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
         }
     }
 }
 
 fn login_key(login: &str) -> String {
-    // Long enough for any address; a longer login exists nowhere.
-    login.chars().take(320).collect::<String>().to_lowercase()
+    let mut login = login.to_lowercase();
+    login.truncate(login.floor_char_boundary(LOGIN_BYTES_MAX));
+    login
 }
 
 fn make_room(entries: &mut BTreeMap<Key, Window>, now: Timestamp, window: Duration) {
@@ -142,13 +150,21 @@ mod tests {
     const WINDOW: Duration = Duration::from_secs(600);
     const NOW: Timestamp = Timestamp(1_000_000);
 
+    fn throttle() -> LoginThrottle {
+        LoginThrottle::new(&Limits {
+            auth_failures_max: 3,
+            auth_window: WINDOW,
+            ..Limits::default()
+        })
+    }
+
     fn address(last: u8) -> IpAddr {
         IpAddr::from([192, 0, 2, last])
     }
 
     #[test]
     fn an_address_is_slowed_at_the_limit_and_free_after_the_window() {
-        let throttle = LoginThrottle::new(3, WINDOW);
+        let throttle = throttle();
         for failure in 0..3 {
             assert!(throttle.allows(address(1), "a", NOW), "{failure}");
             throttle.failed(address(1), &format!("user{failure}"), NOW);
@@ -160,19 +176,21 @@ mod tests {
 
     #[test]
     fn a_login_guessed_from_everywhere_stays_open_where_it_is_known() {
-        let throttle = LoginThrottle::new(3, WINDOW);
+        let throttle = throttle();
+        let failures = 3 * u8::try_from(LOGIN_FACTOR).unwrap();
         throttle.succeeded(address(9), "Bob", NOW);
-        for last in 100..130 {
-            assert!(throttle.allows(address(4), "bob", NOW), "{last}");
-            throttle.failed(address(last), "bob", NOW);
+        for number in 0..failures {
+            assert!(throttle.allows(address(99), "bob", NOW));
+            throttle.failed(address(100 + number), "bob", NOW);
         }
-        assert!(!throttle.allows(address(4), "bob", NOW));
+        assert!(!throttle.allows(address(99), "bob", NOW));
         assert!(throttle.allows(address(9), "bob", NOW));
+        assert!(throttle.allows(address(99), "alice", NOW));
     }
 
     #[test]
     fn memory_is_bounded() {
-        let throttle = LoginThrottle::new(3, WINDOW);
+        let throttle = throttle();
         for number in 0..30_000_u32 {
             let ip = IpAddr::from(number.to_be_bytes());
             throttle.failed(
