@@ -7,6 +7,7 @@
     reason = "in a test a surprise is a failure"
 )]
 
+mod agreement;
 mod client;
 mod dialogs;
 mod hostile;
