@@ -129,7 +129,7 @@ async fn fill(stream: &mut DuplexStream) {
             "From: Alice Example <alice{number}@red.test>\r\nTo: Bob <bob@black.test>\r\n\
              Date: Mon, 23 Nov 2026 10:00:00 +0000\r\nMessage-ID: <{number}@red.test>\r\n\
              Subject: Letter number {number} about the matter\r\n\r\n{}",
-            format!("{number} lorem ipsum dolor sit amet\r\n").repeat(160)
+            format!("{number} pennies make a letter\r\n").repeat(170)
         );
         command(
             stream,
