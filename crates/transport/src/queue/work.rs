@@ -66,7 +66,7 @@ pub(super) async fn hand_over(shared: &Shared, claim: Claim) -> Verdict {
         Err(error) => return store_failed(shared, claim, &error).await,
     };
     let outgoing = outgoing(&claim, &letter);
-    let transfer = shared.outbound.transfer(&route, outgoing).await;
+    let (transfer, held) = shared.outbound.transfer_and_hold(&route, outgoing).await;
     notes.extend(
         transfer
             .connections
@@ -89,6 +89,7 @@ pub(super) async fn hand_over(shared: &Shared, claim: Claim) -> Verdict {
     end.letter = Some(letter);
     end.took = shared.clock.now().since(started_at);
     end.settle(shared).await;
+    shared.outbound.let_go(held).await;
     transfer.verdict
 }
 

@@ -96,7 +96,15 @@ struct Attempt {
     unreachable: Option<Failure>,
     /// Whether every server that could not be asked refused for good.
     refused_for_good: bool,
+    /// Sessions that have heard of the letter; they say nothing more until it is settled.
+    held: Held,
 }
+
+/// Sessions that wait until the letter they carried is settled. A server takes the next command on
+/// a connection as the sign that its reply was heard. Were that command sent before the settlement
+/// is on disk, a crash in between would send the letter twice.
+#[derive(Default)]
+pub(crate) struct Held(Vec<Session>);
 
 impl Outbound {
     /// Nothing is connected yet.
@@ -124,11 +132,34 @@ impl Outbound {
         }
     }
 
-    /// Makes one attempt to hand a letter over.
+    /// Makes one attempt to hand a letter over, for who has nothing to settle.
     ///
     /// Not cancellation safe: if it is dropped after the letter's final dot, the letter may have
     /// been taken.
     pub async fn transfer(&self, route: &Route, outgoing: Outgoing) -> Transfer {
+        let (transfer, held) = self.transfer_and_hold(route, outgoing).await;
+        self.let_go(held).await;
+        transfer
+    }
+
+    /// Lets sessions go on to the next letter, or ends them.
+    pub(crate) async fn let_go(&self, held: Held) {
+        for session in held.0 {
+            let letters_max = self.settings.letters_per_connection_max;
+            if session.client.is_ready() && session.letters < letters_max {
+                self.pool.keep(self.clock.now(), session);
+            } else {
+                session.quit(self.clock.as_ref()).await;
+            }
+        }
+    }
+
+    /// Makes one attempt to hand a letter over; the sessions wait for [`Self::let_go`].
+    pub(crate) async fn transfer_and_hold(
+        &self,
+        route: &Route,
+        outgoing: Outgoing,
+    ) -> (Transfer, Held) {
         let mut attempt = Attempt::new(outgoing);
         for peer in self.peers(route) {
             if attempt.is_over(&peer) {
@@ -157,7 +188,8 @@ impl Outbound {
                 }
             }
         }
-        attempt.finish()
+        let held = std::mem::take(&mut attempt.held);
+        (attempt.finish(), held)
     }
 
     /// Takes connections out that have had no work for long enough, or all; each is to be ended
@@ -262,7 +294,7 @@ impl Outbound {
         }
     }
 
-    /// Sends the letter on a session and keeps the session if it can take another. Whether the
+    /// Sends the letter on a session, and holds the session if the letter was taken. Whether the
     /// session turned out to be closed already, before the server heard of the letter.
     async fn hand_over(&self, mut session: Session, reused: bool, attempt: &mut Attempt) -> bool {
         if reused {
@@ -289,12 +321,13 @@ impl Outbound {
             attempt.connections.pop();
             return true;
         }
+        let taken_before = attempt.taken();
         attempt.learn(&session, outcomes);
-        let letters_max = self.settings.letters_per_connection_max;
-        if session.client.is_ready() && session.letters < letters_max {
-            self.pool.keep(self.clock.now(), session);
+        if attempt.taken() > taken_before {
+            attempt.held.0.push(session);
         } else {
-            session.quit(self.clock.as_ref()).await;
+            // Nothing to settle: no reason to keep others waiting for the connection.
+            self.let_go(Held(vec![session])).await;
         }
         false
     }
@@ -312,6 +345,7 @@ impl Attempt {
             lost: false,
             unreachable: None,
             refused_for_good: true,
+            held: Held::default(),
         }
     }
 
@@ -344,6 +378,13 @@ impl Attempt {
             }
             RecipientOutcome::Accepted(_) | RecipientOutcome::Refused(_) => false,
         })
+    }
+
+    /// How many recipients a server has taken the letter for.
+    fn taken(&self) -> usize {
+        let taken =
+            |result: &&Option<RecipientResult>| matches!(result, Some(RecipientResult::Taken(_)));
+        self.results.iter().filter(taken).count()
     }
 
     /// Takes the outcomes of the open recipients in.
