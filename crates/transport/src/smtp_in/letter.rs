@@ -158,7 +158,11 @@ impl Session<'_> {
         let delivered = delivered
             .await
             .map_err(|error| self.store_says_no(&error))?;
-        self.confirmed.clear();
+        for letter in self.confirmed.drain(..) {
+            self.unconfirmed.remove(&letter);
+        }
+        self.unconfirmed
+            .insert(delivered.letter, delivered.unconfirmed);
         let sender = sender.as_ref().map(tracing::field::display);
         info!(
             letter = %delivered.letter, trace, peer = %self.peer, sender, recipients, bytes,

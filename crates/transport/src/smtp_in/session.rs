@@ -1,14 +1,17 @@
 //! One connection from its first byte to its last: reads, lets the engine decide, answers what it
 //! asks, writes. A letter of 5 KB costs one read, one write for its replies, and no task hop.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base::ports::{BoxStream, TlsInfo};
 use base::{AccountId, LetterId};
 use proto::smtp::{Event, Reply, Server};
+use store::Unconfirmed;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, Sleep, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -48,6 +51,9 @@ pub(super) struct Session<'a> {
     sent: Vec<LetterId>,
     /// Letters whose 250 the peer has seen, as it went on.
     pub(super) confirmed: Vec<LetterId>,
+    /// Kept until a letter's confirmation is stored: an equal letter on another connection is
+    /// meanwhile a letter of its own. Dropped with the session, whichever way it ends.
+    pub(super) unconfirmed: BTreeMap<LetterId, Arc<Unconfirmed>>,
     handshake: bool,
 }
 
@@ -88,6 +94,7 @@ pub(super) async fn run(
         answered: Vec::new(),
         sent: Vec::new(),
         confirmed: Vec::new(),
+        unconfirmed: BTreeMap::new(),
         handshake: false,
     };
     let permit: Option<Permit> = match admitted {
