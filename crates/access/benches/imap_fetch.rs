@@ -13,10 +13,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use base::limits::Limits;
 use base::metrics::Metrics;
 use base::ports::{Clock, Entropy};
+use base::throttle::LoginThrottle;
 use base::{Domain, EmailAddress, Secret, Timestamp};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use pennyblack_access::imap::{Entry, ImapContext, ImapOptions, serve};
-use pennyblack_access::throttle::LoginThrottle;
 use store::{NewAccount, Store, StoreOptions, Synchronous};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
@@ -71,7 +71,7 @@ async fn open(folder: &TempDir) -> (Store, Arc<ImapContext>) {
         admin: false,
     };
     store.add_account(account).await.unwrap();
-    let throttle = LoginThrottle::new(limits.auth_failures_max, limits.auth_window);
+    let throttle = LoginThrottle::new(&limits);
     let context = ImapContext::new(ImapOptions {
         hostname: domain,
         store: store.clone(),
