@@ -105,27 +105,6 @@ impl Client {
             .collect())
     }
 
-    /// One header field of all letters of a mailbox.
-    ///
-    /// # Errors
-    /// When the connection breaks or the server refuses.
-    pub fn header(&mut self, mailbox: &str, field: &str) -> io::Result<Vec<String>> {
-        self.command(&format!("EXAMINE {mailbox}"))?;
-        if self.count(mailbox)? == 0 {
-            return Ok(Vec::new());
-        }
-        let answers = self.command(&format!("FETCH 1:* (BODY.PEEK[HEADER.FIELDS ({field})])"))?;
-        let first = answers
-            .into_iter()
-            .filter_map(|answer| answer.literals.into_iter().next());
-        let value = |literal: Vec<u8>| {
-            let text = String::from_utf8_lossy(&literal).into_owned();
-            let value = text.split_once(':').map_or("", |(_, value)| value);
-            value.trim().to_owned()
-        };
-        Ok(first.map(value).collect())
-    }
-
     fn answers(&mut self, tag: &str) -> io::Result<Vec<Answer>> {
         let mut answers = Vec::new();
         loop {

@@ -71,11 +71,6 @@ impl Place {
         fs::write(&path, content).expect("a file of ours can be written");
         path
     }
-
-    /// Keeps the directory for a look afterwards, and says where it is.
-    pub fn keep(self) -> PathBuf {
-        self.dir.keep()
-    }
 }
 
 impl Default for Place {

@@ -66,41 +66,22 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// A stream in both directions: plain TCP, or TLS over it.
-pub trait Stream: Read + Write + Send {}
-impl<T: Read + Write + Send> Stream for T {}
-
 /// One connection to a server.
+#[derive(Debug)]
 pub struct Client {
-    stream: BufReader<Box<dyn Stream>>,
+    stream: BufReader<TcpStream>,
     /// The keywords that the server offered after EHLO, in capitals, one a line.
     offered: Vec<String>,
     out: Vec<u8>,
-}
-
-impl std::fmt::Debug for Client {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Client")
-            .field("offered", &self.offered)
-            .finish_non_exhaustive()
-    }
 }
 
 impl Client {
     /// Connects, hears the greeting and says EHLO.
     ///
     /// # Errors
-    /// When the connection cannot be made, or the server refuses it.
+    /// When the connection cannot be made, or the server refuses it or EHLO.
     pub fn connect(to: SocketAddr, limit: Duration) -> Result<Client, Failure> {
-        Client::over(Box::new(open(to, limit)?))
-    }
-
-    /// Speaks over a stream that is already there, from the greeting on.
-    ///
-    /// # Errors
-    /// When the server refuses the connection or EHLO.
-    pub fn over(stream: Box<dyn Stream>) -> Result<Client, Failure> {
-        let stream = BufReader::new(stream);
+        let stream = BufReader::new(open(to, limit)?);
         let mut client = Client {
             stream,
             offered: Vec::new(),
@@ -113,10 +94,7 @@ impl Client {
     }
 
     /// Says EHLO and keeps what is offered.
-    ///
-    /// # Errors
-    /// When the server refuses it.
-    pub fn hello(&mut self) -> Result<(), Failure> {
+    fn hello(&mut self) -> Result<(), Failure> {
         self.stream.get_mut().write_all(b"EHLO client.test\r\n")?;
         let mut lines = Vec::new();
         let code = self.reply_lines(|line| lines.push(line.to_ascii_uppercase()))?;
@@ -216,12 +194,6 @@ impl Client {
     /// When the connection breaks first.
     pub fn quit(mut self) -> Result<(), Failure> {
         self.command("QUIT").map(drop)
-    }
-
-    /// Gives the stream back, for STARTTLS.
-    #[must_use]
-    pub fn into_stream(self) -> Box<dyn Stream> {
-        self.stream.into_inner()
     }
 
     /// Reads one reply.
