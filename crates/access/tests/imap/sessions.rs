@@ -196,3 +196,34 @@ async fn sixteen_sessions_append_and_every_letter_has_its_uid() {
     let lines = client.ok("UID SEARCH RETURN (COUNT MIN MAX) ALL").await;
     assert!(lines[0].ends_with("UID MIN 1 MAX 80 COUNT 80"), "{lines:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn renaming_the_inbox_moves_its_letters() {
+    let world = world_with(2).await;
+    let mut client = world.select().await;
+    assert_eq!(
+        client.ok("RENAME INBOX Old").await,
+        ["* 2 EXPUNGE", "* 1 EXPUNGE"]
+    );
+    assert_eq!(
+        client.ok("STATUS Old (MESSAGES)").await,
+        ["* STATUS Old (MESSAGES 2)"]
+    );
+    client.append(LETTER).await;
+    assert_eq!(client.ok("FETCH 1 (UID)").await, ["* 1 FETCH (UID 3)"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_open_mailbox_may_be_renamed() {
+    let world = World::new().await;
+    let mut client = world.log_in().await;
+    client.ok("CREATE A").await;
+    client.ok("SELECT A").await;
+    client.ok("RENAME A B").await;
+    client.ok("NOOP").await;
+    let letter = "Subject: x\r\n\r\n";
+    let lines = client
+        .ok(&format!("APPEND B {{{}+}}\r\n{letter}", letter.len()))
+        .await;
+    assert_eq!(lines, ["* 1 EXISTS"]);
+}
