@@ -1,6 +1,8 @@
 //! How fast letters are delivered, and what one costs: `cargo bench -p pennyblack-store --bench
 //! deliver -- [producers] [letters] [accounts] [preloaded]`.
 //!
+//! `… -- levels` compares levels of compression instead.
+//!
 //! Every letter is distinct, about 5 KB of plausible text, and on disk before it is counted.
 
 #![expect(clippy::unwrap_used, reason = "a failure ends the measurement")]
@@ -259,7 +261,46 @@ fn proc_number(file: &str, label: &str) -> u64 {
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
+/// Compresses letters at several levels: the size of what is left, and the time of one letter.
+fn compare_levels() {
+    let letters: Vec<String> = (0..2_000).map(letter).collect();
+    let plain: usize = letters.iter().map(String::len).sum();
+    for level in [-5, -3, -1, 1, 2, 3, 5] {
+        let mut compressor = zstd::bulk::Compressor::new(level).unwrap();
+        let started = Instant::now();
+        let packed = letters
+            .iter()
+            .map(|text| compressor.compress(text.as_bytes()).unwrap().len());
+        let packed: usize = packed.sum();
+        println!(
+            "zstd {level}: {:.1} % of the size, {:.1} µs a letter",
+            packed as f64 * 100.0 / plain as f64,
+            started.elapsed().as_secs_f64() * 1e6 / letters.len() as f64
+        );
+    }
+}
+
+async fn make_accounts(store: &Store, accounts: usize) -> Vec<AccountId> {
+    let domain = Domain::parse("red.test").unwrap();
+    store.add_domain(&domain).await.unwrap();
+    let mut ids = Vec::new();
+    for number in 0..accounts {
+        let new = NewAccount {
+            address: EmailAddress::parse(&format!("user{number}@red.test")).unwrap(),
+            name: String::new(),
+            password: None,
+            quota_bytes: None,
+            admin: false,
+        };
+        ids.push(store.add_account(new).await.unwrap());
+    }
+    ids
+}
+
 fn main() {
+    if std::env::args().any(|text| text == "levels") {
+        return compare_levels();
+    }
     let arguments: Vec<usize> = std::env::args()
         .filter_map(|text| text.parse().ok())
         .collect();
@@ -274,21 +315,7 @@ fn main() {
         .unwrap();
     runtime.block_on(async {
         let store = Store::open(options(folder.path())).await.unwrap();
-        store
-            .add_domain(&Domain::parse("red.test").unwrap())
-            .await
-            .unwrap();
-        let mut ids = Vec::new();
-        for number in 0..accounts {
-            let new = NewAccount {
-                address: EmailAddress::parse(&format!("user{number}@red.test")).unwrap(),
-                name: String::new(),
-                password: None,
-                quota_bytes: None,
-                admin: false,
-            };
-            ids.push(store.add_account(new).await.unwrap());
-        }
+        let ids = make_accounts(&store, accounts).await;
         println!("idle: RSS {} KiB", proc_number("status", "VmRSS:"));
         let preloaded = preloaded as u64;
         if preloaded > 0 {

@@ -166,7 +166,7 @@ impl Body for TrimChanges {
             WHERE account_id = $1 AND change_floor < $2";
         tx.execute(raise, params![self.account, self.floor]).await?;
         let last = "SELECT max(modseq) FROM (SELECT modseq FROM change
-            WHERE account_id = $1 AND modseq <= $2 ORDER BY modseq LIMIT $3) some";
+            WHERE account_id = $1 AND modseq <= $2 ORDER BY modseq LIMIT $3) limited";
         let last = tx
             .one(last, params![self.account, self.floor, PIECE_ROWS])
             .await?;
@@ -181,7 +181,7 @@ impl Body for TrimChanges {
             let sql = "DELETE FROM expunged WHERE account_id = $1 AND mailbox_id = $2
                 AND modseq <= (SELECT max(modseq) FROM (SELECT modseq FROM expunged
                     WHERE account_id = $1 AND mailbox_id = $2 AND modseq <= $3
-                    ORDER BY modseq LIMIT $4) some)";
+                    ORDER BY modseq LIMIT $4) limited)";
             let values = params![self.account, mailbox, self.floor, PIECE_ROWS];
             removed += tx.execute(sql, values).await?;
         }

@@ -275,7 +275,8 @@ impl Store {
                     domain: domain.clone(),
                     count,
                     now,
-                    until: now + lease,
+                    // A claim must leave the range of what is due.
+                    until: now + lease.max(Duration::from_millis(1)),
                     shared: Arc::clone(&self.0.shared),
                 };
                 let taken = self.0.engine.write(body, Priority::Urgent).await?;

@@ -144,8 +144,8 @@ async fn found(house: &House) -> Result<(BTreeSet<String>, Vec<String>), StoreEr
         }
     }
     for entry in store.queue_list(&QueueFilter::default()).await? {
-        assert_eq!(entry.recipients.len(), 1);
-        names.insert(entry.recipients[0].address.local.as_str().to_owned());
+        let recipients = entry.recipients.iter();
+        names.extend(recipients.map(|of| of.address.local.as_str().to_owned()));
     }
     let broken = store.verify().await?;
     store.close().await?;

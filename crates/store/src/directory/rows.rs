@@ -285,8 +285,13 @@ impl Body for RemovePiece {
         let pieces = [
             "DELETE FROM change WHERE account_id = $1 AND modseq IN
                 (SELECT modseq FROM change WHERE account_id = $1 ORDER BY modseq LIMIT 2000)",
-            "DELETE FROM expunged WHERE account_id = $1 AND modseq IN
-                (SELECT modseq FROM expunged WHERE account_id = $1 LIMIT 2000)",
+            "DELETE FROM expunged WHERE account_id = $1
+                AND mailbox_id = (SELECT min(mailbox_id) FROM expunged WHERE account_id = $1)
+                AND modseq <= (SELECT max(modseq) FROM (SELECT modseq FROM expunged
+                    WHERE account_id = $1
+                        AND mailbox_id = (SELECT min(mailbox_id) FROM expunged
+                            WHERE account_id = $1)
+                    ORDER BY modseq LIMIT 2000) limited)",
             "DELETE FROM thread_key WHERE account_id = $1 AND thread_key IN
                 (SELECT thread_key FROM thread_key WHERE account_id = $1 LIMIT 2000)",
         ];

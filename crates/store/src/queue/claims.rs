@@ -42,7 +42,7 @@ impl Body for Due {
             )
             SELECT due.domain, due.oldest, (SELECT count(*) FROM (
                 SELECT DISTINCT r.letter_id FROM recipient r
-                WHERE r.held = 0 AND r.domain = due.domain AND r.next_at <= $1 LIMIT $3) some)
+                WHERE r.held = 0 AND r.domain = due.domain AND r.next_at <= $1 LIMIT $3) limited)
             FROM due ORDER BY due.oldest, due.domain";
         let limit = i64::try_from(self.limit).unwrap_or(i64::MAX);
         let rows = tx
@@ -117,8 +117,12 @@ impl Body for TakeClaims {
                     letters.push(letter);
                 }
             }
+            let before = claims.len();
             for letter in letters {
                 claims.extend(self.take(tx, LetterId(letter)).await?);
+            }
+            if claims.len() == before {
+                break;
             }
         }
         Ok(claims)

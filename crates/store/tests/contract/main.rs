@@ -61,4 +61,5 @@ contract! {
     together::wake_ups,
     together::random_sequences,
     together::statements_keep_to_their_account,
+    together::statements_use_their_indexes,
 }

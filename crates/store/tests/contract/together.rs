@@ -418,3 +418,54 @@ pub(crate) async fn statements_keep_to_their_account(house: &House) {
     assert!(checked > 30, "{checked} statements checked");
     house.finish(store).await;
 }
+
+/// Statements that read a whole table by their nature: small tables, and what runs in the
+/// background or for the operator.
+const SCANS: &[&str] = &[
+    "FROM account WHERE removing",
+    "FROM domain",
+    "FROM address",
+    "FROM alias_target",
+    "FROM letter_name WHERE message_key",
+    "FROM letter WHERE letter_id > $1",
+    "WITH RECURSIVE",
+];
+
+/// No verb reads a whole table, or a whole account, to find a few rows.
+pub(crate) async fn statements_use_their_indexes(house: &House) {
+    let (store, alice, bob) = house.with_people().await;
+    one_of_many(house, &store, (alice, bob), 0).await;
+    store.remove_account(bob).await.unwrap();
+    store.maintain().await.unwrap();
+    let statements = store.statements();
+    house.finish(store).await;
+    let file = house.path().join("data/mail.db");
+    let connection = rusqlite::Connection::open(file).unwrap();
+    let mut checked = 0;
+    for sql in statements {
+        let text = sql
+            .replace("list($3)", "(SELECT value FROM json_each($3))")
+            .replace('$', "?");
+        let Ok(mut plan) = connection.prepare(&format!("EXPLAIN QUERY PLAN {text}")) else {
+            // The engine's own: BEGIN, PRAGMA, …
+            continue;
+        };
+        let steps = plan.raw_query().mapped(|row| row.get::<_, String>(3));
+        for step in steps.map(Result::unwrap) {
+            let scan = step.starts_with("SCAN ") && !step.contains("json_each");
+            assert!(
+                !scan || SCANS.iter().any(|known| sql.contains(known)),
+                "{step}: {sql}"
+            );
+            let by_domain = step.contains("recipient_due") && sql.contains("letter_id = ");
+            assert!(
+                !by_domain,
+                "reads a destination's letters to find one: {sql}"
+            );
+            let by_account = step.contains("placement") && step.ends_with("(account_id=?)");
+            assert!(!by_account, "reads an account to find one message: {sql}");
+            checked += 1;
+        }
+    }
+    assert!(checked > 60, "{checked} steps checked");
+}

@@ -8,7 +8,7 @@ use base::metrics::Metrics;
 use tempfile::TempDir;
 
 use super::{Engine, EngineOptions, Priority};
-use crate::engine::{Body, Tx, params};
+use crate::engine::{Body, TABLES, TableClass, Tx, params};
 use crate::metrics::StoreMetrics;
 use crate::{StoreError, Synchronous};
 
@@ -256,4 +256,29 @@ async fn a_newer_schema_is_refused() {
     };
     let error = Engine::open(options).err();
     assert!(matches!(error, Some(StoreError::Invalid(_))), "{error:?}");
+}
+
+/// Every table has a class, and the key of every account table starts with the account.
+#[test]
+fn tables_and_classes() {
+    let folder = tempfile::tempdir().unwrap();
+    open(&folder).close();
+    let connection = rusqlite::Connection::open(folder.path().join("mail.db")).unwrap();
+    let names = |sql: &str| -> Vec<String> {
+        let mut statement = connection.prepare(sql).unwrap();
+        let rows = statement.query_map([], |row| row.get(0)).unwrap();
+        rows.collect::<Result<_, _>>().unwrap()
+    };
+    let tables = names(
+        "SELECT name FROM sqlite_master WHERE type = 'table'
+            AND name NOT LIKE 'sqlite_%' ORDER BY name",
+    );
+    let classes: Vec<&str> = TABLES.iter().map(|(name, _)| *name).collect();
+    assert_eq!(tables, classes);
+    for (table, class) in TABLES {
+        let sql = format!("SELECT name FROM pragma_table_info('{table}') WHERE pk = 1");
+        if *class == TableClass::Account {
+            assert_eq!(names(&sql), ["account_id"], "{table}");
+        }
+    }
 }
