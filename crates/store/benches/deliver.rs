@@ -1,7 +1,8 @@
 //! How fast letters are delivered, and what one costs: `cargo bench -p pennyblack-store --bench
 //! deliver -- [producers] [letters] [accounts] [preloaded]`.
 //!
-//! `… -- levels` compares levels of compression instead.
+//! `… -- levels` compares levels of compression instead, and `… -- open=FOLDER` times the opening of
+//! what an earlier run left when it was killed.
 //!
 //! Every letter is distinct, about 5 KB of plausible text, and on disk before it is counted.
 
@@ -9,7 +10,7 @@
 #![expect(clippy::print_stdout, reason = "its output is its purpose")]
 #![expect(clippy::cast_precision_loss, reason = "figures for people")]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -280,6 +281,17 @@ fn compare_levels() {
     }
 }
 
+/// Opens what an earlier run left, for example one that was killed.
+fn time_opening(folder: &Path) {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let started = Instant::now();
+        let store = Store::open(options(folder)).await.unwrap();
+        println!("opened in {:.1} ms", started.elapsed().as_secs_f64() * 1e3);
+        println!("messages: {}", store.accounts().await.unwrap()[0].messages);
+    });
+}
+
 async fn make_accounts(store: &Store, accounts: usize) -> Vec<AccountId> {
     let domain = Domain::parse("red.test").unwrap();
     store.add_domain(&domain).await.unwrap();
@@ -300,6 +312,11 @@ async fn make_accounts(store: &Store, accounts: usize) -> Vec<AccountId> {
 fn main() {
     if std::env::args().any(|text| text == "levels") {
         return compare_levels();
+    }
+    if let Some(folder) =
+        std::env::args().find_map(|text| text.strip_prefix("open=").map(PathBuf::from))
+    {
+        return time_opening(&folder);
     }
     let arguments: Vec<usize> = std::env::args()
         .filter_map(|text| text.parse().ok())

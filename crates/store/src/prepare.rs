@@ -12,7 +12,8 @@ use crate::{Letter, Store, StoreError};
 const INLINE_BYTES_MAX: usize = 256 * 1024;
 /// Bytes of a blob's part before compression: what a reader holds in memory.
 pub(crate) const PART_BYTES: usize = 256 * 1024;
-/// Measured on letters of 5 KB: level 3 gains 2 % over level 1 and costs 40 % more time.
+/// Measured on letters of 5 KB: level 3 gains 1 % over level 1 and costs 20 % more time; level -1
+/// saves 15 % of the time and leaves a quarter more.
 const ZSTD_LEVEL: i32 = 1;
 
 /// A letter, ready to be stored.
