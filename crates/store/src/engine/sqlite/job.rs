@@ -59,6 +59,8 @@ impl<B: Body> BodyJob<B> {
 
 impl<B: Body> Job for BodyJob<B> {
     fn run(&mut self, session: &mut Session) -> bool {
+        // An earlier run counts for nothing, and neither does what its answer may hold.
+        self.answer = None;
         let body = &self.body;
         let ran = catch_unwind(AssertUnwindSafe(|| poll_once(body, session)));
         let answer = ran.unwrap_or_else(|panic| {

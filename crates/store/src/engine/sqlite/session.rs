@@ -23,6 +23,9 @@ const WRITER_CACHE_KIB: i64 = 16 * 1024;
 /// Each reader's page cache, in KiB.
 const READER_CACHE_KIB: i64 = 2 * 1024;
 
+/// At most 4 MiB at once, so that a letter that comes meanwhile does not wait long.
+const GIVE_BACK: &str = "PRAGMA incremental_vacuum(1000)";
+
 /// One connection.
 pub(crate) struct Session {
     connection: Connection,
@@ -43,7 +46,8 @@ impl Session {
         session.batch(&format!(
             "PRAGMA page_size = {PAGE_BYTES}; PRAGMA auto_vacuum = INCREMENTAL;"
         ))?;
-        session.batch("PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0;")?;
+        session.use_log()?;
+        session.batch("PRAGMA wal_autocheckpoint = 0;")?;
         session.batch(synchronous(options.synchronous))?;
         Ok(session)
     }
@@ -82,6 +86,21 @@ impl Session {
         Ok(session)
     }
 
+    /// Switches the file to a write-ahead log. SQLite answers with the mode that is in force then:
+    /// where it cannot share memory between connections it stays with the old one, and says so.
+    fn use_log(&self) -> Result<(), StoreError> {
+        let mode: String = self
+            .connection
+            .query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))
+            .map_err(failure)?;
+        if mode.eq_ignore_ascii_case("wal") {
+            return Ok(());
+        }
+        Err(StoreError::Io(format!(
+            "the database cannot have a write-ahead log on this disk (journal mode {mode})"
+        )))
+    }
+
     /// Runs statements of the engine itself.
     pub(super) fn batch(&self, sql: &str) -> Result<(), StoreError> {
         self.connection.execute_batch(sql).map_err(failure)
@@ -114,6 +133,26 @@ impl Session {
         let result = self.checkpoint("TRUNCATE");
         self.wait_for_locks(BUSY_TIMEOUT)?;
         result.map(|_| ())
+    }
+
+    /// Gives some pages that are no longer used back to the disk; tells how many.
+    pub(super) fn give_back(&self) -> Result<usize, StoreError> {
+        let mut statement = self.connection.prepare_cached(GIVE_BACK).map_err(failure)?;
+        let mut rows = statement.raw_query();
+        let mut given = 0;
+        // One page goes with each row: a statement that is left after the first gives back one.
+        while rows.next().map_err(failure)?.is_some() {
+            given += 1;
+        }
+        Ok(given)
+    }
+
+    /// Pages of the file that are not used.
+    #[cfg(test)]
+    pub(super) fn free_pages(&self) -> Result<i64, StoreError> {
+        self.connection
+            .query_row("PRAGMA freelist_count", [], |row| row.get(0))
+            .map_err(failure)
     }
 
     fn wait_for_locks(&self, limit: Duration) -> Result<(), StoreError> {

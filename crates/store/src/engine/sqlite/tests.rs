@@ -7,7 +7,7 @@ use base::Timestamp;
 use base::metrics::Metrics;
 use tempfile::TempDir;
 
-use super::{Engine, EngineOptions, Priority};
+use super::{Engine, EngineOptions, Priority, Session, Statements};
 use crate::engine::{Body, TABLES, TableClass, Tx, params};
 use crate::metrics::StoreMetrics;
 use crate::{StoreError, Synchronous};
@@ -228,6 +228,40 @@ async fn a_full_disk_is_told_and_passes() {
         .await
         .unwrap();
     engine.close();
+}
+
+#[tokio::test]
+async fn free_pages_go_back_to_the_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = open(&folder);
+    for number in 0..150_u8 {
+        let bytes = vec![number; 40_000];
+        engine
+            .write(Fill { bytes }, Priority::Urgent)
+            .await
+            .unwrap();
+    }
+    let pages = "DELETE FROM blob";
+    engine
+        .write(Limit { pages }, Priority::Urgent)
+        .await
+        .unwrap();
+    engine.close();
+    drop(engine);
+    let options = EngineOptions {
+        path: folder.path().join("mail.db"),
+        synchronous: Synchronous::Full,
+        metrics: Arc::new(StoreMetrics::new(&Metrics::default())),
+        now: Timestamp(0),
+        lock: Arc::new(()),
+    };
+    let session = Session::open_writer(&options, &Statements::default()).unwrap();
+    let before = session.free_pages().unwrap();
+    assert!(before > 1_000, "{before}");
+    assert_eq!(session.give_back().unwrap(), 1_000);
+    assert_eq!(session.free_pages().unwrap(), before - 1_000);
+    while session.give_back().unwrap() > 0 {}
+    assert_eq!(session.free_pages().unwrap(), 0);
 }
 
 #[tokio::test]

@@ -21,8 +21,6 @@ const BATCH_TIME_MAX: Duration = Duration::from_millis(10);
 /// A body that works longer is logged: it should have been split.
 const BODY_TIME_MAX: Duration = Duration::from_millis(20);
 
-/// At most 4 MiB at once, so that a letter that comes meanwhile does not wait long.
-const GIVE_BACK: &str = "PRAGMA incremental_vacuum(1000)";
 /// How long the writer waits for work before it gives pages back.
 const IDLE_AFTER: Duration = Duration::from_secs(10);
 
@@ -76,8 +74,11 @@ impl Writer {
 
     /// Gives pages that are no longer used back to the disk, some at a time, when nobody waits.
     fn give_back(&self) {
-        if let Err(error) = self.session.batch(GIVE_BACK) {
-            tracing::warn!(%error, "free pages could not be given back");
+        match self.session.give_back() {
+            // What was moved stands in the log, which wants to be checkpointed like any other work.
+            Ok(given) if given > 0 => self.checkpointer.committed(),
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "free pages could not be given back"),
         }
     }
 
