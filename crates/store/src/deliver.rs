@@ -182,8 +182,8 @@ impl Store {
                 repeated: false,
                 unconfirmed,
             }),
-            Ok(DeliverOut::Repeated(letter)) => Ok(Delivered {
-                letter,
+            Ok(DeliverOut::Repeated(unconfirmed)) => Ok(Delivered {
+                letter: unconfirmed.letter,
                 stored: Vec::new(),
                 repeated: true,
                 unconfirmed,
@@ -413,7 +413,10 @@ struct Deliver {
 /// What became of a delivery in its transaction.
 enum DeliverOut {
     Stored(Vec<Stored>),
-    Repeated(LetterId),
+    /// The letter is alive again, on the connection that repeated it: what equals it from now on
+    /// is a letter of its own. It is so from within the transaction, so that of two that come
+    /// together only one counts as the repetition.
+    Repeated(Arc<Unconfirmed>),
 }
 
 impl Body for Deliver {
@@ -424,8 +427,8 @@ impl Body for Deliver {
         for letter in &delivery.confirms {
             confirm(tx, *letter).await?;
         }
-        if let Some(letter) = self.repeated(tx).await? {
-            return Ok(DeliverOut::Repeated(letter));
+        if let Some(unconfirmed) = self.repeated(tx).await? {
+            return Ok(DeliverOut::Repeated(unconfirmed));
         }
         let blob_id = store_blob(tx, &self.prepared).await?;
         let letter = (&self.prepared, blob_id);
@@ -467,7 +470,7 @@ impl Body for Deliver {
 
 impl Deliver {
     /// The letter that this one repeats: equal, unconfirmed, and its connection gone.
-    async fn repeated(&self, tx: &mut Tx<'_>) -> Result<Option<LetterId>, StoreError> {
+    async fn repeated(&self, tx: &mut Tx<'_>) -> Result<Option<Arc<Unconfirmed>>, StoreError> {
         let sql = "SELECT letter_id FROM delivery
             WHERE delivery_key = $1 AND received_at > $2 ORDER BY letter_id";
         let values = params![self.key.as_slice(), self.now - UNCONFIRMED_FOR];
@@ -482,7 +485,7 @@ impl Deliver {
                 };
                 let notes = journey::encode(&[note]);
                 journey::add_row(tx, letter, self.batch, None, &notes).await?;
-                return Ok(Some(letter));
+                return Ok(Some(Unconfirmed::new(letter, &self.shared)));
             }
         }
         Ok(None)

@@ -97,6 +97,14 @@ pub(crate) async fn a_repetition_after_a_lost_reply(house: &House) {
     let third = deliver(house, &store, "x", bob).await;
     assert!(third.repeated);
     assert_eq!((third.letter, third.stored.len()), (id, 0));
+    // It was repeated once. While that connection lives, the next is a letter of its own; when it
+    // is lost as well, the next is a repetition again.
+    let other = deliver(house, &store, "x", bob).await;
+    assert!(!other.repeated);
+    store.confirm(vec![other.letter]).await.unwrap();
+    drop(third);
+    let third = deliver(house, &store, "x", bob).await;
+    assert_eq!((third.repeated, third.letter), (true, id));
     // Another letter, another envelope: no repetitions.
     assert!(!deliver(house, &store, "y", bob).await.repeated);
     let mut delivery = house
