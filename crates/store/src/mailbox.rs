@@ -149,16 +149,20 @@ impl Store {
     /// [`StoreError::NotFound`], [`StoreError::Invalid`].
     pub async fn delete_mailbox(&self, account: AccountId, name: &str) -> Result<(), StoreError> {
         let name = MailboxName::parse(name)?;
+        let mut only = None;
         loop {
             let body = rows::DeletePiece {
                 account,
                 name: name.clone(),
+                only,
                 now: self.0.shared.now(),
                 shared: Arc::clone(&self.0.shared),
             };
-            if self.0.engine.write(body, Priority::Bulk).await?.done {
+            let deleted = self.0.engine.write(body, Priority::Bulk).await?;
+            if deleted.done {
                 return Ok(());
             }
+            only = Some(deleted.mailbox);
         }
     }
 

@@ -177,6 +177,9 @@ impl Body for TrimChanges {
         }
         let mailboxes = "SELECT mailbox_id FROM mailbox WHERE account_id = $1";
         for row in tx.rows(mailboxes, params![self.account]).await? {
+            if removed >= PIECE_ROWS.unsigned_abs() {
+                break;
+            }
             let mailbox = row.int(0)?;
             let sql = "DELETE FROM expunged WHERE account_id = $1 AND mailbox_id = $2
                 AND modseq <= (SELECT max(modseq) FROM (SELECT modseq FROM expunged

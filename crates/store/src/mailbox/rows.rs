@@ -13,6 +13,8 @@ use crate::shared::Shared;
 
 /// Placements that one transaction of a mailbox's removal takes.
 const DELETE_PIECE: i64 = 200;
+/// Rows of the log of removals that one such transaction takes.
+const DELETE_PIECE_LOG: i64 = 2_000;
 
 /// Columns, in the order in which [`mailbox_info`] reads them, are written out in each statement:
 /// statements are constant texts.
@@ -116,18 +118,24 @@ impl Body for Create {
         }
         make_parents(tx, account, &self.name, modseq, self.now).await?;
         insert(tx, account, self.name.as_str(), self.role, modseq, self.now).await?;
-        let count = "SELECT count(*) FROM mailbox WHERE account_id = $1";
-        if tx.one(count, params![account]).await?.int(0)? > MAILBOXES_MAX {
-            return Err(StoreError::Invalid(format!(
-                "an account has at most {MAILBOXES_MAX} mailboxes"
-            )));
-        }
+        check_count(tx, account).await?;
         need(tx, account, &self.name).await
     }
 
     fn committed(&self, _: &MailboxInfo) {
         self.shared.watches.account_changed(self.account);
     }
+}
+
+/// Parents count, too, so that the check comes when everything is made.
+async fn check_count(tx: &mut Tx<'_>, account: AccountId) -> Result<(), StoreError> {
+    let count = "SELECT count(*) FROM mailbox WHERE account_id = $1";
+    if tx.one(count, params![account]).await?.int(0)? > MAILBOXES_MAX {
+        return Err(StoreError::Invalid(format!(
+            "an account has at most {MAILBOXES_MAX} mailboxes"
+        )));
+    }
+    Ok(())
 }
 
 async fn make_parents(
@@ -182,6 +190,8 @@ async fn insert(
 pub(super) struct DeletePiece {
     pub account: AccountId,
     pub name: MailboxName,
+    /// The mailbox that the first step has found: another one may get the name meanwhile.
+    pub only: Option<MailboxId>,
     pub now: Timestamp,
     pub shared: Arc<Shared>,
 }
@@ -189,6 +199,7 @@ pub(super) struct DeletePiece {
 /// What became of it.
 pub(super) struct Deleted {
     pub done: bool,
+    pub mailbox: MailboxId,
     used_bytes: i64,
 }
 
@@ -202,6 +213,9 @@ impl Body for DeletePiece {
         }
         let modseq = next_modseq(tx, account).await?;
         let mailbox = need(tx, account, &self.name).await?;
+        if self.only.is_some_and(|only| only != mailbox.id) {
+            return Err(StoreError::NotFound("mailbox"));
+        }
         let (first, end) = self.name.children();
         let sql = "SELECT 1 FROM mailbox WHERE account_id = $1 AND name >= $2 AND name < $3";
         if tx.row(sql, params![account, &first, &end]).await?.is_some() {
@@ -216,16 +230,19 @@ impl Body for DeletePiece {
         let uids = uids?;
         let used_bytes =
             remove_placements(tx, account, mailbox.id, &uids, modseq, self.now).await?;
-        let done = i64::try_from(uids.len()).unwrap_or(i64::MAX) < DELETE_PIECE;
+        let is_empty = i64::try_from(uids.len()).unwrap_or(i64::MAX) < DELETE_PIECE;
+        let done = is_empty && trim_log(tx, account, mailbox.id).await?;
         if done {
             let sql = "DELETE FROM mailbox WHERE account_id = $1 AND mailbox_id = $2";
-            tx.execute(sql, params![account, mailbox.id]).await?;
-            let sql = "DELETE FROM expunged WHERE account_id = $1 AND mailbox_id = $2";
             tx.execute(sql, params![account, mailbox.id]).await?;
             let (kind, operation) = (ChangeKind::Mailbox, Operation::Destroyed);
             note_change(tx, account, modseq, kind, mailbox.id.0, operation, self.now).await?;
         }
-        Ok(Deleted { done, used_bytes })
+        Ok(Deleted {
+            done,
+            mailbox: mailbox.id,
+            used_bytes,
+        })
     }
 
     fn committed(&self, out: &Deleted) {
@@ -234,6 +251,22 @@ impl Body for DeletePiece {
             .change_account(self.account, |account| account.used_bytes = out.used_bytes);
         self.shared.watches.account_changed(self.account);
     }
+}
+
+/// Removes some rows of a mailbox's log of removals; `true` when none is left.
+async fn trim_log(
+    tx: &mut Tx<'_>,
+    account: AccountId,
+    mailbox: MailboxId,
+) -> Result<bool, StoreError> {
+    let sql = "DELETE FROM expunged WHERE account_id = $1 AND mailbox_id = $2
+        AND modseq <= (SELECT max(modseq) FROM (SELECT modseq FROM expunged
+            WHERE account_id = $1 AND mailbox_id = $2 ORDER BY modseq LIMIT $3) limited)";
+    let removed = tx
+        .execute(sql, params![account, mailbox, DELETE_PIECE_LOG])
+        .await?;
+    // One modseq has at most one piece's rows, so that less than a full piece is all.
+    Ok(i64::try_from(removed).unwrap_or(i64::MAX) < DELETE_PIECE_LOG)
 }
 
 /// Renames a mailbox (not INBOX) and those below it.
@@ -260,6 +293,7 @@ impl Body for Rename {
             return Err(StoreError::Exists("mailbox"));
         }
         make_parents(tx, account, &self.to, modseq, self.now).await?;
+        check_count(tx, account).await?;
         let (first, end) = self.from.children();
         let sql = "SELECT mailbox_id, name FROM mailbox
             WHERE account_id = $1 AND name >= $2 AND name < $3";
