@@ -280,12 +280,12 @@ impl Store {
                     shared: Arc::clone(&self.0.shared),
                 };
                 let taken = self.0.engine.write(body, Priority::Urgent).await?;
-                let more = taken.len() == count;
-                claims.extend(taken);
-                left -= count;
-                if !more {
+                if taken.is_empty() {
                     break;
                 }
+                // A transaction may end early: it has a limit of recipients as well.
+                left -= taken.len();
+                claims.extend(taken);
             }
         }
         Ok(claims)

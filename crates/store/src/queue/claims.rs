@@ -10,6 +10,8 @@ use crate::directory::{address, domain};
 use crate::engine::{Body, Row, Tx, params};
 use crate::shared::Shared;
 
+/// Recipients that one transaction claims, or a few more: those of a letter are claimed together.
+const RECIPIENTS_CLAIMED_MAX: usize = 1_000;
 /// Letters of one destination are counted up to this.
 const LETTERS_COUNTED_MAX: i64 = 1_000;
 
@@ -98,7 +100,8 @@ impl Body for TakeClaims {
 
     async fn run(&self, tx: &mut Tx<'_>) -> Result<Vec<Claim>, StoreError> {
         let mut claims: Vec<Claim> = Vec::new();
-        while claims.len() < self.count {
+        let mut recipients = 0;
+        while claims.len() < self.count && recipients < RECIPIENTS_CLAIMED_MAX {
             // Recipients of a letter mostly stand beside each other here; those claimed leave the
             // range, so that each turn sees new letters.
             let sql = "SELECT letter_id FROM recipient
@@ -119,7 +122,13 @@ impl Body for TakeClaims {
             }
             let before = claims.len();
             for letter in letters {
-                claims.extend(self.take(tx, LetterId(letter)).await?);
+                if recipients >= RECIPIENTS_CLAIMED_MAX {
+                    break;
+                }
+                if let Some(claim) = self.take(tx, LetterId(letter)).await? {
+                    recipients += claim.recipients.len();
+                    claims.push(claim);
+                }
             }
             if claims.len() == before {
                 break;
