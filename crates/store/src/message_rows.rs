@@ -30,6 +30,8 @@ const PAGE: usize = 500;
 const KEYWORDS_MAX: usize = 100;
 /// Bytes of one keyword (RFC 8621 §4.1.1).
 const KEYWORD_BYTES_MAX: usize = 255;
+/// Bytes of all keywords of one message: whoever opens a mailbox holds them for all its messages.
+const KEYWORDS_BYTES_MAX: usize = 1_024;
 
 /// The keywords of a message in JMAP form (RFC 8621 §4.1.1): `$seen`, `$flagged`, `$answered`,
 /// `$draft`, and any other in lower case. `\Deleted` is not one of them: it belongs to a placement.
@@ -168,6 +170,11 @@ impl Keywords {
                 text.push(' ');
             }
             text.push_str(keyword);
+        }
+        if text.len() > KEYWORDS_BYTES_MAX {
+            return Err(StoreError::Invalid(format!(
+                "the keywords of a message have at most {KEYWORDS_BYTES_MAX} bytes"
+            )));
         }
         Ok(text)
     }

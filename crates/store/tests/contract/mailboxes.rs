@@ -138,6 +138,62 @@ pub(crate) async fn deleting_a_full_mailbox(house: &House) {
     house.finish(store).await;
 }
 
+/// A long history of removals goes in pieces, too; what is made under the name meanwhile stays.
+pub(crate) async fn deleting_a_mailbox_with_a_past(house: &House) {
+    let (store, _, bob) = house.with_people().await;
+    let old = store.create_mailbox(bob, "Old", None).await.unwrap().id;
+    let inbox = id_of(&store, bob, "INBOX").await;
+    append(house, &store, (bob, inbox), "n").await;
+    // Moved to and fro, one message leaves a removal each time.
+    for uid in 1..=2_100 {
+        let moved = store
+            .move_messages(bob, inbox, &[Uid(uid)], old)
+            .await
+            .unwrap();
+        let back = store
+            .move_messages(bob, old, &[moved[0].to], inbox)
+            .await
+            .unwrap();
+        assert_eq!(back[0].to, Uid(uid + 1));
+    }
+    store.delete_mailbox(bob, "Old").await.unwrap();
+    let new = store.create_mailbox(bob, "Old", None).await.unwrap();
+    let changes = store.mailbox_changes(bob, new.id, ModSeq(1)).await.unwrap();
+    assert_eq!((changes.vanished.len(), changes.mailbox_gone), (0, false));
+    let gone = store.mailbox_changes(bob, old, ModSeq(1)).await.unwrap();
+    assert!(gone.mailbox_gone);
+    house.finish(store).await;
+}
+
+/// Parents that a rename makes count as well.
+pub(crate) async fn the_number_of_mailboxes(house: &House) {
+    let (store, _, bob) = house.with_people().await;
+    store.create_mailbox(bob, "x", None).await.unwrap();
+    let mut names = names(&store, bob).await.len();
+    let mut number = 0;
+    let refused = loop {
+        let deep: Vec<String> = (0..19).map(|level| format!("{number}-{level}")).collect();
+        let to = format!("{}/x", deep.join("/"));
+        let from = match number {
+            0 => "x".to_owned(),
+            _ => {
+                let before = number - 1;
+                let deep: Vec<String> = (0..19).map(|level| format!("{before}-{level}")).collect();
+                format!("{}/x", deep.join("/"))
+            }
+        };
+        if let Err(error) = store.rename_mailbox(bob, &from, &to).await {
+            break error;
+        }
+        names += 19;
+        number += 1;
+        assert!(names <= 5_000);
+    };
+    assert!(matches!(refused, StoreError::Invalid(_)), "{refused:?}");
+    assert!(names > 4_980, "{names}");
+    house.finish(store).await;
+}
+
 /// Replace, add, remove; counters follow; keywords belong to the message, `\Deleted` to the place.
 pub(crate) async fn flags_of_messages(house: &House) {
     let (store, _, bob) = house.with_people().await;
@@ -309,8 +365,20 @@ pub(crate) async fn bad_appends(house: &House) {
     assert_eq!(nobody, Some(StoreError::NotFound("account")));
     let keyword = append(bob, inbox, &["ä"]).await;
     assert!(matches!(keyword, Some(StoreError::Invalid(_))));
+    let long = |last: usize| -> Vec<String> {
+        let full = (0..4).map(|number| format!("{number}{}", "k".repeat(203)));
+        full.chain([format!("4{}", "k".repeat(last - 1))]).collect()
+    };
+    // With the spaces between them, these are 1,025 bytes.
+    let too_long = long(205);
+    let too_long: Vec<&str> = too_long.iter().map(String::as_str).collect();
+    let keyword = append(bob, inbox, &too_long).await;
+    assert!(matches!(keyword, Some(StoreError::Invalid(_))));
+    let just = long(204);
+    let just: Vec<&str> = just.iter().map(String::as_str).collect();
+    assert_eq!(append(bob, inbox, &just).await, None);
     store.set_quota(bob, Some(10)).await.unwrap();
     assert_eq!(append(bob, inbox, &[]).await, Some(StoreError::OverQuota));
-    assert_eq!(store.account(bob).await.unwrap().messages, 0);
+    assert_eq!(store.account(bob).await.unwrap().messages, 1);
     house.finish(store).await;
 }

@@ -81,6 +81,23 @@ pub(crate) async fn a_claim_is_whole(house: &House) {
     house.finish(store).await;
 }
 
+/// A transaction takes about a thousand recipients; a claim takes all that was asked for.
+pub(crate) async fn claims_of_many_recipients(house: &House) {
+    let (store, _, _) = house.with_people().await;
+    let to: Vec<String> = (0..600)
+        .map(|number| format!("p{number}@black.test"))
+        .collect();
+    let to: Vec<&str> = to.iter().map(String::as_str).collect();
+    for name in ["a", "b", "c", "d", "e"] {
+        submit(house, &store, name, &to).await;
+    }
+    let claims = claim(house, &store, "black.test", 4).await;
+    assert_eq!(claims.len(), 4);
+    assert!(claims.iter().all(|claim| claim.recipients.len() == 600));
+    assert_eq!(claim(house, &store, "black.test", 9).await.len(), 1);
+    house.finish(store).await;
+}
+
 /// Destinations stand in the order of waiting; what is held back or tried later is not due.
 pub(crate) async fn due_in_order(house: &House) {
     let (store, alice, _) = house.with_people().await;
