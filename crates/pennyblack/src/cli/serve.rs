@@ -26,11 +26,17 @@ pub(super) fn run(config: &Path) -> Result<(), Exit> {
     result
 }
 
+/// How long a thread for work that blocks waits for more of it.
+const BLOCKING_THREAD_IDLE: Duration = Duration::from_secs(2);
+
 /// A runtime with a worker for each core.
 pub(super) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("pennyblack")
+        // The allocator gives back what a thread has freed when the thread ends: 19 MiB after a
+        // password was checked.
+        .thread_keep_alive(BLOCKING_THREAD_IDLE)
         .build()
 }
 

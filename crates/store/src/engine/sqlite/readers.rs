@@ -12,7 +12,11 @@ pub(super) fn run(mut session: Session, queue: &JobQueue) {
     loop {
         match queue.take(Duration::from_secs(60)) {
             Taken::Job(job) => read(&mut session, job),
-            Taken::Nothing => {}
+            Taken::Nothing => {
+                if let Err(error) = session.shrink() {
+                    tracing::debug!(%error, "the page cache could not be given back");
+                }
+            }
             Taken::Closed => return,
         }
     }

@@ -135,6 +135,11 @@ impl Session {
         result.map(|_| ())
     }
 
+    /// Gives the memory of the page cache back; the system's cache has the pages still.
+    pub(super) fn shrink(&self) -> Result<(), StoreError> {
+        self.batch("PRAGMA shrink_memory")
+    }
+
     /// Gives some pages that are no longer used back to the disk; tells how many.
     pub(super) fn give_back(&self) -> Result<usize, StoreError> {
         let mut statement = self.connection.prepare_cached(GIVE_BACK).map_err(failure)?;

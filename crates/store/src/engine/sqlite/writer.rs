@@ -30,6 +30,8 @@ pub(super) struct Writer {
     queue: Arc<JobQueue>,
     checkpointer: Arc<Checkpointer>,
     metrics: Arc<StoreMetrics>,
+    /// Whether it has worked since it was idle.
+    worked: bool,
 }
 
 /// How a batch ended before its commit.
@@ -52,6 +54,7 @@ impl Writer {
             queue,
             checkpointer,
             metrics,
+            worked: true,
         }
     }
 
@@ -60,8 +63,11 @@ impl Writer {
         let mut jobs = Vec::with_capacity(BATCH_MAX);
         loop {
             match self.queue.take(IDLE_AFTER) {
-                Taken::Job(job) => self.batch(job, &mut jobs),
-                Taken::Nothing => self.give_back(),
+                Taken::Job(job) => {
+                    self.batch(job, &mut jobs);
+                    self.worked = true;
+                }
+                Taken::Nothing => self.idle(),
                 Taken::Closed => break,
             }
             self.checkpointer.help(&self.session);
@@ -69,6 +75,16 @@ impl Writer {
         if let Err(error) = self.session.truncate_log() {
             // The next start reads it from the log.
             tracing::debug!(%error, "the log could not be moved into the database on closing");
+        }
+    }
+
+    /// What is done when nobody waits: gives back disk and memory.
+    fn idle(&mut self) {
+        self.give_back();
+        if std::mem::take(&mut self.worked)
+            && let Err(error) = self.session.shrink()
+        {
+            tracing::debug!(%error, "the page cache could not be given back");
         }
     }
 
