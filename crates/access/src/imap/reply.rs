@@ -47,6 +47,8 @@ pub(super) enum Failure {
     SameMailbox,
     /// The special use is not possible.
     SpecialUse,
+    /// A search for too many texts.
+    SearchTexts,
     /// Some messages are gone.
     Expunged,
     /// A part's encoding is not known (RFC 3516 §4.3).
@@ -131,6 +133,7 @@ impl Failure {
             | Self::Wildcard
             | Self::SameMailbox
             | Self::SpecialUse
+            | Self::SearchTexts
             | Self::Expunged
             | Self::UnknownEncoding
             | Self::Nul
@@ -162,6 +165,7 @@ impl Failure {
             Self::HasChildren => Code::HasChildren,
             Self::Inbox | Self::Wildcard | Self::SameMailbox | Self::EmptyLetter => Code::Cannot,
             Self::SpecialUse => Code::UseAttr,
+            Self::SearchTexts => Code::Limit,
             Self::Expunged => Code::ExpungeIssued,
             Self::UnknownEncoding | Self::Nul => Code::UnknownCte,
             Self::DiskLow => Code::Unavailable,
@@ -187,6 +191,7 @@ impl Failure {
             Self::Wildcard => "A mailbox name may not have the wildcards % and *",
             Self::SameMailbox => "The messages are in this mailbox already",
             Self::SpecialUse => "A mailbox cannot be given this use",
+            Self::SearchTexts => "A search may look for at most 100 texts",
             Self::Expunged => "Some of the messages are gone",
             Self::UnknownEncoding => "The encoding of the part is not known",
             Self::Nul => "A message may not hold NUL bytes",

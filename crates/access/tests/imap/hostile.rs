@@ -277,3 +277,29 @@ async fn a_literal_that_never_ends_holds_no_session() {
     assert_eq!(client.line().await, "* BYE Idle for too long");
     assert_eq!(client.try_line().await, None);
 }
+
+/// Each text costs a pass over every letter that is read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_search_looks_for_some_texts_only() {
+    let world = World::new().await;
+    world.deliver("Subject: hello\r\n\r\ntext 99\r\n").await;
+    let mut client = world.log_in().await;
+    client.ok("SELECT INBOX").await;
+    let texts = |count: usize| {
+        let keys: Vec<String> = (0..count).map(|number| format!("TEXT 0{number}")).collect();
+        keys.join(" ")
+    };
+    let not = texts(100).replace("TEXT", "NOT TEXT");
+    assert_eq!(client.ok(&format!("SEARCH {not}")).await, ["* SEARCH 1"]);
+    // The same text again is no further one.
+    client
+        .ok(&format!(
+            "SEARCH NOT TEXT 05 {}",
+            texts(100).replace("TEXT", "NOT TEXT")
+        ))
+        .await;
+    assert_eq!(
+        client.command(&format!("SEARCH {}", texts(101))).await,
+        ["NO [LIMIT] A search may look for at most 100 texts"]
+    );
+}

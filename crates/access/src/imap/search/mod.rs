@@ -22,6 +22,9 @@ use super::store::pages;
 use facts::Facts;
 use program::Program;
 
+/// Rows that are decided in one go, with up to a thousand keys each; then others get their turn.
+const ROWS_IN_ONE_GO: usize = 200;
+
 /// Messages whose details are read at once.
 const PAGE_ROWS: usize = 100;
 
@@ -103,6 +106,9 @@ impl Session {
         let program = Program::new(&search.key, selected)?;
         let (mut found, mut open) = (Vec::new(), Vec::new());
         for (index, row) in selected.rows().iter().enumerate() {
+            if index % ROWS_IN_ONE_GO == 0 {
+                tokio::task::yield_now().await;
+            }
             if selected.is_gone(*row) {
                 continue;
             }

@@ -11,6 +11,10 @@ use super::super::reply::Failure;
 use super::super::selected::Selected;
 use super::facts::{Facts, field_text};
 
+/// Texts that one search may look for. Every letter that is read is looked through for each of them:
+/// with the thousand keys that a search may have, one window of text took seconds.
+const NEEDLES_MAX: usize = 100;
+
 /// A search ready to run.
 pub(super) struct Program {
     root: Node,
@@ -78,26 +82,29 @@ impl Program {
             Key::Date(field, order, day) => Node::Date(*field, *order, *day),
             Key::Larger(size) => Node::Larger(*size),
             Key::Smaller(size) => Node::Smaller(*size),
-            Key::Header { name, text } => self.needle(text, Place::Field(name.clone())),
-            Key::Body(text) => self.needle(text, Place::Body),
-            Key::Text(text) => self.needle(text, Place::Text),
+            Key::Header { name, text } => self.needle(text, Place::Field(name.clone()))?,
+            Key::Body(text) => self.needle(text, Place::Body)?,
+            Key::Text(text) => self.needle(text, Place::Text)?,
         })
     }
 
-    fn needle(&mut self, text: &str, place: Place) -> Node {
+    fn needle(&mut self, text: &str, place: Place) -> Result<Node, Failure> {
         let needle = Needle {
             text: text.to_lowercase(),
             place,
         };
         // An empty text stands everywhere (RFC 9051 §6.4.4); as a field it asks whether it exists.
         if needle.text.is_empty() && !matches!(needle.place, Place::Field(_)) {
-            return Node::All;
+            return Ok(Node::All);
         }
-        let known = self.needles.iter().position(|other| *other == needle);
-        Node::Needle(known.unwrap_or_else(|| {
-            self.needles.push(needle);
-            self.needles.len() - 1
-        }))
+        if let Some(known) = self.needles.iter().position(|other| *other == needle) {
+            return Ok(Node::Needle(known));
+        }
+        if self.needles.len() == NEEDLES_MAX {
+            return Err(Failure::SearchTexts);
+        }
+        self.needles.push(needle);
+        Ok(Node::Needle(self.needles.len() - 1))
     }
 
     /// Whether a message matches; nothing if more must be known to tell.

@@ -1,6 +1,7 @@
 //! Looking for texts in a letter: headers and text parts are decoded piece by piece, so that a
 //! large letter is never held whole.
 
+use std::cell::OnceCell;
 use std::ops::Range;
 
 use base::AccountId;
@@ -70,15 +71,14 @@ impl Scanner<'_> {
         let end = self.shift(span).end.min(HEADER_BYTES_MAX);
         let header = self.read(0..end).await?;
         for field in Fields::new(&header) {
-            let text = field.text().to_lowercase();
+            let name = String::from_utf8_lossy(field.name).to_lowercase();
+            let whole = format!("{name}: {}", field.text().to_lowercase());
+            let text = &whole[name.len() + 2..];
             for (index, needle) in self.program.needles.iter().enumerate() {
                 let found = match &needle.place {
                     Place::Body => continue,
                     Place::Field(name) => field.is(name) && text.contains(&needle.text),
-                    Place::Text => {
-                        let name = String::from_utf8_lossy(field.name).to_lowercase();
-                        format!("{name}: {text}").contains(&needle.text)
-                    }
+                    Place::Text => whole.contains(&needle.text),
                 };
                 self.scanned.in_header[index] |= found;
             }
@@ -155,25 +155,37 @@ impl Scanner<'_> {
         } else {
             text.to_lowercase()
         };
+        let text = Lines::new(&text);
         for (index, needle) in self.program.needles.iter().enumerate() {
             if matches!(needle.place, Place::Body | Place::Text) && !self.scanned.in_body[index] {
-                self.scanned.in_body[index] = contains_across_lines(&text, &needle.text);
+                self.scanned.in_body[index] = text.contains(&needle.text);
             }
         }
     }
 }
 
-/// Whether the text has the needle; line ends count as the spaces that they stand for.
-fn contains_across_lines(text: &str, needle: &str) -> bool {
-    if text.contains(needle) {
-        return true;
+/// A text in which line ends count as the spaces that they stand for.
+struct Lines<'a> {
+    text: &'a str,
+    /// The text in one line; made when it is first asked for, and once for all needles.
+    joined: OnceCell<String>,
+}
+
+impl<'a> Lines<'a> {
+    fn new(text: &'a str) -> Self {
+        Self {
+            text,
+            joined: OnceCell::new(),
+        }
     }
-    needle.contains(' ')
-        && text
-            .split_whitespace()
-            .collect::<Vec<_>>()
-            .join(" ")
-            .contains(needle)
+
+    fn contains(&self, needle: &str) -> bool {
+        if self.text.contains(needle) {
+            return true;
+        }
+        let join = || self.text.split_whitespace().collect::<Vec<_>>().join(" ");
+        needle.contains(' ') && self.joined.get_or_init(join).contains(needle)
+    }
 }
 
 #[cfg(test)]
@@ -182,7 +194,7 @@ mod tests {
 
     #[test]
     fn a_line_end_is_a_space() {
-        assert!(contains_across_lines("one\r\ntwo", "one two"));
-        assert!(!contains_across_lines("onetwo", "one two"));
+        assert!(Lines::new("one\r\ntwo").contains("one two"));
+        assert!(!Lines::new("onetwo").contains("one two"));
     }
 }
