@@ -24,14 +24,19 @@ impl Session {
         }
         let mailboxes = self.context.options.store.mailboxes(account).await?;
         let patterns = patterns(list);
+        let parents = parents(mailboxes.iter());
+        let wanted = mailboxes.iter().filter(|info| is_selected(list, info));
+        let parents_of_wanted = match list.select.recursive_match {
+            true => self::parents(wanted),
+            false => BTreeSet::new(),
+        };
         for info in &mailboxes {
             if !patterns.iter().any(|pattern| pattern.matches(&info.name)) {
                 continue;
             }
-            let attributes = Attributes::of(&mailboxes, info);
+            let attributes = Attributes::of(&parents, info);
             let is_wanted = is_selected(list, info);
-            let child_info =
-                list.select.recursive_match && has_wanted_child(list, &mailboxes, info);
+            let child_info = parents_of_wanted.contains(info.name.as_str());
             if !is_wanted && !child_info {
                 continue;
             }
@@ -85,15 +90,13 @@ fn is_selected(list: &List, info: &MailboxInfo) -> bool {
     (!list.select.subscribed || info.subscribed) && (!list.select.special_use || has_use)
 }
 
-fn has_wanted_child(list: &List, mailboxes: &[MailboxInfo], parent: &MailboxInfo) -> bool {
-    mailboxes
-        .iter()
-        .any(|info| is_below(&info.name, &parent.name) && is_selected(list, info))
-}
-
-fn is_below(name: &str, parent: &str) -> bool {
-    name.strip_prefix(parent)
-        .is_some_and(|rest| rest.starts_with('/'))
+/// The names that stand above these mailboxes, on every level.
+pub(super) fn parents<'a>(mailboxes: impl Iterator<Item = &'a MailboxInfo>) -> BTreeSet<&'a str> {
+    let above = |info: &'a MailboxInfo| {
+        let separators = info.name.match_indices('/');
+        separators.map(|(at, _)| &info.name[..at])
+    };
+    mailboxes.flat_map(above).collect()
 }
 
 /// What LIST may say of a mailbox.
@@ -104,12 +107,9 @@ pub(super) struct Attributes {
 }
 
 impl Attributes {
-    pub(super) fn of(mailboxes: &[MailboxInfo], info: &MailboxInfo) -> Self {
-        let has_children = mailboxes
-            .iter()
-            .any(|other| is_below(&other.name, &info.name));
+    pub(super) fn of(parents: &BTreeSet<&str>, info: &MailboxInfo) -> Self {
         Self {
-            children: if has_children {
+            children: if parents.contains(info.name.as_str()) {
                 "\\HasChildren"
             } else {
                 "\\HasNoChildren"

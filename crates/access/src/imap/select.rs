@@ -4,7 +4,7 @@ use proto::imap::write::Status;
 use proto::imap::{Code, MailboxName};
 
 use super::flags::SETTABLE;
-use super::list::{Attributes, write_list};
+use super::list::{Attributes, parents, write_list};
 use super::reply::Failure;
 use super::selected::Selected;
 use super::session::{Done, Session};
@@ -33,7 +33,7 @@ impl Session {
         self.write_mailbox_state(&selected);
         if self.is_rev2 {
             let mailboxes = self.context.options.store.mailboxes(account).await?;
-            let attributes = Attributes::of(&mailboxes, &info);
+            let attributes = Attributes::of(&parents(mailboxes.iter()), &info);
             write_list(
                 &mut self.connection.writer,
                 "LIST",
