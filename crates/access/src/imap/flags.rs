@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use proto::imap::Flag;
 use store::Keywords;
@@ -86,8 +87,8 @@ pub(super) struct SetId(u32);
 /// The distinct sets of flags in a mailbox: a handful, however many messages there are.
 #[derive(Debug, Default)]
 pub(super) struct FlagTable {
-    sets: Vec<FlagSet>,
-    ids: BTreeMap<FlagSet, SetId>,
+    sets: Vec<Arc<FlagSet>>,
+    ids: BTreeMap<Arc<FlagSet>, SetId>,
 }
 
 impl FlagTable {
@@ -97,7 +98,8 @@ impl FlagTable {
         }
         // A mailbox has at most 2^32 messages, and `compact` keeps the table smaller than that.
         let id = SetId(u32::try_from(self.sets.len()).unwrap_or(u32::MAX));
-        self.sets.push(set.clone());
+        let set = Arc::new(set);
+        self.sets.push(Arc::clone(&set));
         self.ids.insert(set, id);
         id
     }
@@ -112,7 +114,7 @@ impl FlagTable {
 
     /// The keywords in use, in order.
     pub(super) fn keywords(&self) -> Vec<&str> {
-        let mut keywords: Vec<&str> = self.sets.iter().flat_map(FlagSet::custom).collect();
+        let mut keywords: Vec<&str> = self.sets.iter().flat_map(|set| set.custom()).collect();
         keywords.sort_unstable();
         keywords.dedup();
         keywords
