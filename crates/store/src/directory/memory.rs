@@ -8,6 +8,9 @@ use super::{AliasInfo, DomainInfo, Refusal, Resolved, Target};
 
 /// Aliases that may lead to each other before it counts as a loop.
 const ALIAS_DEPTH_MAX: usize = 10;
+/// Look-ups for one address: aliases that all lead to each other's targets, level by level, would
+/// take as many as there are paths.
+const STEPS_MAX: usize = 10_000;
 /// Places to which one address may lead.
 const TARGETS_MAX: usize = 1_000;
 
@@ -41,6 +44,7 @@ enum Entry {
 struct Expansion {
     targets: BTreeSet<Target>,
     looped: bool,
+    steps: usize,
 }
 
 impl Directory {
@@ -218,6 +222,11 @@ impl Directory {
         path: &mut BTreeSet<String>,
         expansion: &mut Expansion,
     ) {
+        expansion.steps += 1;
+        if expansion.steps > STEPS_MAX {
+            expansion.looped = true;
+            return;
+        }
         if !self.is_ours(&address.domain) {
             expansion.targets.insert(Target::Address(address.clone()));
             return;
@@ -274,4 +283,38 @@ impl Directory {
 enum Found<'a> {
     Account(AccountId),
     Alias(String, &'a BTreeSet<EmailAddress>),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> EmailAddress {
+        EmailAddress::parse(text).unwrap()
+    }
+
+    /// Ten aliases on each of nine levels, each with all of the next level: a billion paths.
+    #[test]
+    fn a_net_of_aliases_is_given_up() {
+        let mut directory = Directory::default();
+        directory.set_domain(&DomainInfo {
+            domain: Domain::parse("red.test").unwrap(),
+            created_at: Timestamp(0),
+        });
+        let name = |level: usize, number: usize| address(&format!("{level}-{number}@red.test"));
+        for level in 0..9 {
+            let next: Vec<EmailAddress> = (0..10).map(|number| name(level + 1, number)).collect();
+            for number in 0..10 {
+                directory.add_alias(&name(level, number), &next);
+            }
+        }
+        let resolved = directory.resolve(&name(0, 0));
+        assert!(matches!(resolved, Resolved::Refused(Refusal::AliasLoop)));
+        // Where the paths are few, they are followed to their end.
+        directory.add_alias(&name(9, 0), &[address("bob@blue.test")]);
+        let Resolved::Targets(targets) = directory.resolve(&name(8, 0)) else {
+            panic!("not resolved");
+        };
+        assert_eq!(targets, [Target::Address(address("bob@blue.test"))]);
+    }
 }
