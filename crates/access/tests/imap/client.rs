@@ -112,4 +112,22 @@ impl Client {
         let command = format!("APPEND INBOX {{{}+}}\r\n{letter}", letter.len());
         self.ok(&command).await;
     }
+
+    /// Sends a FETCH whose answer has one literal: the line that announces it, and its bytes.
+    pub(crate) async fn literal(&mut self, command: &str) -> (String, Vec<u8>) {
+        self.next_tag += 1;
+        let tag = format!("t{}", self.next_tag);
+        self.send(format!("{tag} {command}\r\n").as_bytes()).await;
+        let line = self.line().await;
+        let (_, size) = line.strip_suffix('}').unwrap().rsplit_once('{').unwrap();
+        let size: usize = size.parse().unwrap();
+        while self.input.len() < size {
+            assert!(self.fill().await, "the literal is cut short");
+        }
+        let rest = self.input.split_off(size);
+        let literal = std::mem::replace(&mut self.input, rest);
+        let lines = self.until(&tag).await;
+        assert!(lines.last().unwrap().starts_with("OK"), "{lines:?}");
+        (line, literal)
+    }
 }

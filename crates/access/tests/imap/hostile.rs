@@ -302,4 +302,55 @@ async fn a_search_looks_for_some_texts_only() {
         client.command(&format!("SEARCH {}", texts(101))).await,
         ["NO [LIMIT] A search may look for at most 100 texts"]
     );
+
+/// RFC 9051 §9: `CHAR8 = %x01-ff`, so a plain literal has no NUL; RFC 3516: a literal8 may.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_nul_byte_is_sent_only_where_the_grammar_has_it() {
+    let world = World::new().await;
+    // SMTP takes such letters, so they are there.
+    let body = "a\0b\n";
+    let letter = format!("Subject: n\0l\nX-Long: {}\n\n{body}", "y".repeat(70_000));
+    world.deliver(&letter).await;
+    world
+        .deliver("Content-Type: multipart/mixed; boundary=b\n\n--b\n\nq\0q\n--b--\n")
+        .await;
+    let mut client = world.select().await;
+
+    let (text, whole) = client.literal("FETCH 1 BODY.PEEK[]").await;
+    assert!(!whole.contains(&0), "no NUL");
+    assert!(whole.ends_with(b"a\x80b\r\n"));
+    let size = client.ok("FETCH 1 RFC822.SIZE").await;
+    assert_eq!(size, [format!("* 1 FETCH (RFC822.SIZE {})", whole.len())]);
+    assert!(
+        text.ends_with(&format!("BODY[] {{{}}}", whole.len())),
+        "{text}"
+    );
+    for (item, expected) in [
+        (
+            "BODY.PEEK[HEADER.FIELDS (SUBJECT)]",
+            &b"Subject: n\x80l\r\n\r\n"[..],
+        ),
+        ("BODY.PEEK[TEXT]", b"a\x80b\r\n"),
+        ("BODY.PEEK[TEXT]<1.1>", b"\x80"),
+        ("RFC822.TEXT", b"a\x80b\r\n"),
+        ("BODY.PEEK[1]", b"a\x80b\r\n"),
+    ] {
+        let (text, content) = client.literal(&format!("FETCH 1 {item}")).await;
+        assert_eq!(content, expected, "{item}");
+        assert!(!text.contains('~'), "{text}");
+    }
+
+    let (text, content) = client.literal("FETCH 1 BINARY.PEEK[1]").await;
+    assert_eq!(
+        (content.as_slice(), text.contains("~{5}")),
+        (&b"a\0b\r\n"[..], true)
+    );
+    let (text, content) = client.literal("FETCH 1 BINARY.PEEK[]").await;
+    assert!(text.contains("BINARY[] ~{"), "{text}");
+    assert!(content.ends_with(b"a\0b\r\n") && content.len() == whole.len());
+    let (text, content) = client.literal("FETCH 2 BINARY.PEEK[]").await;
+    assert!(text.contains("BINARY[] ~{"), "{text}");
+    assert!(content.ends_with(b"\r\nq\0q\r\n--b--\r\n"));
+    let size = client.ok("FETCH 1 BINARY.SIZE[]").await;
+    assert_eq!(size, [format!("* 1 FETCH (BINARY.SIZE[] {})", whole.len())]);
 }

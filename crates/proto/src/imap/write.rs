@@ -11,6 +11,9 @@ use super::utf7;
 /// Longest text that is sent between quotes; longer ones are literals.
 const QUOTED_BYTES_MAX: usize = 1_000;
 
+/// What stands for NUL in a literal; Dovecot sends the same, so clients have seen it.
+const NUL_REPLACED: u8 = 0x80;
+
 /// The outcome of a command, or of the connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Status {
@@ -100,7 +103,8 @@ impl Writer {
         let _ = write!(Sink(&mut self.out), "{value}");
     }
 
-    /// Bytes as they are: the content of a literal that was announced.
+    /// Bytes as they are: the content of a literal8 that was announced, or of a literal that is
+    /// known to hold no NUL.
     pub fn bytes_raw(&mut self, bytes: &[u8]) {
         self.out.extend_from_slice(bytes);
     }
@@ -157,6 +161,8 @@ impl Writer {
     pub fn string(&mut self, bytes: &[u8]) {
         match std::str::from_utf8(bytes) {
             Ok(text) if self.may_be_quoted(text) => self.quoted(text),
+            // Text stays UTF-8, so a NUL in it becomes a space.
+            Ok(text) if text.contains('\0') => self.literal(text.replace('\0', " ").as_bytes()),
             Ok(_) | Err(_) => self.literal(bytes),
         }
     }
@@ -175,12 +181,23 @@ impl Writer {
         }
     }
 
-    /// A literal with its content. A NUL byte may not stand in it (RFC 9051 §9, CHAR8) and becomes
-    /// a space, so that lengths stay.
+    /// A literal with its content, whose NUL bytes are replaced as [`Self::bytes_char8`] does.
     pub fn literal(&mut self, bytes: &[u8]) {
         self.literal_start(bytes.len() as u64);
-        self.out
-            .extend(bytes.iter().map(|b| if *b == 0 { b' ' } else { *b }));
+        self.bytes_char8(bytes);
+    }
+
+    /// A part of a literal that was announced by [`Self::literal_start`]. A NUL byte may not stand
+    /// in it (RFC 9051 §9, CHAR8) and becomes 0x80, as no text holds it alone, so that lengths and
+    /// all other bytes stay.
+    pub fn bytes_char8(&mut self, bytes: &[u8]) {
+        let mut rest = bytes;
+        while let Some(at) = memchr::memchr(0, rest) {
+            self.out.extend_from_slice(&rest[..at]);
+            self.out.push(NUL_REPLACED);
+            rest = &rest[at + 1..];
+        }
+        self.out.extend_from_slice(rest);
     }
 
     /// The announcement of a literal whose content follows by other ways.
@@ -257,6 +274,9 @@ mod tests {
         assert_eq!(shown(|w| w.string("ü".as_bytes())), "{2}\r\nü");
         assert_eq!(shown(|w| w.string(b"a\r\nb")), "{4}\r\na\r\nb");
         assert_eq!(shown(|w| w.string(b"a\0b")), "{3}\r\na b");
+        let mut writer = Writer::default();
+        writer.literal(b"\0a\0\0b\xff\0");
+        assert_eq!(writer.bytes(), b"{7}\r\n\x80a\x80\x80b\xff\x80");
         assert_eq!(shown(|w| w.nstring(None)), "NIL");
         assert_eq!(
             shown(|w| {

@@ -110,9 +110,8 @@ impl<'a> Sections<'a> {
             },
             Item::BinarySize(part) => {
                 let size = match self.decoded(part, detail).await? {
-                    Source::Raw(range) => range.end - range.start,
                     Source::Decoded { length, .. } => length,
-                    Source::Nil | Source::Number(_) | Source::Bytes(_) => 0,
+                    Source::Nil | Source::Number(_) | Source::Bytes(_) | Source::Raw(_) => 0,
                 };
                 Piece {
                     name: part_name("BINARY.SIZE", part, None),
@@ -181,9 +180,6 @@ impl<'a> Sections<'a> {
         } else {
             Encoding::Identity
         };
-        if encoding == Encoding::Identity && !is_leaf {
-            return Ok(Source::Raw(raw));
-        }
         let measured = self.measure(raw.clone(), encoding).await?;
         Ok(Source::Decoded {
             raw,
@@ -259,7 +255,7 @@ impl<'a> Sections<'a> {
         while at < range.end {
             let piece = self.piece_at(at, range.end).await?;
             at += piece.len() as u64;
-            connection.writer.bytes_raw(&piece);
+            connection.writer.bytes_char8(&piece);
             connection.flush_if_large().await?;
         }
         Ok(())
