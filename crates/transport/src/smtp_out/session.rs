@@ -189,6 +189,7 @@ impl Session {
         let (mut reader, mut writer) = tokio::io::split(&mut self.stream);
         let mut buffer = [0_u8; READ_BYTES];
         let mut pending = bytes::Bytes::new();
+        let mut unflushed = false;
         let mut writable = true;
         loop {
             if let Some(event) = self.client.poll() {
@@ -209,7 +210,8 @@ impl Session {
                     Ok(count) if count > 0 => self.client.receive(&buffer[..count], clock.now()),
                     Ok(_) | Err(_) => self.client.disconnected(),
                 },
-                written = send(&mut writer, &mut pending), if writable && !pending.is_empty() => {
+                written = send(&mut writer, &mut pending, &mut unflushed),
+                    if writable && (unflushed || !pending.is_empty()) => {
                     // What the server said before it closed may still be read.
                     writable = written.is_ok();
                 }
@@ -273,18 +275,81 @@ impl Session {
 }
 
 /// Writes some of what is pending. Cancellation safe: what was written is taken off `pending` in
-/// the same step.
+/// the same step, and a flush that did not end is remembered, as TLS keeps what the connection
+/// did not take at once: the end of a letter must not stay there.
 async fn send(
     writer: &mut (impl AsyncWriteExt + Unpin),
     pending: &mut bytes::Bytes,
+    unflushed: &mut bool,
 ) -> io::Result<()> {
-    let count = writer.write(pending).await?;
-    if count == 0 {
-        return Err(io::ErrorKind::WriteZero.into());
+    if !pending.is_empty() {
+        let count = writer.write(pending).await?;
+        if count == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        let _ = pending.split_to(count);
+        *unflushed = true;
     }
-    let _ = pending.split_to(count);
     if pending.is_empty() {
         writer.flush().await?;
+        *unflushed = false;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::{Pin, pin};
+    use std::task::{Context, Poll, Waker};
+
+    use bytes::Bytes;
+    use tokio::io::AsyncWrite;
+
+    use super::*;
+
+    /// As TLS does: takes what is written, and passes it on with the flush, which takes two polls.
+    #[derive(Default)]
+    struct Buffered {
+        held: Vec<u8>,
+        passed_on: Vec<u8>,
+        polled: bool,
+    }
+
+    impl AsyncWrite for Buffered {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.held.extend_from_slice(bytes);
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            if !std::mem::replace(&mut self.polled, true) {
+                return Poll::Pending;
+            }
+            let held = std::mem::take(&mut self.held);
+            self.passed_on.extend_from_slice(&held);
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn a_flush_that_was_cancelled_is_made_up_for() {
+        let mut writer = Buffered::default();
+        let (mut pending, mut unflushed) = (Bytes::from_static(b".\r\n"), false);
+        let mut context = Context::from_waker(Waker::noop());
+        let first = pin!(send(&mut writer, &mut pending, &mut unflushed)).poll(&mut context);
+        assert!(first.is_pending());
+        assert!(unflushed && pending.is_empty() && writer.passed_on.is_empty());
+        let again = pin!(send(&mut writer, &mut pending, &mut unflushed)).poll(&mut context);
+        assert!(matches!(again, Poll::Ready(Ok(()))));
+        assert!(!unflushed);
+        assert_eq!(writer.passed_on, b".\r\n");
+    }
 }
