@@ -48,9 +48,11 @@ pub(super) async fn deliver_here(shared: &Shared, claim: Claim) -> Verdict {
 /// Hands a claim's letter over to another server.
 pub(super) async fn hand_over(shared: &Shared, claim: Claim) -> Verdict {
     let started_at = shared.clock.now();
-    let route = match shared.router.route(&claim.domain).await {
-        Ok(route) => route,
-        Err(failure) => {
+    let found = unless_cut_off(shared, shared.router.route(&claim.domain)).await;
+    let route = match found {
+        None => return give_back(shared, claim).await,
+        Some(Ok(route)) => route,
+        Some(Err(failure)) => {
             let verdict = if failure.permanent {
                 Verdict::Answered
             } else {
@@ -66,7 +68,10 @@ pub(super) async fn hand_over(shared: &Shared, claim: Claim) -> Verdict {
         Err(error) => return store_failed(shared, claim, &error).await,
     };
     let outgoing = outgoing(&claim, &letter);
-    let (transfer, held) = shared.outbound.transfer_and_hold(&route, outgoing).await;
+    let transferring = shared.outbound.transfer_and_hold(&route, outgoing);
+    let Some((transfer, held)) = unless_cut_off(shared, transferring).await else {
+        return give_back(shared, claim).await;
+    };
     notes.extend(
         transfer
             .connections
@@ -91,6 +96,20 @@ pub(super) async fn hand_over(shared: &Shared, claim: Claim) -> Verdict {
     end.settle(shared).await;
     shared.outbound.let_go(held).await;
     transfer.verdict
+}
+
+/// Works until the grace of a stop is over; what is ready by then counts.
+async fn unless_cut_off<T>(shared: &Shared, work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        done = work => Some(done),
+        () = shared.cut_off.cancelled() => None,
+    }
+}
+
+async fn give_back(shared: &Shared, claim: Claim) -> Verdict {
+    release(shared, claim).await;
+    Verdict::NotTried
 }
 
 /// Defers a claim whose destination is known to be down.

@@ -48,6 +48,8 @@ pub(super) struct Shared {
     pub(super) settings: QueueSettings,
     pub(super) own: Own,
     pub(super) metrics: QueueMetrics,
+    /// Cancelled when the grace of a stop is over: what was not handed over by then is given back.
+    pub(super) cut_off: CancellationToken,
 }
 
 struct Worker {
@@ -134,6 +136,7 @@ fn shared(
             settings.clone(),
         ),
         metrics: QueueMetrics::new(metrics),
+        cut_off: CancellationToken::new(),
         store,
         clock,
         entropy,
@@ -411,14 +414,13 @@ impl Worker {
                 () = sleep_until(grace_ends) => break,
             }
         }
-        while let Some((id, claim)) = self.abort_one().await {
-            self.claims.remove(&id);
-            given_back += 1;
-            let shared = Arc::clone(&self.shared);
-            releases.spawn(async move { work::release(&shared, claim).await });
-        }
+        // The tasks are not aborted: one whose letter was taken this moment must still settle that,
+        // or the letter would be sent twice. The others give their claims back themselves.
+        given_back += self.tasks.len();
+        self.shared.cut_off.cancel();
         self.end_idle_connections(true);
         let settled = timeout(RELEASE_TIMEOUT, async {
+            while self.tasks.join_next().await.is_some() {}
             while releases.join_next().await.is_some() {}
             while self.goodbyes.join_next().await.is_some() {}
         });
@@ -426,25 +428,6 @@ impl Worker {
             warn!("the last claims could not be given back in time; their leases will end");
         }
         info!(given_back, "the queue has stopped");
-    }
-
-    /// Aborts the tasks that are left and tells the next one's claim. One that finished this moment
-    /// is settled already, and its release changes nothing.
-    async fn abort_one(&mut self) -> Option<(Id, Claim)> {
-        self.tasks.abort_all();
-        while let Some(result) = self.tasks.join_next_with_id().await {
-            let id = match result {
-                Ok((id, _)) => {
-                    self.claims.remove(&id);
-                    continue;
-                }
-                Err(error) => error.id(),
-            };
-            if let Some(claim) = self.claims.get(&id) {
-                return Some((id, claim.clone()));
-            }
-        }
-        None
     }
 }
 
