@@ -448,6 +448,12 @@ impl Reply {
         Self::new(553, (7, 1), "You may not send with this From field")
     }
 
+    /// The same, of the Sender field.
+    #[must_use]
+    pub fn header_sender_not_yours() -> Self {
+        Self::new(553, (7, 1), "You may not send with this Sender field")
+    }
+
     /// RFC 4954 §6: wrong password or unknown user, which are not told apart.
     #[must_use]
     pub fn authentication_failed() -> Self {

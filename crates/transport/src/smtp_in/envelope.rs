@@ -6,9 +6,8 @@ use base::{AccountId, EmailAddress};
 use proto::smtp::server::{Mail, Rcpt};
 use proto::smtp::{Notify, OriginalRecipient, Recipient, Reply, Role};
 use store::{QueueRecipient, Resolved, StoreError, Target};
-use tracing::warn;
 
-use super::refusal::{reply_for, reply_for_refusal};
+use super::refusal::reply_for_refusal;
 use super::session::Session;
 
 /// The envelope of the letter that is being taken.
@@ -116,10 +115,7 @@ impl Session<'_> {
             Ok(Resolved::NotOurs) => Err(Reply::relay_denied()),
             Ok(Resolved::Unknown) => Err(Reply::unknown_user()),
             Ok(Resolved::Refused(refusal)) => Err(reply_for_refusal(refusal)),
-            Err(error) => {
-                warn!(peer = %self.peer, %address, %error, "a recipient cannot be looked up");
-                Err(reply_for(&error))
-            }
+            Err(error) => Err(self.reply_for(&error)),
         }
     }
 
@@ -128,10 +124,10 @@ impl Session<'_> {
         let options = &self.context.options;
         let found = options.store.postmaster().await;
         let account = found
-            .map_err(|error| reply_for(&error))?
+            .map_err(|error| self.reply_for(&error))?
             .ok_or_else(Reply::unknown_user)?;
         let info = options.store.account(account).await;
-        let address = info.map_err(|error| reply_for(&error))?.address;
+        let address = info.map_err(|error| self.reply_for(&error))?.address;
         Ok((address, vec![Target::Account(account)]))
     }
 

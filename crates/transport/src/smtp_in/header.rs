@@ -1,5 +1,5 @@
-//! What the driver looks at in a letter's header: hops, and for a submission From, Date and
-//! Message-ID. One pass over the fields; the letter itself is never changed.
+//! What the driver looks at in a letter's header: hops, and for a submission From, Sender,
+//! Date and Message-ID. One pass over the fields; the letter itself is never changed.
 
 use base::EmailAddress;
 use message::{Fields, ParseLimits};
@@ -9,7 +9,7 @@ use proto::smtp::Reply;
 const FIELDS_MAX: usize = 2_000;
 /// Bytes of one header; Postfix takes 100 KiB, we leave more room.
 const HEADER_BYTES_MAX: usize = 256 * 1024;
-/// From addresses that are checked one by one.
+/// From (and Sender) addresses that are checked one by one.
 const FROM_MAX: usize = 50;
 
 /// What was found.
@@ -19,7 +19,12 @@ pub(super) struct Header {
     pub(super) has_message_id: bool,
     /// The addresses of the From field.
     pub(super) from: Vec<EmailAddress>,
+    /// The addresses of the Sender field.
+    pub(super) sender: Vec<EmailAddress>,
     from_fields: usize,
+    sender_fields: usize,
+    /// A Sender address that cannot be read, or too many of them.
+    sender_is_bad: bool,
     /// A From address that cannot be read, or too many of them.
     from_is_bad: bool,
     hops: usize,
@@ -65,7 +70,8 @@ impl Header {
             .any(|seen| seen.eq_ignore_ascii_case(&text))
     }
 
-    /// RFC 5322 §3.6: exactly one From field, with at least one address.
+    /// RFC 5322 §3.6: exactly one From field, with at least one address, and at most one Sender
+    /// field.
     ///
     /// # Errors
     /// The reply that says what is wrong.
@@ -75,6 +81,10 @@ impl Header {
             1 if self.from_is_bad || self.from.is_empty() => {
                 Err(Reply::bad_letter("its From field cannot be read"))
             }
+            1 if self.sender_fields > 1 => {
+                Err(Reply::bad_letter("it has more than one Sender field"))
+            }
+            1 if self.sender_is_bad => Err(Reply::bad_letter("its Sender field cannot be read")),
             1 => Ok(()),
             _ => Err(Reply::bad_letter("it has more than one From field")),
         }
@@ -91,6 +101,15 @@ impl Header {
                     match mailbox.to_address() {
                         Some(address) if self.from.len() < FROM_MAX => self.from.push(address),
                         _ => self.from_is_bad = true,
+                    }
+                }
+            }
+            6 if field.is("Sender") => {
+                self.sender_fields += 1;
+                for mailbox in field.addresses().mailboxes() {
+                    match mailbox.to_address() {
+                        Some(address) if self.sender.len() < FROM_MAX => self.sender.push(address),
+                        _ => self.sender_is_bad = true,
                     }
                 }
             }
@@ -139,5 +158,11 @@ mod tests {
         assert!(!check("From: a@x.test\r\nFrom: a@x.test\r\n\r\n"));
         assert!(!check("From: nobody\r\n\r\n"));
         assert!(!check("From:\r\n\r\n"));
+        assert!(!check("From: a@x.test\r\nFrom : b@x.test\r\n\r\n"));
+        assert!(check("From: a@x.test\r\nSender: b@x.test\r\n\r\n"));
+        assert!(!check("From: a@x.test\r\nSender: nobody\r\n\r\n"));
+        assert!(!check(
+            "From: a@x.test\r\nSender: b@x.test\r\nSender: b@x.test\r\n\r\n"
+        ));
     }
 }

@@ -12,11 +12,10 @@ use message::write::{
 use proto::smtp::{Body, Reply, Ret, Role as ListenerRole};
 use store::{Delivery, DsnReturn, Keywords, Letter, LocalRecipient, Note, Role, Spool, Step};
 use store::{StoreError, Submission};
-use tracing::{info, warn};
+use tracing::info;
 
 use super::envelope::Envelope;
 use super::header::Header;
-use super::refusal::reply_for;
 use super::session::Session;
 
 /// A letter while it comes in.
@@ -90,7 +89,7 @@ impl Session<'_> {
             Ok(spool) => spool.finish().await,
             Err(error) => Err(error),
         };
-        let letter = letter.map_err(|error| self.store_says_no(&error))?;
+        let letter = letter.map_err(|error| self.reply_for(&error))?;
         let header = Header::read(letter.bytes(), self.context.options.limits.hops_max)?;
         let at = self.context.now();
         let random = self.context.options.entropy.next_u64();
@@ -155,9 +154,7 @@ impl Session<'_> {
             notes: vec![note],
             confirms: self.confirmed.clone(),
         });
-        let delivered = delivered
-            .await
-            .map_err(|error| self.store_says_no(&error))?;
+        let delivered = delivered.await.map_err(|error| self.reply_for(&error))?;
         for letter in self.confirmed.drain(..) {
             self.unconfirmed.remove(&letter);
         }
@@ -206,9 +203,7 @@ impl Session<'_> {
             sent_copy: None,
             notes: vec![note],
         });
-        let letter = submitted
-            .await
-            .map_err(|error| self.store_says_no(&error))?;
+        let letter = submitted.await.map_err(|error| self.reply_for(&error))?;
         let sender = sender.as_ref().map(tracing::field::display);
         info!(
             %letter, trace, peer = %self.peer, sender, recipients, bytes,
@@ -217,17 +212,23 @@ impl Session<'_> {
         Ok(letter)
     }
 
-    /// RFC 6409 §6.1: the author inside the letter must be the user's too.
+    /// RFC 6409 §6.1: the author and the sender inside the letter must be the user's too.
     async fn check_from(&self, header: &Header) -> Result<(), Reply> {
         header.check_from()?;
         let Some(account) = self.account else {
             return Err(Reply::try_later());
         };
-        for address in &header.from {
-            match self.may_send_from(account, address).await {
-                Ok(true) => {}
-                Ok(false) => return Err(Reply::header_from_not_yours()),
-                Err(error) => return Err(self.store_says_no(&error)),
+        // RFC 5322 §3.6.2: whoever is named as Sender sent the letter, so that is the user, too.
+        for (addresses, refusal) in [
+            (&header.from, Reply::header_from_not_yours()),
+            (&header.sender, Reply::header_sender_not_yours()),
+        ] {
+            for address in addresses {
+                match self.may_send_from(account, address).await {
+                    Ok(true) => {}
+                    Ok(false) => return Err(refusal),
+                    Err(error) => return Err(self.reply_for(&error)),
+                }
             }
         }
         Ok(())
@@ -295,11 +296,6 @@ impl Session<'_> {
             step,
             detail,
         }
-    }
-
-    fn store_says_no(&self, error: &StoreError) -> Reply {
-        warn!(peer = %self.peer, %error, "a letter is not kept");
-        reply_for(error)
     }
 }
 

@@ -87,6 +87,9 @@ impl Session<'_> {
             .throttle
             .failed(self.peer.ip(), login, now);
         self.context.metrics.failed_logins.inc();
+        self.context
+            .metrics
+            .refusal(&Reply::authentication_failed());
         info!(peer = %self.peer, login, "login failed");
     }
 

@@ -19,6 +19,21 @@ pub(super) fn reply_for(error: &StoreError) -> Reply {
     }
 }
 
+/// Whether the error is a fault of the store, whose cause no reply tells.
+pub(super) fn is_fault(error: &StoreError) -> bool {
+    match error {
+        StoreError::Closed | StoreError::DiskFull | StoreError::OverQuota | StoreError::Busy(_) => {
+            false
+        }
+        StoreError::Invalid(_)
+        | StoreError::Locked(_)
+        | StoreError::NotFound(_)
+        | StoreError::Exists(_)
+        | StoreError::Io(_)
+        | StoreError::Bug(_) => true,
+    }
+}
+
 /// The reply for an account that takes no mail.
 pub(super) fn reply_for_refusal(refusal: Refusal) -> Reply {
     match refusal {

@@ -11,15 +11,15 @@ use std::time::Duration;
 use base::ports::{BoxStream, TlsInfo};
 use base::{AccountId, LetterId};
 use proto::smtp::{Event, Reply, Server};
-use store::Unconfirmed;
+use store::{StoreError, Unconfirmed};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, Sleep, sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use super::envelope::Envelope;
 use super::letter::Collected;
-use super::refusal::reply_for;
+use super::refusal::{is_fault, reply_for};
 use super::{Listener, Security, SmtpContext};
 use crate::net::Permit;
 
@@ -148,15 +148,16 @@ impl Session<'_> {
             };
             tokio::select! {
                 biased;
-                read = stream.read(&mut buffer) => match read? {
-                    0 => return Ok(()),
-                    bytes => self.received(&buffer[..bytes]),
-                },
+                // These go first: a peer that sends without end outruns neither of them.
                 () = stop_seen => {
                     stopped = None;
                     self.server.drain();
                 }
                 () = alarm.as_mut() => self.check_deadline(alarm.as_mut()),
+                read = stream.read(&mut buffer) => match read? {
+                    0 => return Ok(()),
+                    bytes => self.received(&buffer[..bytes]),
+                },
             }
         }
     }
@@ -198,10 +199,7 @@ impl Session<'_> {
             Event::Password { login, password } => self.check_password(&login, &password).await,
             Event::Keys { login } => self.find_keys(&login).await,
             Event::Proved { login } => self.proved(&login),
-            Event::WrongProof { login } => {
-                self.login_failed(&login);
-                self.note_refusal(&Reply::authentication_failed());
-            }
+            Event::WrongProof { login } => self.login_failed(&login),
             Event::Refused(reply) => {
                 self.note_refusal(&reply);
                 // A refused letter ends its transaction inside of the engine.
@@ -223,9 +221,18 @@ impl Session<'_> {
         self.server.reject(reply);
     }
 
-    pub(super) fn refuse_for(&mut self, error: &store::StoreError) {
-        tracing::warn!(peer = %self.peer, %error, "the store says no");
-        self.refuse(&reply_for(error));
+    pub(super) fn refuse_for(&mut self, error: &StoreError) {
+        let reply = self.reply_for(error);
+        self.refuse(&reply);
+    }
+
+    /// The reply for an error of the store. What the line about the refusal does not tell goes to
+    /// the log here, and only that, so that a full disk costs one line for each letter.
+    pub(super) fn reply_for(&self, error: &StoreError) -> Reply {
+        if is_fault(error) {
+            warn!(peer = %self.peer, %error, "the store fails");
+        }
+        reply_for(error)
     }
 
     pub(super) fn forget_letter(&mut self) {
