@@ -323,7 +323,8 @@ impl Server {
             if self.stalled {
                 return None;
             }
-            if self.draining && !self.letter.started && matches!(self.mode, Mode::Command) {
+            let between = matches!(self.mode, Mode::Command | Mode::Auth(_));
+            if self.draining && !self.letter.started && between {
                 self.close(&Reply::shutting_down());
                 return None;
             }
