@@ -29,6 +29,8 @@ const READ_BYTES: usize = 16 * 1024;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a peer that is cut off may still send, so that our last reply is not lost by a reset.
 const LINGER: Duration = Duration::from_secs(1);
+/// And in how many reads: 4 MiB are more than both ends' socket buffers hold.
+const LINGER_READS_MAX: usize = 256;
 
 /// The driver's side of a session.
 pub(super) struct Session<'a> {
@@ -279,7 +281,11 @@ impl Session<'_> {
     async fn hang_up(&mut self, mut stream: BoxStream, buffer: &mut [u8]) -> io::Result<()> {
         let close = async {
             stream.shutdown().await?;
-            while stream.read(buffer).await? > 0 {}
+            for _ in 0..LINGER_READS_MAX {
+                if stream.read(buffer).await? == 0 {
+                    break;
+                }
+            }
             Ok(())
         };
         timeout(LINGER, close).await.unwrap_or(Ok(()))

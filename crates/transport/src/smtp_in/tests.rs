@@ -397,8 +397,14 @@ async fn a_user_submits_as_himself_only() {
     let own = "From: Bob <bob@black.test>\r\nSubject: x\r\n\r\ny\r\n";
     let forged = "From: Carol <carol@black.test>\r\n\r\ny\r\n";
     let nobody = "Subject: x\r\n\r\ny\r\n";
+    let sent_by_another = "From: bob@black.test\r\nSender: carol@black.test\r\n\r\ny\r\n";
+    let two_authors = "From: bob@black.test, carol@black.test\r\n\r\ny\r\n";
+    let twice = "From: bob@black.test\r\nFrom : carol@black.test\r\n\r\ny\r\n";
     for (letter, start) in [
         (forged, "553 5.7.1"),
+        (sent_by_another, "553 5.7.1"),
+        (two_authors, "553 5.7.1"),
+        (twice, "554 5.6.0"),
         (nobody, "554 5.6.0"),
         (own, "250 2.0.0"),
     ] {
@@ -557,6 +563,60 @@ async fn a_stop_ends_idle_sessions_and_finishes_letters() {
     busy.expect("421 4.3.2").await;
     busy.closed().await;
     assert_eq!(world.inbox(world.bob).await.len(), 1);
+}
+
+/// Sends commands without end, and never lets anybody wait.
+struct Endless;
+
+impl tokio::io::AsyncRead for Endless {
+    fn poll_read(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+        buffer: &mut tokio::io::ReadBuf<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        while buffer.remaining() >= 6 {
+            buffer.put_slice(b"NOOP\r\n");
+        }
+        std::task::Poll::Ready(Ok(()))
+    }
+}
+
+impl tokio::io::AsyncWrite for Endless {
+    fn poll_write(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+        bytes: &[u8],
+    ) -> std::task::Poll<std::io::Result<usize>> {
+        std::task::Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_sends_without_end_does_not_outrun_the_stop() {
+    let world = World::new().await;
+    let (context, stop) = (world.context.clone(), world.stop.clone());
+    let peer = STRANGER.parse().unwrap();
+    let session = tokio::spawn(async move {
+        serve(&context, Box::new(Endless), peer, RELAY, stop).await;
+    });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    world.stop.cancel();
+    let ended = tokio::time::timeout(Duration::from_secs(20), session).await;
+    ended.unwrap().unwrap();
 }
 
 #[tokio::test]
