@@ -4,6 +4,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -131,6 +132,21 @@ impl Folder {
         Self::start(command)
     }
 
+    /// On a disk of its own of so many megabytes, seen by this node alone; `run` and the like only
+    /// reach it through [`Serving::within`].
+    pub(crate) fn serve_on_small_disk(&self, megabytes: u32) -> Serving {
+        let data = self.folder.path().join("data");
+        std::fs::create_dir_all(&data).unwrap();
+        let script = format!("mount -t tmpfs -o size={megabytes}m none \"$0\" && exec \"$@\"");
+        let mut command = Command::new("unshare");
+        command.args(["--map-root-user", "--mount", "sh", "-c", &script]);
+        command
+            .arg(data)
+            .args([env!("CARGO_BIN_EXE_pennyblack"), "--config"]);
+        command.arg(self.config()).arg("serve");
+        Self::start(command)
+    }
+
     fn start(mut command: Command) -> Serving {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
@@ -145,8 +161,16 @@ impl Folder {
             log.push_str(&line);
         };
         // What the node logs must not fill the pipe.
-        std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
-        Serving { child, ready }
+        let log = Arc::new(Mutex::new(log));
+        let written = log.clone();
+        std::thread::spawn(move || {
+            let mut line = String::new();
+            while stderr.read_line(&mut line).is_ok_and(|length| length > 0) {
+                written.lock().unwrap().push_str(&line);
+                line.clear();
+            }
+        });
+        Serving { child, ready, log }
     }
 }
 
@@ -154,6 +178,7 @@ impl Folder {
 pub(crate) struct Serving {
     child: Child,
     ready: String,
+    log: Arc<Mutex<String>>,
 }
 
 impl Serving {
@@ -164,6 +189,28 @@ impl Serving {
             .split_whitespace()
             .find_map(|word| word.strip_prefix(&start));
         word.unwrap().split('/').next().unwrap().parse().unwrap()
+    }
+
+    /// What it logged so far.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// Runs a shell script where this node sees its files, with the path of its data folder as
+    /// `$0`; its stdout.
+    pub(crate) fn within(&self, folder: &Folder, script: &str) -> String {
+        let output = Command::new("nsenter")
+            .args(["--user", "--preserve-credentials", "--mount", "--target"])
+            .arg(self.child.id().to_string())
+            .args(["sh", "-c", script])
+            .arg(folder.path().join("data"))
+            .arg(env!("CARGO_BIN_EXE_pennyblack"))
+            .arg(folder.config())
+            .output()
+            .unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{script}: {error}");
+        String::from_utf8(output.stdout).unwrap()
     }
 
     pub(crate) fn submit(&self, login: &str, password: &str, to: &str, letter: &str) {
@@ -245,6 +292,8 @@ pub(crate) struct Talk {
 impl Talk {
     pub(crate) fn new(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).unwrap();
+        // Lines in small writes must not wait for acknowledgements.
+        stream.set_nodelay(true).unwrap();
         stream
             .set_read_timeout(Some(Duration::from_secs(20)))
             .unwrap();
@@ -253,11 +302,55 @@ impl Talk {
         }
     }
 
+    /// Its own port, by which the log of the node knows it.
+    pub(crate) fn port(&self) -> u16 {
+        self.reader.get_ref().local_addr().unwrap().port()
+    }
+
+    /// Sends bytes as they are; whether the node still takes them.
+    pub(crate) fn send(&mut self, bytes: &[u8]) -> bool {
+        self.reader.get_mut().write_all(bytes).is_ok()
+    }
+
+    /// The next reply whole, its lines joined by LF; empty when the node has closed.
+    pub(crate) fn reply(&mut self) -> String {
+        let mut text = String::new();
+        loop {
+            let line = self.line();
+            text.push_str(line.trim_end_matches("\r\n"));
+            if line.as_bytes().get(3) != Some(&b'-') {
+                return text;
+            }
+            text.push('\n');
+        }
+    }
+
+    /// Announced literals with their bytes, up to the line that starts so.
+    pub(crate) fn literals(&mut self, end: &str) -> Vec<Vec<u8>> {
+        let mut literals = Vec::new();
+        loop {
+            let line = self.line();
+            assert!(!line.is_empty(), "closed before {end}");
+            if line.starts_with(end) {
+                return literals;
+            }
+            let size = line
+                .trim_end()
+                .strip_suffix('}')
+                .and_then(|line| line.rsplit_once('{'));
+            if let Some((_, size)) = size {
+                let mut literal = vec![0; size.parse().unwrap()];
+                self.reader.read_exact(&mut literal).unwrap();
+                literals.push(literal);
+            }
+        }
+    }
+
     pub(crate) fn say(&mut self, line: &str) {
         write!(self.reader.get_mut(), "{line}\r\n").unwrap();
     }
 
-    fn line(&mut self) -> String {
+    pub(crate) fn line(&mut self) -> String {
         let mut line = String::new();
         self.reader.read_line(&mut line).unwrap();
         line
@@ -283,7 +376,7 @@ impl Talk {
     }
 }
 
-fn base64(text: &str) -> String {
+pub(crate) fn base64(text: &str) -> String {
     const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut coded = String::new();
     for group in text.as_bytes().chunks(3) {
