@@ -173,11 +173,23 @@ impl Directory {
         let expansion = self.expand(address);
         let mut refusal = expansion.looped.then_some(Refusal::AliasLoop);
         let mut targets = Vec::with_capacity(expansion.targets.len());
+        let mut full = Vec::new();
         for target in expansion.targets {
             match self.refuses(&target) {
                 None => targets.push(target),
-                Some(why) => refusal = Some(why),
+                Some(why) => {
+                    refusal = Some(why);
+                    if why == Refusal::OverQuota {
+                        full.push(target);
+                    }
+                }
             }
+        }
+        if !targets.is_empty() {
+            // The letter is taken for the others, so nobody will hear that one of them is full: it
+            // must not be lost for that one, and the delivery makes room.
+            targets.append(&mut full);
+            targets.sort();
         }
         match (targets.is_empty(), refusal) {
             (false, _) => Resolved::Targets(targets),

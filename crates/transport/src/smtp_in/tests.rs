@@ -354,6 +354,31 @@ async fn a_full_mailbox_is_refused_for_now() {
     }
 }
 
+/// The letter is acknowledged for the others, so that nobody would hear that one missed it.
+#[tokio::test]
+async fn a_full_mailbox_behind_an_alias_gets_what_the_others_get() {
+    let world = World::new().await;
+    let targets = [address("bob@black.test"), address("carol@black.test")];
+    let alias = address("all@black.test");
+    world.store.add_alias(&alias, &targets).await.unwrap();
+    let long = format!("Subject: long\r\n\r\n{}", "x\r\n".repeat(600));
+    let short = "Subject: short\r\n\r\nx\r\n";
+    let mut peer = world.stranger().await;
+    for letter in [long.as_str(), short, short] {
+        let reply = peer
+            .letter("eve@elsewhere.test", &["all@black.test"], letter)
+            .await;
+        assert!(reply.starts_with("250"), "{reply}");
+    }
+    let accounts = world.store.accounts().await.unwrap();
+    let carol = accounts.iter().find(|account| account.name == "carol");
+    assert_eq!(world.inbox(carol.unwrap().id).await.len(), 3);
+    assert_eq!(world.inbox(world.bob).await.len(), 3);
+    // Alone it is refused.
+    peer.ask("MAIL FROM:<eve@elsewhere.test>", "250").await;
+    peer.ask("RCPT TO:<carol@black.test>", "452 4.2.2").await;
+}
+
 #[tokio::test]
 async fn an_alias_forwards_and_knows_its_own_letters() {
     let world = World::new().await;
