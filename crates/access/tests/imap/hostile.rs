@@ -302,6 +302,7 @@ async fn a_search_looks_for_some_texts_only() {
         client.command(&format!("SEARCH {}", texts(101))).await,
         ["NO [LIMIT] A search may look for at most 100 texts"]
     );
+}
 
 /// RFC 9051 §9: `CHAR8 = %x01-ff`, so a plain literal has no NUL; RFC 3516: a literal8 may.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

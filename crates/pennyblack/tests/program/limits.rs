@@ -154,6 +154,11 @@ fn rows_of_commands() -> Vec<Row> {
         row("EXPN, TURN", "smtp", &["STARTTLS"]),
         row("a command out of its order", "smtp", &["DATA"]),
         row("a bad argument", "smtp", &["DATA now"]),
+    ]
+}
+
+fn rows_of_envelopes() -> Vec<Row> {
+    vec![
         row(
             "a parameter that was not offered",
             "smtp",
@@ -265,7 +270,10 @@ fn every_refusal_is_the_one_that_is_told_and_is_logged_once() {
     folder.ok(&["account", "add", "gone@me.test"]);
     folder.ok(&["account", "disable", "gone@me.test"]);
     folder.ok(&["account", "add", "full@me.test", "--quota", "0 B"]);
-    for row in rows_of_commands().iter().chain(&rows_of_letters()) {
+    for row in [rows_of_commands(), rows_of_envelopes(), rows_of_letters()]
+        .iter()
+        .flatten()
+    {
         play(&node, row);
     }
 
