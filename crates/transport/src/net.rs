@@ -1,5 +1,6 @@
 //! The door: how many connections may be open, in all and from one address, and how fast new ones
-//! may come. Whoever is refused hears why (see `smtp_in`); nobody is cut off in silence.
+//! may come. Whoever is refused hears why (see `smtp_in`); only in a flood of refusals some are cut
+//! off in silence.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -8,9 +9,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use base::Timestamp;
 use base::limits::Limits;
 use base::throttle::network;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Addresses that are remembered at once. Each costs about 100 bytes.
 const ADDRESSES_MAX: usize = 100_000;
+
+/// Refused connections that are told why at once, over all listeners; what comes beyond that is a
+/// flood, and is closed without a word so that it does not use up the file descriptors.
+const REFUSALS_MAX: usize = 256;
 
 /// The rate of new connections is averaged over this span, so that a short burst gets through.
 const RATE_SPAN_S: u32 = 10;
@@ -48,6 +54,7 @@ struct Inner {
     per_address_max: usize,
     per_second_max: u32,
     addresses_max: usize,
+    refusals: Arc<Semaphore>,
     state: Mutex<State>,
 }
 
@@ -81,6 +88,7 @@ impl Gate {
             per_address_max: limits.connections_per_address_max,
             per_second_max: limits.connections_per_second_max,
             addresses_max: ADDRESSES_MAX,
+            refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
             state: Mutex::default(),
         }))
     }
@@ -126,6 +134,13 @@ impl Gate {
             gate: self.clone(),
             address,
         })
+    }
+
+    /// A place to tell a refused peer why; `None` when so many are being told that this one must be
+    /// closed without a word. To be kept until it has been told.
+    #[must_use]
+    pub fn refusal(&self) -> Option<OwnedSemaphorePermit> {
+        self.0.refusals.clone().try_acquire_owned().ok()
     }
 
     /// Connections open now.
@@ -236,6 +251,15 @@ mod tests {
         // After a second the bucket of B is full again, so it is forgotten.
         drop(gate.admit(third, at(1_000)).unwrap());
         drop(first);
+    }
+
+    #[test]
+    fn refusals_at_once_are_bounded() {
+        let gate = gate(&Limits::default());
+        let mut told: Vec<_> = (0..REFUSALS_MAX).map(|_| gate.refusal().unwrap()).collect();
+        assert!(gate.refusal().is_none());
+        told.pop();
+        assert!(gate.refusal().is_some());
     }
 
     #[test]

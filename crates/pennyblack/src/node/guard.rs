@@ -9,7 +9,6 @@ use std::time::Duration;
 use base::metrics::{Counter, Family, Labels, Metrics};
 use base::ports::{BoxFuture, BoxStream, Clock, TlsAcceptor, TlsInfo};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use transport::net::{Crowded, Gate, Permit};
 
@@ -19,10 +18,8 @@ use crate::settings::Protocol;
 /// How long a TLS handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long telling a refused peer may take, and how many are told at once; the rest wait no
-/// longer than for their own turn to be told.
-const REFUSAL_TIMEOUT: Duration = Duration::from_secs(10);
-const REFUSALS_MAX: usize = 256;
+/// How long telling a refused peer may take, with the handshake.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A connection that was let in.
 pub(super) struct Arrival {
@@ -87,7 +84,6 @@ struct Shared<G> {
     options: GuardOptions<G>,
     refused: Counter,
     handshakes_failed: Counter,
-    refusals: Semaphore,
 }
 
 impl<G: Guarded> Guard<G> {
@@ -99,13 +95,11 @@ impl<G: Guarded> Guard<G> {
             .handshakes_failed
             .get_or_create(&labels)
             .clone();
-        let refusals = Semaphore::new(REFUSALS_MAX);
         Self {
             shared: Arc::new(Shared {
                 options,
                 refused,
                 handshakes_failed,
-                refusals,
             }),
         }
     }
@@ -121,6 +115,10 @@ impl<G: Guarded> Service for Guard<G> {
                 Err(reason) => {
                     shared.refused.inc();
                     tracing::debug!(reason = reason.reason(), "connection refused");
+                    // In a flood of refusals the rest is closed without a word.
+                    let Some(_place) = options.gate.refusal() else {
+                        return;
+                    };
                     // A peer that does not listen in time is dropped.
                     let _ = timeout(REFUSAL_TIMEOUT, shared.refuse(stream, reason)).await;
                 }
@@ -156,7 +154,6 @@ impl<G: Guarded> Shared<G> {
     /// Tells a refused peer why, and waits until it has read that: closing a socket with unread
     /// bytes in it would throw away what was sent.
     async fn refuse(&self, stream: BoxStream, reason: Crowded) -> io::Result<()> {
-        let _place = self.refusals.acquire().await.map_err(io::Error::other)?;
         let (mut stream, _) = self.secure(stream).await?;
         stream
             .write_all(self.options.inner.refusal(reason).as_bytes())

@@ -27,6 +27,8 @@ use crate::net::Permit;
 const READ_BYTES: usize = 16 * 1024;
 /// A handshake takes a few round trips; slower peers are broken or hostile.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
+/// The same for a peer that is refused and only waits to hear why.
+const REFUSED_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a peer that is cut off may still send, so that our last reply is not lost by a reset.
 const LINGER: Duration = Duration::from_secs(1);
 /// And in how many reads: 4 MiB are more than both ends' socket buffers hold.
@@ -69,17 +71,20 @@ pub(super) async fn run(
 ) {
     context.metrics.connection(listener.role);
     let admitted = context.options.gate.admit(peer.ip(), context.now());
-    let (stream, tls) = match (listener.security, &context.options.tls) {
-        (Security::Implicit, Some(acceptor)) => {
-            match timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
-                Ok(Ok((stream, tls))) => (stream, Some(tls)),
-                Ok(Err(error)) => return debug!(%peer, %error, "TLS handshake failed"),
-                Err(_) => return debug!(%peer, "TLS handshake took too long"),
-            }
-        }
-        // A listener that must encrypt and cannot is closed; the node does not start so.
-        (Security::Implicit, None) => return,
-        (Security::None | Security::StartTls, _) => (stream, None),
+    let mut handshake_timeout = HANDSHAKE_TIMEOUT;
+    let mut _place = None;
+    if let Err(crowded) = admitted {
+        let Some(place) = context.options.gate.refusal() else {
+            let reply = Reply::too_many_connections(crowded.reason());
+            context.metrics.refusal(&reply);
+            return debug!(%peer, %reply, "closed without a word: too many refusals");
+        };
+        _place = Some(place);
+        handshake_timeout = REFUSED_HANDSHAKE_TIMEOUT;
+    }
+    let Some((stream, tls)) = secure(context, stream, peer, listener, handshake_timeout).await
+    else {
+        return;
     };
     let config = context.config(listener, peer);
     let mut session = Session {
@@ -118,6 +123,29 @@ pub(super) async fn run(
     context.metrics.sessions.dec();
     session.finish().await;
     drop(permit);
+}
+
+/// TLS from the first byte, where the listener has it; `None`: the connection is over.
+async fn secure(
+    context: &SmtpContext,
+    stream: BoxStream,
+    peer: SocketAddr,
+    listener: Listener,
+    limit: Duration,
+) -> Option<(BoxStream, Option<TlsInfo>)> {
+    match (listener.security, &context.options.tls) {
+        (Security::Implicit, Some(acceptor)) => {
+            match timeout(limit, acceptor.accept(stream)).await {
+                Ok(Ok((stream, tls))) => return Some((stream, Some(tls))),
+                Ok(Err(error)) => debug!(%peer, %error, "TLS handshake failed"),
+                Err(_) => debug!(%peer, "TLS handshake took too long"),
+            }
+            None
+        }
+        // A listener that must encrypt and cannot is closed; the node does not start so.
+        (Security::Implicit, None) => None,
+        (Security::None | Security::StartTls, _) => Some((stream, None)),
+    }
 }
 
 impl Session<'_> {
