@@ -16,19 +16,25 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::serve::IncomingStream;
+use base::AccountId;
 use base::metrics::Metrics;
 use base::ports::{BoxFuture, BoxStream};
-use store::Store;
+use store::{Store, StoreError};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use transport::net::{Crowded, Permit};
 
 use super::guard::{Arrival, Guarded};
 
-/// How long a connection may stand without a byte from the client.
+/// How long a connection may stand without a byte from or to the client, and how long it may last
+/// however slowly bytes drip.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(3_600);
+
+/// How long the store may take to answer the watcher.
+const STORE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Connections on their way to the HTTP server.
 const WAITING_MAX: usize = 16;
@@ -81,6 +87,7 @@ impl Guarded for HttpService {
                 stream,
                 peer: arrival.peer,
                 idle: Box::pin(sleep(IDLE_TIMEOUT)),
+                ends: Instant::now() + CONNECTION_TIMEOUT,
                 _permit: arrival.permit,
                 _closed: closed,
             };
@@ -110,11 +117,15 @@ fn routes(context: HttpContext) -> Router {
 
 /// 200 while the store answers; a low disk is told, but the node is alive and readable.
 async fn healthz(State(context): State<HttpContext>) -> Response {
-    match context.store.domains().await {
-        Ok(_) if context.store.is_disk_low() => "ok, but the disk is nearly full\n".into_response(),
-        Ok(_) => "ok\n".into_response(),
-        Err(error) => {
-            tracing::warn!(%error, "the store does not answer");
+    // No account has this number: that it is not found is an answer of the database itself.
+    let answer = timeout(STORE_TIMEOUT, context.store.account(AccountId(0))).await;
+    match answer {
+        Ok(Ok(_) | Err(StoreError::NotFound(_))) if context.store.is_disk_low() => {
+            "ok, but the disk is nearly full\n".into_response()
+        }
+        Ok(Ok(_) | Err(StoreError::NotFound(_))) => "ok\n".into_response(),
+        failed => {
+            tracing::warn!(?failed, "the store does not answer");
             (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "the store does not answer\n",
@@ -177,8 +188,28 @@ struct Connection {
     stream: BoxStream,
     peer: SocketAddr,
     idle: Pin<Box<Sleep>>,
+    ends: Instant,
     _permit: Permit,
     _closed: oneshot::Sender<()>,
+}
+
+impl Connection {
+    /// Whether the transfer goes on: each one moves the end, but not beyond that of the connection.
+    fn watch<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        transfer: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if transfer.is_ready() {
+            let ends = (Instant::now() + IDLE_TIMEOUT).min(self.ends);
+            self.idle.as_mut().reset(ends);
+            return transfer;
+        }
+        match self.idle.as_mut().poll(context) {
+            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Poll::Pending => Poll::Pending,
+        }
+    }
 }
 
 impl AsyncRead for Connection {
@@ -187,14 +218,8 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if let Poll::Ready(done) = Pin::new(&mut self.stream).poll_read(context, buffer) {
-            self.idle.as_mut().reset(Instant::now() + IDLE_TIMEOUT);
-            return Poll::Ready(done);
-        }
-        match self.idle.as_mut().poll(context) {
-            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-            Poll::Pending => Poll::Pending,
-        }
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        self.watch(context, read)
     }
 }
 
@@ -204,7 +229,8 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.watch(context, written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
