@@ -23,8 +23,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use store::StoreError;
 
-/// The longest line in either direction, in bytes.
-pub const LINE_BYTES_MAX: usize = 1 << 20;
+/// The longest line in either direction, in bytes. A letter's row names all its recipients: 10,000
+/// of them, each with an address and a reason of the longest kind, fit.
+pub const LINE_BYTES_MAX: usize = 16 << 20;
 
 /// The socket's name in the data folder.
 const SOCKET: &str = "control.sock";

@@ -47,6 +47,13 @@ impl Typing<'_> {
     fn smarthost(&mut self) -> Option<Smarthost> {
         let text = self.text("outbound.smarthost");
         if text.is_empty() {
+            if !self.text("outbound.smarthost_user").is_empty() {
+                self.mistake(
+                    "outbound.smarthost_user",
+                    "`outbound.smarthost_user` does nothing without `outbound.smarthost`"
+                        .to_owned(),
+                );
+            }
             return None;
         }
         let tls = TlsPolicy::parse(&self.text("outbound.smarthost_tls")).unwrap_or_default();
@@ -81,6 +88,10 @@ impl Typing<'_> {
         match std::fs::read_to_string(&file) {
             Ok(text) => {
                 let password = text.lines().next().unwrap_or_default();
+                if password.is_empty() {
+                    let why = format!("{}: its first line holds no password", file.display());
+                    self.mistake("outbound.smarthost_password_file", why);
+                }
                 Some((user, Secret::new(password)))
             }
             Err(error) => {
@@ -129,5 +140,11 @@ mod tests {
         assert_eq!((smarthost.port, smarthost.tls), (587, TlsPolicy::Required));
         let half = text.replace("smarthost_user = \"me\"\n", "");
         assert!(Settings::parse(&half, &file).is_err());
+        let without = text.replace("smarthost = \"relay.test:587\"\n", "");
+        let told = Settings::parse(&without, &file).unwrap_err().to_string();
+        assert!(told.contains("does nothing without"), "{told}");
+        std::fs::write(folder.path().join("secret"), "\n").unwrap();
+        let told = Settings::parse(text, &file).unwrap_err().to_string();
+        assert!(told.contains("holds no password"), "{told}");
     }
 }
