@@ -178,7 +178,7 @@ fn make_folder(path: &Path) -> Result<(), StoreError> {
         .recursive(true)
         .mode(0o700)
         .create(path)
-        .map_err(io)?;
+        .map_err(|error| at(path, error))?;
     let parent = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -186,6 +186,14 @@ fn make_folder(path: &Path) -> Result<(), StoreError> {
     fs::File::open(parent)
         .and_then(|folder| folder.sync_all())
         .map_err(io)
+}
+
+/// An error that an operator can act upon: with the path that it is about.
+fn at(path: &Path, error: std::io::Error) -> StoreError {
+    match io(error) {
+        StoreError::Io(why) => StoreError::Io(format!("{}: {why}", path.display())),
+        other => other,
+    }
 }
 
 /// Takes the lock that says that this folder's node is alive. The system drops it with the process.
@@ -197,7 +205,7 @@ fn take_lock(data_dir: &Path) -> Result<Flock<fs::File>, StoreError> {
         .create(true)
         .truncate(false)
         .open(&path)
-        .map_err(io)?;
+        .map_err(|error| at(&path, error))?;
     let mut attempt = Flock::lock(file, FlockArg::LockExclusiveNonblock);
     let started = Instant::now();
     while let Err((file, _)) = attempt {

@@ -18,6 +18,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use nix::sys::stat::{Mode, umask};
 
 use crate::control::operate::Answer;
 use crate::control::{Request, client};
@@ -87,6 +88,9 @@ struct ListArgs {
 /// Runs the program.
 #[must_use]
 pub fn main() -> ExitCode {
+    // Whatever a command makes (the database, the lock, the control socket before its mode is set)
+    // is for its owner only, also in a data folder that others may enter.
+    umask(Mode::S_IRWXG | Mode::S_IRWXO);
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return told_by_clap(&error),

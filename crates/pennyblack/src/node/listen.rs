@@ -13,6 +13,7 @@ use std::time::Duration;
 use base::metrics::{Counter, Family, Gauge, Labels, Metrics};
 use base::ports::{BoxFuture, BoxStream};
 use nix::errno::Errno;
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -69,12 +70,15 @@ pub(super) struct Door {
     pub shutdown: CancellationToken,
 }
 
-/// Opens a listening socket.
-pub(super) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+/// Opens a listening socket; one for `[::]` also takes IPv4 unless it is for IPv6 only.
+pub(super) fn bind(address: SocketAddr, ipv6_only: bool) -> io::Result<TcpListener> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
+    if ipv6_only && address.is_ipv6() {
+        SockRef::from(&socket).set_only_v6(true)?;
+    }
     // A restarted node must not wait for its old connections to be forgotten.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
@@ -203,7 +207,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_ends_one_session_only() {
-        let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = bind("127.0.0.1:0".parse().unwrap(), false).unwrap();
         let address = listener.local_addr().unwrap();
         let metrics = Metrics::default();
         let door = Door {

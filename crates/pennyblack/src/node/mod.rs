@@ -60,14 +60,23 @@ impl fmt::Display for NodeError {
         match self {
             Self::Store(error) => error.fmt(f),
             Self::Tls(error) => error.fmt(f),
-            Self::Dns(why) => write!(f, "DNS cannot be set up: {why}"),
+            Self::Dns(why) => write!(
+                f,
+                "DNS cannot be set up: {why}; the setting `dns.servers` names resolvers"
+            ),
             Self::Listen(listen, error) => {
                 write!(
                     f,
                     "cannot listen for {} on {}: {error}",
                     listen.protocol.as_str(),
                     listen.address
-                )
+                )?;
+                if error.kind() == io::ErrorKind::PermissionDenied {
+                    f.write_str(
+                        "; ports below 1024 need root or the capability CAP_NET_BIND_SERVICE",
+                    )?;
+                }
+                Ok(())
             }
             Self::Control(path, error) => {
                 write!(
@@ -298,11 +307,20 @@ fn bind_all(wanted: &[Listen]) -> Result<Vec<(TcpListener, Listen)>, NodeError> 
     let mut listeners = Vec::new();
     for listen in wanted {
         let failed = |error| NodeError::Listen(*listen, error);
-        let listener = listen::bind(listen.address).map_err(failed)?;
+        let listener = listen::bind(listen.address, beside_ipv4(listen, wanted)).map_err(failed)?;
         let address: SocketAddr = listener.local_addr().map_err(failed)?;
         listeners.push((listener, Listen { address, ..*listen }));
     }
     Ok(listeners)
+}
+
+/// Whether an IPv4 listener has the same port, which a socket for `[::]` would take from it.
+fn beside_ipv4(listen: &Listen, wanted: &[Listen]) -> bool {
+    let port = listen.address.port();
+    port != 0
+        && wanted
+            .iter()
+            .any(|other| other.address.is_ipv4() && other.address.port() == port)
 }
 
 /// TLS, if any listener has it.

@@ -153,7 +153,8 @@ const LISTEN: &[Setting] = &[
         name: "listen[].address",
         kind: Kind::Text,
         default: "\"\"",
-        doc: "Address and port: `0.0.0.0:25`, `[::]:25`. Port 0 takes a free one. Must be set.",
+        doc: "Address and port: `0.0.0.0:25`, `[::]:25`. Port 0 takes a free one. \
+              `[::]` also takes IPv4, unless another listener has the port for IPv4. Must be set.",
     },
     Setting {
         name: "listen[].tls",
