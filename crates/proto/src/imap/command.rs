@@ -235,7 +235,7 @@ fn is_known(name: &str) -> bool {
 fn read_authenticate(cursor: &mut Cursor<'_>) -> Parsed<Command> {
     let mechanism = cursor.word("a mechanism")?;
     let mut initial = None;
-    if cursor.peek() == Some(b' ') {
+    if cursor.has_argument() {
         cursor.space()?;
         let base64 = cursor.take_while(|b| b.is_ascii_graphic());
         if base64.is_empty() {
@@ -349,6 +349,18 @@ mod tests {
             "a UID MOVE 1 x",
             "a IDLE",
             "a STORE 1 FLAGS ()",
+            "a STORE 1 FLAGS \\Seen \\Flagged ",
+            "a AUTHENTICATE PLAIN ",
+            "a CREATE x ",
+            "a LIST \"\" * ",
+            "a LIST \"\" ~/Mail/%",
+            "a LIST ~/Mail/ (~x% %)",
+            "a SELECT ~{1}\r\nx",
+            "a FETCH 1 ( UID  FLAGS )",
+            "a FETCH 1 (BODY.PEEK[HEADER.FIELDS ( From To )] )",
+            "a UID STORE 1 +FLAGS (\\Seen )",
+            "a STATUS x (MESSAGES )",
+            "a UID SEARCH ( SEEN  DELETED )",
         ] {
             assert!(command(line).is_ok(), "{line}: {:?}", command(line));
         }
@@ -375,6 +387,8 @@ mod tests {
                 SyntaxError::Expected("an option beside RECURSIVEMATCH"),
             ),
             ("a STATUS x ()", SyntaxError::Expected("a status item")),
+            ("a STATUS x ( )", SyntaxError::Expected("a status item")),
+            ("a FETCH 1 (UID FLAGS", SyntaxError::Expected("a space")),
         ] {
             assert_eq!(command(line).unwrap_err(), error, "{line}");
         }

@@ -43,6 +43,12 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// Whether another argument follows. Spaces at the end of a command are none.
+    pub(super) fn has_argument(&self) -> bool {
+        let rest = self.rest();
+        rest.first() == Some(&b' ') && rest.iter().any(|b| *b != b' ')
+    }
+
     /// Takes this byte if it is next.
     pub(super) fn take(&mut self, byte: u8) -> bool {
         let found = self.peek() == Some(byte);
@@ -128,10 +134,18 @@ impl<'a> Cursor<'a> {
             .ok_or(SyntaxError::Number)
     }
 
+    /// Whether a quoted string or a literal is next. `~` begins a literal8 only before a brace;
+    /// elsewhere it is a letter like others, and clients ask for `~/Mail`.
+    fn is_at_string(&self) -> bool {
+        matches!(self.rest(), [b'"' | b'{', ..] | [b'~', b'{', ..])
+    }
+
     /// `astring = 1*ASTRING-CHAR / string`.
     pub(super) fn astring(&mut self) -> Parsed<Cow<'a, [u8]>> {
+        if self.is_at_string() {
+            return self.string();
+        }
         match self.peek() {
-            Some(b'"' | b'{' | b'~') => self.string(),
             Some(b) if is_astring(b) || b >= 0x80 => Ok(Cow::Borrowed(
                 self.take_while(|b| is_astring(b) || b >= 0x80),
             )),
@@ -222,37 +236,38 @@ impl<'a> Cursor<'a> {
 
     /// `list-mailbox = 1*list-char / string`: wildcards need no quotes.
     pub(super) fn list_mailbox(&mut self) -> Parsed<String> {
-        let bytes = match self.peek() {
-            Some(b'"' | b'{' | b'~') => self.string()?,
-            Some(_) | None => {
-                let is_list = |b| is_astring(b) || matches!(b, b'%' | b'*') || b >= 0x80;
-                let plain = self.take_while(is_list);
-                if plain.is_empty() {
-                    return Err(SyntaxError::Expected("a mailbox name or pattern"));
-                }
-                Cow::Borrowed(plain)
+        let bytes = if self.is_at_string() {
+            self.string()?
+        } else {
+            let is_list = |b| is_astring(b) || matches!(b, b'%' | b'*') || b >= 0x80;
+            let plain = self.take_while(is_list);
+            if plain.is_empty() {
+                return Err(SyntaxError::Expected("a mailbox name or pattern"));
             }
+            Cow::Borrowed(plain)
         };
         self.mailbox_text(&bytes)
     }
 
     /// `"(" [item *(SP item)] ")"`. `read` must move forward or fail.
+    ///
+    /// More spaces than the grammar has are forgiven, as at the end of a command: clients that put
+    /// their lists together from pieces send `(UID FLAGS )`.
     pub(super) fn list<T>(
         &mut self,
         mut read: impl FnMut(&mut Self) -> Parsed<T>,
     ) -> Parsed<Vec<T>> {
         self.open()?;
         let mut items = Vec::new();
-        if self.take(b')') {
-            return Ok(items);
-        }
-        loop {
+        while self.take(b' ') {}
+        while !self.take(b')') {
             items.push(read(self)?);
-            if self.take(b')') {
-                return Ok(items);
+            if self.peek() != Some(b')') {
+                self.space()?;
             }
-            self.space()?;
+            while self.take(b' ') {}
         }
+        Ok(items)
     }
 }
 

@@ -89,7 +89,8 @@ impl Flag {
             return Self::read_list(cursor);
         }
         let mut flags = vec![Self::read(cursor)?];
-        while cursor.take(b' ') {
+        while cursor.has_argument() {
+            cursor.space()?;
             flags.push(Self::read(cursor)?);
         }
         Ok(unique(flags))

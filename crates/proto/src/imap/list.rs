@@ -117,7 +117,7 @@ impl List {
             Select::default()
         };
         let (reference, patterns) = read_reference_and_patterns(cursor)?;
-        let returns = if cursor.peek() == Some(b' ') {
+        let returns = if cursor.has_argument() {
             cursor.space()?;
             Returns::read(cursor)?
         } else {
@@ -337,7 +337,7 @@ impl Create {
         let stripped = name.as_str().trim_end_matches(super::mailbox::SEPARATOR);
         let mailbox = MailboxName::parse(stripped)?;
         let mut uses = Vec::new();
-        if cursor.peek() == Some(b' ') {
+        if cursor.has_argument() {
             cursor.space()?;
             cursor.open()?;
             if !cursor.take_word("USE") {
