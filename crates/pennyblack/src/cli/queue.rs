@@ -1,5 +1,7 @@
 //! `pennyblack queue`.
 
+use std::io::Write as _;
+
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
@@ -91,7 +93,15 @@ pub(super) fn run(operator: &Operator, command: QueueCommand) -> Result<(), Exit
                 ..Filter::default()
             };
             let rows = operator.ask(Request::QueueList { filter })?.rows;
-            print_list(&rows, list.json)
+            print_list(&rows, list.json)?;
+            if rows.len() == limit {
+                // On stderr, as stdout is for the list; without one nobody is told.
+                let _ = writeln!(
+                    std::io::stderr(),
+                    "pennyblack: only {limit} letters are listed; there may be more (--limit)"
+                );
+            }
+            Ok(())
         }
         QueueCommand::Show { letter, list } => {
             let filter = Filter {

@@ -2,7 +2,7 @@
 
 use base::{AccountId, Domain, EmailAddress, LetterId, Secret};
 use serde_json::Value;
-use store::{NewAccount, QueueFilter, Store};
+use store::{NewAccount, QueueFilter, Store, StoreError};
 
 use super::{Failure, Filter, QueueAct, Request, rows};
 
@@ -126,7 +126,11 @@ async fn accounts(store: &Store, request: Request) -> Result<Answer, Failure> {
         quota_bytes,
         admin,
     };
-    store.add_account(new).await?;
+    let domain = &address.domain;
+    store
+        .add_account(new)
+        .await
+        .map_err(|error| in_domain(error, domain))?;
     Ok(Answer::done(format!("account {address} is made")))
 }
 
@@ -141,7 +145,10 @@ async fn aliases(store: &Store, request: Request) -> Result<Answer, Failure> {
             if targets.is_empty() {
                 return Err(Failure::invalid("an alias needs at least one target"));
             }
-            store.add_alias(&address, &targets).await?;
+            store
+                .add_alias(&address, &targets)
+                .await
+                .map_err(|error| in_domain(error, &address.domain))?;
             Ok(Answer::done(format!(
                 "alias {address} leads to {} more",
                 targets.len()
@@ -155,6 +162,16 @@ async fn aliases(store: &Store, request: Request) -> Result<Answer, Failure> {
         _ => Ok(Answer::list(
             store.aliases().await?.iter().map(rows::alias).collect(),
         )),
+    }
+}
+
+/// Says which domain is missing for a new address, and what to do.
+fn in_domain(error: StoreError, domain: &Domain) -> Failure {
+    match error {
+        StoreError::NotFound("domain") => Failure::not_found(format!(
+            "the domain {domain} is not ours; `pennyblack domain add {domain}` makes it so"
+        )),
+        other => other.into(),
     }
 }
 

@@ -7,19 +7,21 @@ use std::path::Path;
 use std::time::Duration;
 
 use store::Store;
-use tokio::io::{AsyncWriteExt as _, BufReader, BufWriter};
+use tokio::io::{AsyncWrite, AsyncWriteExt as _, BufReader, BufWriter};
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::operate::operate;
+use super::operate::{Answer, operate};
 use super::{Failure, Reply, Request, SocketPath, wire};
 
 /// Most operators at once; more wait in the backlog.
 const SESSIONS_MAX: usize = 16;
 
-/// How long an operator may take to send a request.
+/// How long an operator may take to send a request, and to read the whole reply; who stops in
+/// between must not keep a place.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+const REPLY_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Listens on the control socket of a data folder. The caller holds the folder's lock, so a
 /// socket that is already there belongs to a dead process.
@@ -90,15 +92,23 @@ async fn session(stream: UnixStream, store: &Store) -> io::Result<()> {
             "the request is not understood: {error}"
         ))),
     };
+    let told = tokio::time::timeout(REPLY_TIMEOUT, tell(&mut writer, answer));
+    told.await.map_err(|_| io::ErrorKind::TimedOut)?
+}
+
+async fn tell<W: AsyncWrite + Unpin>(
+    writer: &mut W,
+    answer: Result<Answer, Failure>,
+) -> io::Result<()> {
     let end = match answer {
         Ok(answer) => {
             for row in answer.rows {
-                wire::write_line(&mut writer, &Reply::Row(row)).await?;
+                wire::write_line(writer, &Reply::Row(row)).await?;
             }
             Reply::Done(answer.done)
         }
         Err(failure) => Reply::Failed(failure),
     };
-    wire::write_line(&mut writer, &end).await?;
+    wire::write_line(writer, &end).await?;
     writer.flush().await
 }

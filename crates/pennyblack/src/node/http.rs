@@ -241,3 +241,54 @@ impl AsyncWrite for Connection {
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use base::limits::Limits;
+    use base::ports::Clock as _;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+    use transport::net::Gate;
+
+    use super::*;
+    use crate::outside::SystemClock;
+
+    fn connection() -> (DuplexStream, Connection) {
+        let (client, stream) = duplex(16);
+        let peer: SocketAddr = "192.0.2.1:4000".parse().unwrap();
+        let permit = Gate::new(&Limits::default()).admit(peer.ip(), SystemClock.now());
+        let connection = Connection {
+            stream: Box::new(stream),
+            peer,
+            idle: Box::pin(sleep(IDLE_TIMEOUT)),
+            ends: Instant::now() + CONNECTION_TIMEOUT,
+            _permit: permit.unwrap(),
+            _closed: oneshot::channel().0,
+        };
+        (client, connection)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_drips_ends_with_the_connection() {
+        let (mut client, mut connection) = connection();
+        let started = Instant::now();
+        tokio::spawn(async move {
+            while client.write_all(b"G").await.is_ok() {
+                sleep(IDLE_TIMEOUT - Duration::from_secs(1)).await;
+            }
+        });
+        let mut request = Vec::new();
+        let error = connection.read_to_end(&mut request).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(started.elapsed() > CONNECTION_TIMEOUT - IDLE_TIMEOUT);
+        assert!(started.elapsed() < CONNECTION_TIMEOUT + IDLE_TIMEOUT);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_does_not_read_is_left() {
+        let (_client, mut connection) = connection();
+        let started = Instant::now();
+        let error = connection.write_all(&[b'x'; 100]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(started.elapsed() < IDLE_TIMEOUT * 2);
+    }
+}

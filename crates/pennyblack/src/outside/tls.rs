@@ -7,7 +7,7 @@
 use std::fmt;
 use std::fs;
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -83,7 +83,10 @@ impl CertificateSource {
 
     fn read(&self, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
         match self {
-            Self::Files(certificate, key) => read_pair(certificate, key, provider),
+            Self::Files(certificate, key) => {
+                warn_of_readers(key);
+                read_pair(certificate, key, provider)
+            }
             Self::SelfSigned(name, folder) => {
                 let certificate = folder.join(SELF_SIGNED_CERTIFICATE);
                 let key = folder.join(SELF_SIGNED_KEY);
@@ -231,6 +234,14 @@ fn read_pair(
         .map_err(|error| wrong(key, format!("no private key in PEM: {error}")))?;
     CertifiedKey::from_der(chain, key_der, provider)
         .map_err(|error| TlsError::Unusable(error.to_string()))
+}
+
+/// A private key that everybody on this machine can read is most likely a mistake.
+fn warn_of_readers(key: &Path) {
+    let mode = fs::metadata(key).map(|found| found.permissions().mode());
+    if mode.is_ok_and(|mode| mode & 0o004 != 0) {
+        tracing::warn!(key = %key.display(), "everybody on this machine can read the private key");
+    }
 }
 
 fn make_self_signed(name: &Domain, certificate: &Path, key: &Path) -> Result<(), TlsError> {

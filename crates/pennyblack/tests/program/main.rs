@@ -136,6 +136,16 @@ fn exit_codes_and_texts_of_mistakes() {
         &["account", "remove", "nobody@me.test"],
         "there is no account",
     );
+    folder.fails(
+        3,
+        &["account", "add", "a@other.test"],
+        "`pennyblack domain add other.test`",
+    );
+    folder.fails(
+        3,
+        &["alias", "add", "a@other.test", "b@other.test"],
+        "the domain other.test is not ours",
+    );
     folder.fails(3, &["queue", "trace", "12345"], "nothing is known");
     folder.fails(2, &["queue", "drop"], "required");
     folder.fails(2, &["no-such-command"], "unrecognized subcommand");
