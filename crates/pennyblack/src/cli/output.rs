@@ -102,7 +102,8 @@ pub fn field(row: &Value, name: &str) -> String {
         Value::Null => "-".to_owned(),
         Value::Bool(true) => "yes".to_owned(),
         Value::Bool(false) => "no".to_owned(),
-        Value::String(text) => text.clone(),
+        // What a peer said must not command the operator's terminal.
+        Value::String(text) => text.replace(char::is_control, "\u{FFFD}"),
         Value::Array(items) => {
             let items: Vec<&str> = items.iter().filter_map(Value::as_str).collect();
             items.join(", ")
@@ -166,6 +167,16 @@ mod tests {
         output.json(&[json!({"a": 1}), json!({"a": 2})]).unwrap();
         let read: Value = serde_json::from_slice(&output.writer).unwrap();
         assert_eq!(read, json!([{"a": 1}, {"a": 2}]));
+    }
+
+    #[test]
+    fn a_field_does_not_command_the_terminal() {
+        let row = json!({ "reason": "no\u{1b}[31m\r\nwa\u{9b}y", "name": "Zo\u{eb}" });
+        assert_eq!(
+            field(&row, "reason"),
+            "no\u{FFFD}[31m\u{FFFD}\u{FFFD}wa\u{FFFD}y"
+        );
+        assert_eq!(field(&row, "name"), "Zo\u{eb}");
     }
 
     #[test]
