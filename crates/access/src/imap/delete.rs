@@ -1,7 +1,6 @@
 //! DELETE (RFC 9051 §6.3.5).
 
-use proto::imap::write::Status;
-use proto::imap::{Code, MailboxName};
+use proto::imap::MailboxName;
 
 use super::reply::Failure;
 use super::session::{Done, Session};
@@ -22,14 +21,7 @@ impl Session {
         }
         store.delete_mailbox(account, name.as_str()).await?;
         if self.selected.as_ref().is_some_and(|s| s.mailbox == id) {
-            self.selected = None;
-            let writer = &mut self.connection.writer;
-            writer.status(
-                None,
-                Status::Ok,
-                Some(&Code::Closed),
-                "The mailbox is closed",
-            );
+            self.leave_mailbox();
         }
         Ok(Done::new("The mailbox is deleted"))
     }

@@ -10,13 +10,8 @@ use super::selected::Selected;
 use super::session::{Done, Session};
 
 impl Session {
-    pub(super) async fn select(
-        &mut self,
-        name: &MailboxName,
-        read_only: bool,
-    ) -> Result<Done, Failure> {
-        let account = self.account()?;
-        // RFC 9051 §6.3.2: also a SELECT that fails leaves no mailbox selected.
+    /// Deselects the mailbox, if one is selected, and tells the client (RFC 9051 §7.1, CLOSED).
+    pub(super) fn leave_mailbox(&mut self) {
         if self.selected.take().is_some() {
             let writer = &mut self.connection.writer;
             writer.status(
@@ -26,6 +21,16 @@ impl Session {
                 "The mailbox is closed",
             );
         }
+    }
+
+    pub(super) async fn select(
+        &mut self,
+        name: &MailboxName,
+        read_only: bool,
+    ) -> Result<Done, Failure> {
+        let account = self.account()?;
+        // RFC 9051 §6.3.2: also a SELECT that fails leaves no mailbox selected.
+        self.leave_mailbox();
         let store = &self.context.options.store;
         let info = store.mailbox(account, name.as_str()).await?;
         let info = info.ok_or(Failure::NoMailbox)?;

@@ -5,6 +5,7 @@ use std::cell::OnceCell;
 use std::ops::Range;
 
 use base::AccountId;
+use bytes::Bytes;
 use message::body::{charset_to_utf8, html_to_text};
 use message::{Content, Fields, Part, Span, Walk};
 use store::{BodyReader, Store};
@@ -104,16 +105,22 @@ impl Scanner<'_> {
 
     async fn read(&mut self, range: Range<u64>) -> Result<Vec<u8>, Failure> {
         let mut bytes = Vec::new();
-        let mut at = range.start;
-        while at < range.end {
-            let piece = self.body.read(at..range.end.min(at + PIECE_BYTES)).await?;
-            if piece.is_empty() {
-                break;
-            }
-            at += piece.len() as u64;
+        let mut rest = range;
+        while let Some(piece) = self.next_piece(&mut rest).await? {
             bytes.extend_from_slice(&piece);
         }
         Ok(bytes)
+    }
+
+    /// The next piece of a range, which shrinks by it; `None` at its end or at that of the message.
+    async fn next_piece(&mut self, rest: &mut Range<u64>) -> Result<Option<Bytes>, Failure> {
+        if rest.is_empty() {
+            return Ok(None);
+        }
+        let piece = rest.start..rest.end.min(rest.start + PIECE_BYTES);
+        let piece = self.body.read(piece).await?;
+        rest.start += piece.len() as u64;
+        Ok((!piece.is_empty()).then_some(piece))
     }
 
     async fn text_part(&mut self, part: &Part) -> Result<(), Failure> {
@@ -121,14 +128,8 @@ impl Scanner<'_> {
         let encoding = Encoding::of(&part.encoding).unwrap_or(Encoding::Identity);
         let mut decoder = Decoder::new(encoding);
         let mut window = Vec::new();
-        let range = self.shift(part.body);
-        let mut at = range.start;
-        while at < range.end {
-            let piece = self.body.read(at..range.end.min(at + PIECE_BYTES)).await?;
-            if piece.is_empty() {
-                break;
-            }
-            at += piece.len() as u64;
+        let mut rest = self.shift(part.body);
+        while let Some(piece) = self.next_piece(&mut rest).await? {
             window.extend(decoder.push(&piece));
             if window.len() >= WINDOW_BYTES {
                 self.search_window(part, &window);
