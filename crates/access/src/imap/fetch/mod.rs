@@ -20,7 +20,7 @@ use proto::imap::{MessageSet, envelope};
 use store::{FlagChange, FlagOp, Keywords, MessageMeta, Store};
 
 pub(super) use binary::{Decoder, Encoding};
-pub(super) use section::PIECE_BYTES;
+pub(super) use section::next_piece;
 
 use super::connection::Connection;
 use super::reply::Failure;

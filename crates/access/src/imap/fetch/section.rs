@@ -16,7 +16,7 @@ use super::Detail;
 use super::binary::{Decoder, Encoding, Measured};
 
 /// How much of a letter is read at once.
-pub(in super::super) const PIECE_BYTES: u64 = 64 * 1024;
+const PIECE_BYTES: u64 = 64 * 1024;
 
 /// How much of a header is looked at when fields are picked; as the parser does.
 const HEADER_BYTES_MAX: u64 = 1024 * 1024;
@@ -150,14 +150,11 @@ impl<'a> Sections<'a> {
 
     async fn read(&mut self, range: Range<u64>) -> Result<Vec<u8>, Failure> {
         let mut bytes = Vec::new();
-        let mut at = range.start;
-        while at < range.end {
-            let end = range.end.min(at + PIECE_BYTES);
-            let piece = self.body().await?.read(at..end).await?;
-            if piece.is_empty() {
-                break;
-            }
-            at += piece.len() as u64;
+        let mut rest = range;
+        // Nothing to read: the message is not even opened.
+        while !rest.is_empty()
+            && let Some(piece) = next_piece(self.body().await?, &mut rest).await?
+        {
             bytes.extend_from_slice(&piece);
         }
         Ok(bytes)
@@ -195,14 +192,11 @@ impl<'a> Sections<'a> {
     async fn measure(&mut self, raw: Range<u64>, encoding: Encoding) -> Result<Measured, Failure> {
         let mut decoder = Decoder::new(encoding);
         let mut measured = Measured::default();
-        let mut at = raw.start;
-        while at < raw.end {
-            let end = raw.end.min(at + PIECE_BYTES);
-            let piece = self.body().await?.read(at..end).await?;
-            if piece.is_empty() {
-                break;
-            }
-            at += piece.len() as u64;
+        let mut rest = raw;
+        // Nothing to read: the message is not even opened.
+        while !rest.is_empty()
+            && let Some(piece) = next_piece(self.body().await?, &mut rest).await?
+        {
             measured.add(&decoder.push(&piece));
         }
         measured.add(&decoder.finish());
@@ -299,6 +293,20 @@ impl<'a> Sections<'a> {
         }
         Ok(piece)
     }
+}
+
+/// The next piece of a range, which shrinks by it; `None` at its end or at that of the message.
+pub(in super::super) async fn next_piece(
+    body: &mut BodyReader,
+    rest: &mut Range<u64>,
+) -> Result<Option<bytes::Bytes>, Failure> {
+    if rest.is_empty() {
+        return Ok(None);
+    }
+    let piece = rest.start..rest.end.min(rest.start + PIECE_BYTES);
+    let piece = body.read(piece).await?;
+    rest.start += piece.len() as u64;
+    Ok((!piece.is_empty()).then_some(piece))
 }
 
 /// The letter ended before its size: an announced literal cannot be filled.

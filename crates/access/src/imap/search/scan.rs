@@ -5,12 +5,11 @@ use std::cell::OnceCell;
 use std::ops::Range;
 
 use base::AccountId;
-use bytes::Bytes;
 use message::body::{charset_to_utf8, html_to_text};
 use message::{Content, Fields, Part, Span, Walk};
 use store::{BodyReader, Store};
 
-use super::super::fetch::{Decoder, Detail, Encoding, PIECE_BYTES};
+use super::super::fetch::{Decoder, Detail, Encoding, next_piece};
 use super::super::reply::Failure;
 use super::facts::Scanned;
 use super::program::{Place, Program};
@@ -106,21 +105,10 @@ impl Scanner<'_> {
     async fn read(&mut self, range: Range<u64>) -> Result<Vec<u8>, Failure> {
         let mut bytes = Vec::new();
         let mut rest = range;
-        while let Some(piece) = self.next_piece(&mut rest).await? {
+        while let Some(piece) = next_piece(&mut self.body, &mut rest).await? {
             bytes.extend_from_slice(&piece);
         }
         Ok(bytes)
-    }
-
-    /// The next piece of a range, which shrinks by it; `None` at its end or at that of the message.
-    async fn next_piece(&mut self, rest: &mut Range<u64>) -> Result<Option<Bytes>, Failure> {
-        if rest.is_empty() {
-            return Ok(None);
-        }
-        let piece = rest.start..rest.end.min(rest.start + PIECE_BYTES);
-        let piece = self.body.read(piece).await?;
-        rest.start += piece.len() as u64;
-        Ok((!piece.is_empty()).then_some(piece))
     }
 
     async fn text_part(&mut self, part: &Part) -> Result<(), Failure> {
@@ -129,7 +117,7 @@ impl Scanner<'_> {
         let mut decoder = Decoder::new(encoding);
         let mut window = Vec::new();
         let mut rest = self.shift(part.body);
-        while let Some(piece) = self.next_piece(&mut rest).await? {
+        while let Some(piece) = next_piece(&mut self.body, &mut rest).await? {
             window.extend(decoder.push(&piece));
             if window.len() >= WINDOW_BYTES {
                 self.search_window(part, &window);
