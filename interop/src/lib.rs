@@ -1,5 +1,5 @@
 //! What tests and loads against real peers and real clients stand on: letters, small SMTP and IMAP
-//! clients, and the peers themselves (Postfix, Dovecot, NSD), each with a configuration of its own
+//! clients, and the peers themselves (Postfix, Dovecot, NSD, S3 servers), each with a configuration of its own
 //! in a directory of the test, on loopback addresses of the test.
 //!
 //! It knows the `pennyblack` program only from outside: its command line, its settings file, its
@@ -19,6 +19,7 @@ pub mod nsd;
 pub mod place;
 pub mod postfix;
 pub mod process;
+pub mod s3;
 pub mod smtp;
 pub mod trace;
 pub mod world;

@@ -57,6 +57,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("xtask", &[]),
 ];
 
+/// What tests may use besides: `interop` starts the real servers that a store needs.
+const ALLOWED_IN_TESTS: &[(&str, &str)] = &[("pennyblack-store", "interop")];
+
 /// The workspace names of our crates, as they stand in dependency tables.
 const OURS: &[&str] = &[
     "base",
@@ -124,7 +127,12 @@ pub fn check(path: &Path, content: &str, findings: &mut Vec<Finding>) {
     for table in ["dependencies", "dev-dependencies", "build-dependencies"] {
         let names = manifest.get(table).and_then(toml::Value::as_table);
         for (dependency, value) in names.into_iter().flatten() {
-            if OURS.contains(&dependency.as_str()) && !allowed.contains(&dependency.as_str()) {
+            let for_tests = table == "dev-dependencies"
+                && ALLOWED_IN_TESTS.contains(&(name, dependency.as_str()));
+            if OURS.contains(&dependency.as_str())
+                && !allowed.contains(&dependency.as_str())
+                && !for_tests
+            {
                 wrong(format!("{name} may not use {dependency} ([{table}])"));
             }
             if PURE.contains(&name) && IMPURE.contains(&dependency.as_str()) && !traits_only(value)
@@ -165,6 +173,17 @@ mod tests {
         assert_eq!(
             findings(content),
             ["pennyblack-store may not use proto ([dependencies])"]
+        );
+    }
+
+    #[test]
+    fn the_store_uses_interop_in_tests_only() {
+        let content = "[package]\nname = 'pennyblack-store'\n[dev-dependencies]\ninterop = '1'";
+        assert_eq!(findings(content), [""; 0]);
+        let content = "[package]\nname = 'pennyblack-store'\n[dependencies]\ninterop = '1'";
+        assert_eq!(
+            findings(content),
+            ["pennyblack-store may not use interop ([dependencies])"]
         );
     }
 
