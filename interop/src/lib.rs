@@ -18,6 +18,7 @@ pub mod node;
 pub mod nsd;
 pub mod place;
 pub mod postfix;
+pub mod postgres;
 pub mod process;
 pub mod s3;
 pub mod smtp;

@@ -17,7 +17,7 @@ use base::throttle::LoginThrottle;
 use base::{Domain, EmailAddress, Secret, Timestamp};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use pennyblack_access::imap::{Entry, ImapContext, ImapOptions, serve};
-use store::{NewAccount, Store, StoreOptions, Synchronous};
+use store::{BlobHome, Database, NewAccount, Store, StoreOptions, Synchronous};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::runtime::Runtime;
@@ -51,7 +51,8 @@ async fn open(folder: &TempDir) -> (Store, Arc<ImapContext>) {
     let (limits, metrics) = (Arc::new(Limits::default()), Metrics::default());
     let store = Store::open(StoreOptions {
         data_dir: folder.path().to_owned(),
-        database: None,
+        database: Database::default(),
+        blobs: BlobHome::Inline,
         node: "bench".into(),
         synchronous: Synchronous::Off,
         limits: limits.clone(),

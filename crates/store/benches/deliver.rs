@@ -21,7 +21,8 @@ use base::ports::{Clock, Entropy};
 use base::{AccountId, Domain, EmailAddress, Timestamp};
 use bytes::Bytes;
 use pennyblack_store::{
-    Delivery, Keywords, LocalRecipient, NewAccount, Role, Store, StoreOptions, Synchronous,
+    BlobHome, Database, Delivery, Keywords, LocalRecipient, NewAccount, Role, Store, StoreOptions,
+    Synchronous,
 };
 
 struct WallClock;
@@ -170,7 +171,8 @@ fn letter(number: u64) -> String {
 fn options(folder: &Path) -> StoreOptions {
     StoreOptions {
         data_dir: folder.to_owned(),
-        database: None,
+        database: Database::default(),
+        blobs: BlobHome::Inline,
         node: "bench".to_owned(),
         synchronous: Synchronous::Full,
         limits: Arc::new(Limits::default()),

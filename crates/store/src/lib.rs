@@ -46,6 +46,7 @@ pub use watch::{AccountWatch, QueueSignal};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use base::Secret;
 use base::limits::Limits;
 use base::metrics::Metrics;
 use base::ports::{Clock, Entropy};
@@ -61,12 +62,88 @@ pub enum Synchronous {
     Off,
 }
 
+/// Which database holds the rows.
+#[derive(Clone, Debug)]
+pub enum Database {
+    /// One SQLite file of this node.
+    Sqlite {
+        /// The file; `data_dir/mail.db` when not given.
+        path: Option<PathBuf>,
+    },
+    /// A PostgreSQL server, which many nodes may share.
+    Postgres(PostgresOptions),
+}
+
+impl Default for Database {
+    fn default() -> Self {
+        Self::Sqlite { path: None }
+    }
+}
+
+/// How PostgreSQL is reached.
+#[derive(Clone, Debug)]
+pub struct PostgresOptions {
+    /// `postgres://user:password@host:port/database?…`
+    pub url: Secret,
+    /// Connections of this node at most.
+    pub connections: usize,
+    /// Whether nodes wake each other by LISTEN/NOTIFY, or only look each second (behind poolers).
+    pub wakeup: Wakeup,
+}
+
+/// How a node hears of another node's changes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Wakeup {
+    /// LISTEN/NOTIFY, and a look each second.
+    #[default]
+    Notify,
+    /// Only a look each second.
+    Poll,
+}
+
+/// Where the bytes of letters are kept.
+#[derive(Clone, Debug, Default)]
+pub enum BlobHome {
+    /// In the database.
+    #[default]
+    Inline,
+    /// In append-only files of this node; only with SQLite.
+    Segments {
+        /// The folder; `data_dir/segments` when not given.
+        folder: Option<PathBuf>,
+        /// Letters up to this size stay in the database.
+        inline_bytes_max: u64,
+    },
+    /// In an S3-compatible object store.
+    Objects(ObjectOptions),
+}
+
+/// How an S3-compatible object store is reached. The keys come from the environment
+/// (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`).
+#[derive(Clone, Debug)]
+pub struct ObjectOptions {
+    /// The bucket.
+    pub bucket: String,
+    /// What stands before the name of each object; may be empty.
+    pub prefix: String,
+    /// The server's URL; empty for AWS.
+    pub endpoint: String,
+    /// The region.
+    pub region: String,
+    /// Bytes of the local read cache.
+    pub cache_bytes: u64,
+    /// Letters up to this size stay in the database.
+    pub inline_bytes_max: u64,
+}
+
 /// What a store needs to open.
 pub struct StoreOptions {
     /// The folder that holds everything of this node; made if it is not there.
     pub data_dir: PathBuf,
-    /// The database file; `data_dir/mail.db` when not given.
-    pub database: Option<PathBuf>,
+    /// The database.
+    pub database: Database,
+    /// Where the bytes of letters are kept.
+    pub blobs: BlobHome,
     /// The node's name, for queue claims.
     pub node: String,
     /// How durable a commit is.

@@ -13,12 +13,12 @@ use tokio::sync::Semaphore;
 
 use crate::auth::Passwords;
 use crate::directory::LoadDirectory;
-use crate::engine::{Body, Engine, EngineOptions, Priority, Tx, params};
+use crate::engine::{Body, Engine, Priority, SqliteOptions, Tx, params};
 use crate::ids::IdSource;
 use crate::letter::{io, memory_for};
 use crate::metrics::StoreMetrics;
 use crate::shared::Shared;
-use crate::{DiskSpace, Store, StoreError, StoreOptions};
+use crate::{BlobHome, Database, DiskSpace, Store, StoreError, StoreOptions};
 
 /// How long a process that was killed may take to be gone: the system may still be writing for it.
 const LOCK_WAIT: Duration = Duration::from_secs(1);
@@ -37,6 +37,8 @@ pub(crate) struct Inner {
     pub memory: Arc<Semaphore>,
     data_dir: PathBuf,
     disk: Mutex<Option<(Instant, DiskSpace)>>,
+    /// Where the engine does not hold it itself.
+    _lock: Option<Flock<fs::File>>,
 }
 
 impl Store {
@@ -46,10 +48,7 @@ impl Store {
     /// When another process holds the folder, the schema is newer than this program, or the disk
     /// refuses.
     pub async fn open(options: StoreOptions) -> Result<Self, StoreError> {
-        let opening = tokio::task::spawn_blocking(move || open_blocking(options));
-        let inner = opening
-            .await
-            .map_err(|error| StoreError::Bug(format!("opening failed: {error}")))??;
+        let inner = open(options).await?;
         let store = Self(Arc::new(inner));
         let directory = store.0.engine.read(LoadDirectory).await?;
         *store.0.shared.directory_mut() = directory;
@@ -126,25 +125,43 @@ impl Store {
     }
 }
 
-fn open_blocking(options: StoreOptions) -> Result<Inner, StoreError> {
-    let data_dir = options.data_dir;
-    make_folder(&data_dir)?;
-    let lock = take_lock(&data_dir)?;
-    let spool_dir = data_dir.join("spool");
-    // Files of a crashed process; open ones have no name.
-    match fs::remove_dir_all(&spool_dir) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(error)),
-        _ => {}
+/// The folder of a node, locked and cleaned.
+struct House {
+    data_dir: PathBuf,
+    spool_dir: PathBuf,
+    lock: Flock<fs::File>,
+}
+
+async fn open(options: StoreOptions) -> Result<Inner, StoreError> {
+    if !matches!(options.blobs, BlobHome::Inline) {
+        let why = "this home for the bytes of letters is not there yet";
+        return Err(StoreError::Invalid(why.to_owned()));
     }
-    make_folder(&spool_dir)?;
+    let data_dir = options.data_dir.clone();
+    let House {
+        data_dir,
+        spool_dir,
+        lock,
+    } = blocking(move || enter(data_dir)).await?;
     let metrics = Arc::new(StoreMetrics::new(&options.metrics));
-    let engine = Engine::open(EngineOptions {
-        path: options.database.unwrap_or_else(|| data_dir.join("mail.db")),
-        synchronous: options.synchronous,
-        metrics: Arc::clone(&metrics),
-        now: options.clock.now(),
-        lock: Arc::new(lock),
-    })?;
+    let now = options.clock.now();
+    let (engine, lock) = match options.database {
+        Database::Sqlite { path } => {
+            let engine_options = SqliteOptions {
+                path: path.unwrap_or_else(|| data_dir.join("mail.db")),
+                synchronous: options.synchronous,
+                metrics: Arc::clone(&metrics),
+                now,
+                lock: Arc::new(lock),
+            };
+            let engine = blocking(move || Engine::open_sqlite(engine_options)).await?;
+            (engine, None)
+        }
+        Database::Postgres(postgres) => {
+            let engine = Engine::open_postgres(&postgres, Arc::clone(&metrics), now).await?;
+            (engine, Some(lock))
+        }
+    };
     let random = options.entropy.next_u64();
     let incarnation = i64::from_le_bytes(options.entropy.next_u64().to_le_bytes());
     let shared = Shared::new(
@@ -164,6 +181,32 @@ fn open_blocking(options: StoreOptions) -> Result<Inner, StoreError> {
         spool_dir,
         data_dir,
         disk: Mutex::new(None),
+        _lock: lock,
+    })
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| StoreError::Bug(format!("opening failed: {error}")))?
+}
+
+fn enter(data_dir: PathBuf) -> Result<House, StoreError> {
+    make_folder(&data_dir)?;
+    let lock = take_lock(&data_dir)?;
+    let spool_dir = data_dir.join("spool");
+    // Files of a crashed process; open ones have no name.
+    match fs::remove_dir_all(&spool_dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(error)),
+        _ => {}
+    }
+    make_folder(&spool_dir)?;
+    Ok(House {
+        data_dir,
+        spool_dir,
+        lock,
     })
 }
 

@@ -14,7 +14,8 @@ use base::{AccountId, Domain, EmailAddress, Secret, Timestamp};
 use bytes::Bytes;
 use pennyblack_access::imap::{Entry, ImapContext, ImapOptions, serve};
 use store::{
-    Delivery, Keywords, LocalRecipient, NewAccount, Role, Store, StoreOptions, Synchronous,
+    BlobHome, Database, Delivery, Keywords, LocalRecipient, NewAccount, Role, Store, StoreOptions,
+    Synchronous,
 };
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
@@ -87,7 +88,8 @@ impl World {
         let (limits, metrics) = (Arc::new(limits), Metrics::default());
         let store = Store::open(StoreOptions {
             data_dir: folder.path().to_owned(),
-            database: None,
+            database: Database::default(),
+            blobs: BlobHome::Inline,
             node: "test".into(),
             synchronous: Synchronous::Off,
             limits: limits.clone(),

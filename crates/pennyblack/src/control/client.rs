@@ -67,6 +67,7 @@ fn options(settings: &Settings, metrics: &Metrics) -> StoreOptions {
     StoreOptions {
         data_dir: settings.data_dir.clone(),
         database: settings.database.clone(),
+        blobs: settings.blobs.clone(),
         node: settings.hostname.to_string(),
         synchronous: settings.synchronous,
         limits: settings.limits.clone(),

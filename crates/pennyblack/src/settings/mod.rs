@@ -8,6 +8,7 @@
 pub mod load;
 pub mod markdown;
 mod queue;
+mod storage;
 pub mod suggest;
 pub mod table;
 pub mod value;
@@ -19,7 +20,7 @@ use std::time::Duration;
 
 use base::Domain;
 use base::limits::Limits;
-use store::Synchronous;
+use store::{BlobHome, Database, Synchronous};
 use transport::queue::settings::QueueSettings;
 
 pub use load::{Mistake, SettingsError, Values};
@@ -123,8 +124,10 @@ pub struct Settings {
     pub data_dir: PathBuf,
     /// Domains to add at the start.
     pub domains: Vec<Domain>,
-    /// The database file, when it is not in the data folder.
-    pub database: Option<PathBuf>,
+    /// The database.
+    pub database: Database,
+    /// Where the bytes of letters are kept.
+    pub blobs: BlobHome,
     /// How durable a commit is.
     pub synchronous: Synchronous,
     /// The certificate's PEM file and its key's.
@@ -220,6 +223,7 @@ impl Typing<'_> {
             data_dir: self.path("data_dir").unwrap_or_default(),
             domains: self.domains(),
             database: self.database(),
+            blobs: self.blob_home(),
             synchronous: match self.text("store.synchronous").as_str() {
                 "off" => Synchronous::Off,
                 _ => Synchronous::Full,
@@ -285,23 +289,6 @@ impl Typing<'_> {
             }
         }
         domains
-    }
-
-    fn database(&mut self) -> Option<PathBuf> {
-        let url = self.text("store.url");
-        if url.is_empty() {
-            return None;
-        }
-        let path = url
-            .strip_prefix("sqlite://")
-            .filter(|path| !path.is_empty());
-        if path.is_none() {
-            self.mistake(
-                "store.url",
-                format!("`store.url` must be `sqlite://` and a path, not \"{url}\""),
-            );
-        }
-        path.map(|path| self.folder.join(path))
     }
 
     fn certificate(&mut self) -> Option<(PathBuf, PathBuf)> {
@@ -507,8 +494,11 @@ mod tests {
         .unwrap();
         assert_eq!(settings.hostname.as_str(), "mx.example.test");
         assert_eq!(settings.data_dir, Path::new("/etc/pennyblack/data"));
+        let Database::Sqlite { path } = settings.database else {
+            panic!("{:?}", settings.database);
+        };
         assert_eq!(
-            settings.database.as_deref(),
+            path.as_deref(),
             Some(Path::new("/etc/pennyblack/data/mail.db"))
         );
         assert_eq!(settings.dns.servers[1], "[::1]:53".parse().unwrap());

@@ -36,27 +36,6 @@ const NODE: &[Setting] = &[
         doc: "Domains whose mail is ours; more through `pennyblack domain add`. A domain taken \
               off this list stays ours until `pennyblack domain remove`.",
     },
-    Setting {
-        name: "store.url",
-        kind: Kind::Text,
-        default: "\"\"",
-        doc: "The database, as `sqlite:///path/to/mail.db`. When empty: `mail.db` in the \
-              data folder.",
-    },
-    Setting {
-        name: "store.synchronous",
-        kind: Kind::OneOf(&["full", "off"]),
-        default: "\"full\"",
-        doc: "`full`: a letter is on disk before it is acknowledged. `off` loses acknowledged \
-              letters in a power cut and exists only to show that the durability tests see the \
-              difference.",
-    },
-    Setting {
-        name: "blobs.url",
-        kind: Kind::OneOf(&["inline:"]),
-        default: "\"inline:\"",
-        doc: "Where the bytes of letters are kept: `inline:` is inside the database.",
-    },
 ];
 
 /// TLS, DNS and what a node says about itself.
@@ -342,6 +321,7 @@ pub fn rows() -> impl Iterator<Item = &'static Setting> {
 fn tables() -> Vec<&'static [Setting]> {
     vec![
         NODE,
+        super::storage::STORAGE,
         OUTSIDE,
         LISTEN,
         LIMITS,

@@ -8,17 +8,22 @@
 //!
 //! It does no work on letters: parsing, hashing and compressing are done before a body is queued.
 
+mod postgres;
 mod sqlite;
 mod tables;
 mod value;
 
 use std::future::Future;
+use std::sync::Arc;
 
-pub(crate) use sqlite::{Engine, EngineOptions, Priority};
+use base::Timestamp;
+
+pub(crate) use sqlite::{EngineOptions as SqliteOptions, Priority};
 pub use tables::{TABLES, TableClass};
 pub(crate) use value::{Row, Value, params};
 
-use crate::StoreError;
+use crate::metrics::StoreMetrics;
+use crate::{PostgresOptions, StoreError};
 
 /// An open transaction of whichever engine.
 pub(crate) struct Tx<'c> {
@@ -29,6 +34,67 @@ pub(crate) struct Tx<'c> {
 /// travel between threads.
 enum Backend<'c> {
     Sqlite(&'c mut sqlite::Session),
+    Postgres(&'c mut postgres::Session),
+}
+
+/// The running engine of a store.
+pub(crate) enum Engine {
+    Sqlite(sqlite::Engine),
+    Postgres(postgres::Engine),
+}
+
+impl Engine {
+    /// Opens the embedded engine. Blocks.
+    pub(crate) fn open_sqlite(options: SqliteOptions) -> Result<Self, StoreError> {
+        sqlite::Engine::open(options).map(Self::Sqlite)
+    }
+
+    /// Connects to PostgreSQL.
+    pub(crate) async fn open_postgres(
+        options: &PostgresOptions,
+        metrics: Arc<StoreMetrics>,
+        now: Timestamp,
+    ) -> Result<Self, StoreError> {
+        let engine = postgres::Engine::open(options, metrics, now).await?;
+        Ok(Self::Postgres(engine))
+    }
+
+    /// Runs a body in a transaction; what it answers is durable. The body runs even if the caller
+    /// stops waiting.
+    pub(crate) async fn write<B: Body>(
+        &self,
+        body: B,
+        priority: Priority,
+    ) -> Result<B::Out, StoreError> {
+        match self {
+            Self::Sqlite(engine) => engine.write(body, priority).await,
+            Self::Postgres(engine) => engine.write(body).await,
+        }
+    }
+
+    /// Runs a body on a snapshot of its own.
+    pub(crate) async fn read<B: Body>(&self, body: B) -> Result<B::Out, StoreError> {
+        match self {
+            Self::Sqlite(engine) => engine.read(body).await,
+            Self::Postgres(engine) => engine.read(body).await,
+        }
+    }
+
+    /// Finishes what waits and ends. Blocks.
+    pub(crate) fn close(&self) {
+        match self {
+            Self::Sqlite(engine) => engine.close(),
+            Self::Postgres(engine) => engine.close(),
+        }
+    }
+
+    /// The statements that were run so far.
+    pub(crate) fn statements(&self) -> Vec<&'static str> {
+        match self {
+            Self::Sqlite(engine) => engine.statements(),
+            Self::Postgres(engine) => engine.statements(),
+        }
+    }
 }
 
 /// The work of one transaction.
@@ -53,6 +119,7 @@ impl Tx<'_> {
     ) -> Result<u64, StoreError> {
         match &mut self.backend {
             Backend::Sqlite(session) => session.execute(sql, params),
+            Backend::Postgres(session) => session.execute(sql, params).await,
         }
     }
 
@@ -64,6 +131,7 @@ impl Tx<'_> {
     ) -> Result<Vec<Row>, StoreError> {
         match &mut self.backend {
             Backend::Sqlite(session) => session.rows(sql, params, usize::MAX),
+            Backend::Postgres(session) => session.rows(sql, params, usize::MAX).await,
         }
     }
 
@@ -75,6 +143,9 @@ impl Tx<'_> {
     ) -> Result<Option<Row>, StoreError> {
         match &mut self.backend {
             Backend::Sqlite(session) => Ok(session.rows(sql, params, 2)?.into_iter().next()),
+            Backend::Postgres(session) => {
+                Ok(session.rows(sql, params, 2).await?.into_iter().next())
+            }
         }
     }
 

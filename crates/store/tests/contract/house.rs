@@ -10,9 +10,10 @@ use base::metrics::Metrics;
 use base::ports::{Clock, Entropy};
 use base::{AccountId, Domain, EmailAddress, Secret, Timestamp};
 use bytes::Bytes;
+use interop::postgres::{Flushed, Postgres};
 use pennyblack_store::{
-    Delivery, Keywords, LocalRecipient, NewAccount, Notify, QueueRecipient, Role, Store,
-    StoreOptions, Submission, Synchronous,
+    BlobHome, Database, Delivery, Keywords, LocalRecipient, NewAccount, Notify, PostgresOptions,
+    QueueRecipient, Role, Store, StoreOptions, Submission, Synchronous, Wakeup,
 };
 use tempfile::TempDir;
 
@@ -42,14 +43,34 @@ impl Entropy for TestEntropy {
 pub(crate) struct House {
     folder: TempDir,
     pub(crate) clock: Arc<TestClock>,
+    database: Database,
+    /// The server, if there is one.
+    pub(crate) postgres: Option<Postgres>,
 }
 
 impl House {
     /// For the embedded engine.
     pub(crate) fn sqlite() -> Self {
+        Self::new(Database::default(), None)
+    }
+
+    /// For PostgreSQL, with a server of its own.
+    pub(crate) fn postgres() -> Self {
+        let server = Postgres::start(Flushed::No);
+        let database = Database::Postgres(PostgresOptions {
+            url: Secret::new(server.database("mail")),
+            connections: 16,
+            wakeup: Wakeup::Notify,
+        });
+        Self::new(database, Some(server))
+    }
+
+    fn new(database: Database, postgres: Option<Postgres>) -> Self {
         Self {
             folder: tempfile::tempdir().unwrap(),
             clock: Arc::new(TestClock(AtomicI64::new(1_795_501_553_000))),
+            database,
+            postgres,
         }
     }
 
@@ -60,7 +81,8 @@ impl House {
     pub(crate) fn options(&self) -> StoreOptions {
         StoreOptions {
             data_dir: self.folder.path().join("data"),
-            database: None,
+            database: self.database.clone(),
+            blobs: BlobHome::Inline,
             node: "red".to_owned(),
             synchronous: Synchronous::Full,
             limits: Arc::new(Limits::default()),

@@ -21,6 +21,13 @@ macro_rules! contract {
                 super::$module::$name(&super::House::sqlite()).await;
             })*
         }
+
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$module::$name(&super::House::postgres()).await;
+            })*
+        }
     };
 }
 

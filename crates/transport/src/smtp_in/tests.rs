@@ -10,7 +10,7 @@ use base::ports::{BoxFuture, BoxStream, TlsAcceptor, TlsInfo};
 use base::throttle::LoginThrottle;
 use base::{AccountId, Domain, EmailAddress, Secret, Timestamp};
 use proto::smtp::Role;
-use store::{NewAccount, QueueFilter, Store, StoreOptions, Synchronous};
+use store::{BlobHome, Database, NewAccount, QueueFilter, Store, StoreOptions, Synchronous};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -116,7 +116,8 @@ impl World {
         let metrics = Metrics::default();
         let store = Store::open(StoreOptions {
             data_dir: dir.path().to_owned(),
-            database: None,
+            database: Database::default(),
+            blobs: BlobHome::Inline,
             node: "test".to_owned(),
             synchronous: Synchronous::Full,
             limits: limits.clone(),

@@ -1,4 +1,4 @@
-//! Numbered migrations: each SQL file in `schema/` is applied once, in order. A database that is
+//! Numbered migrations: each SQL file in `schema/sqlite/` is applied once, in order. A database that is
 //! newer than this program is refused.
 
 use base::Timestamp;
@@ -8,7 +8,10 @@ use crate::StoreError;
 use crate::engine::value::Value;
 
 /// The migrations; the position (from 1) is the version.
-const MIGRATIONS: &[&str] = &[include_str!("../../../schema/0001_first.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../../schema/sqlite/0001_first.sql"),
+    include_str!("../../../schema/sqlite/0002_store.sql"),
+];
 
 /// Brings a database up to the newest version.
 pub(super) fn migrate(session: &mut Session, now: Timestamp) -> Result<(), StoreError> {

@@ -12,8 +12,8 @@ use base::limits::Limits;
 use base::{AccountId, Domain, EmailAddress, LetterId, Timestamp, Uid};
 use bytes::Bytes;
 use store::{
-    DsnReturn, NewAccount, Notify, QueueEntry, QueueFilter, QueueRecipient, StoreOptions,
-    Submission, Synchronous,
+    BlobHome, Database, DsnReturn, NewAccount, Notify, QueueEntry, QueueFilter, QueueRecipient,
+    StoreOptions, Submission, Synchronous,
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -74,7 +74,8 @@ impl World {
         let metrics = Metrics::default();
         let store = Store::open(StoreOptions {
             data_dir: folder.path().to_owned(),
-            database: None,
+            database: Database::default(),
+            blobs: BlobHome::Inline,
             node: "here".to_owned(),
             synchronous: Synchronous::Off,
             limits: Arc::new(Limits {

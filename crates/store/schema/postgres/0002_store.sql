@@ -1,0 +1,289 @@
+-- Version 2, the first that PostgreSQL has: the same tables as on SQLite. Texts are compared byte by
+-- byte, as they are there. Times are milliseconds since 1970; truth is 0 or 1.
+
+-- Global tables.
+
+CREATE TABLE server_secret (
+    name TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    value BYTEA NOT NULL
+);
+
+CREATE TABLE sequence (
+    name TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    next BIGINT NOT NULL
+);
+
+CREATE TABLE domain (
+    name TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    created_at BIGINT NOT NULL
+);
+
+-- An address of an account, or an alias (account_id is NULL) with its targets in alias_target.
+CREATE TABLE address (
+    address_key TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    address TEXT COLLATE "C" NOT NULL,
+    domain TEXT COLLATE "C" NOT NULL,
+    account_id BIGINT
+);
+CREATE INDEX address_domain ON address (domain);
+CREATE INDEX address_account ON address (account_id) WHERE account_id IS NOT NULL;
+
+CREATE TABLE alias_target (
+    address_key TEXT COLLATE "C" NOT NULL,
+    target TEXT COLLATE "C" NOT NULL,
+    PRIMARY KEY (address_key, target)
+);
+
+-- Account tables: account_id comes first in every key.
+
+-- change_floor: changes up to this modseq are no longer in the log. quota_messages: the most
+-- messages. delete_at: when the account and its mail are removed.
+CREATE TABLE account (
+    account_id BIGINT NOT NULL PRIMARY KEY,
+    address TEXT COLLATE "C" NOT NULL,
+    name TEXT COLLATE "C" NOT NULL,
+    created_at BIGINT NOT NULL,
+    enabled BIGINT NOT NULL,
+    admin BIGINT NOT NULL,
+    removing BIGINT NOT NULL,
+    quota_bytes BIGINT,
+    used_bytes BIGINT NOT NULL,
+    messages BIGINT NOT NULL,
+    modseq BIGINT NOT NULL,
+    change_floor BIGINT NOT NULL,
+    next_message_id BIGINT NOT NULL,
+    next_mailbox_id BIGINT NOT NULL,
+    next_uid_validity BIGINT NOT NULL,
+    quota_messages BIGINT,
+    delete_at BIGINT
+);
+
+CREATE TABLE credential (
+    account_id BIGINT NOT NULL PRIMARY KEY,
+    argon2 TEXT COLLATE "C" NOT NULL,
+    scram_salt BYTEA NOT NULL,
+    scram_iterations BIGINT NOT NULL,
+    scram_stored_key BYTEA NOT NULL,
+    scram_server_key BYTEA NOT NULL,
+    changed_at BIGINT NOT NULL
+);
+
+CREATE TABLE mailbox (
+    account_id BIGINT NOT NULL,
+    mailbox_id BIGINT NOT NULL,
+    name TEXT COLLATE "C" NOT NULL,
+    role BIGINT,
+    subscribed BIGINT NOT NULL,
+    uid_validity BIGINT NOT NULL,
+    uid_next BIGINT NOT NULL,
+    messages BIGINT NOT NULL,
+    unseen BIGINT NOT NULL,
+    deleted BIGINT NOT NULL,
+    size BIGINT NOT NULL,
+    highest_modseq BIGINT NOT NULL,
+    PRIMARY KEY (account_id, mailbox_id)
+);
+CREATE UNIQUE INDEX mailbox_name ON mailbox (account_id, name);
+CREATE UNIQUE INDEX mailbox_role ON mailbox (account_id, role) WHERE role IS NOT NULL;
+
+-- A row of this table is itself the reference that keeps its blob.
+CREATE TABLE message (
+    account_id BIGINT NOT NULL,
+    message_id BIGINT NOT NULL,
+    thread_id BIGINT NOT NULL,
+    letter_id BIGINT,
+    received_at BIGINT NOT NULL,
+    size BIGINT NOT NULL,
+    head_bytes BIGINT NOT NULL,
+    blob_hash BYTEA NOT NULL,
+    blob_id BIGINT NOT NULL,
+    head BYTEA NOT NULL,
+    envelope BYTEA NOT NULL,
+    structure BYTEA NOT NULL,
+    preview TEXT COLLATE "C" NOT NULL,
+    PRIMARY KEY (account_id, message_id)
+);
+-- By id and not by hash: ids grow, so that the index is appended to.
+CREATE INDEX message_blob ON message (blob_id, account_id);
+
+-- The keywords are those of the message: all its placements carry the same, so that a list of a
+-- mailbox reads one narrow table. A change of keywords raises the modseq of all of them anyway.
+CREATE TABLE placement (
+    account_id BIGINT NOT NULL,
+    mailbox_id BIGINT NOT NULL,
+    uid BIGINT NOT NULL,
+    message_id BIGINT NOT NULL,
+    modseq BIGINT NOT NULL,
+    deleted BIGINT NOT NULL,
+    seen BIGINT NOT NULL,
+    size BIGINT NOT NULL,
+    saved_at BIGINT NOT NULL,
+    keywords TEXT COLLATE "C" NOT NULL,
+    PRIMARY KEY (account_id, mailbox_id, uid)
+);
+CREATE UNIQUE INDEX placement_message ON placement (account_id, message_id, mailbox_id);
+CREATE INDEX placement_modseq ON placement (account_id, mailbox_id, modseq);
+CREATE INDEX placement_deleted ON placement (account_id, mailbox_id, uid) WHERE deleted = 1;
+
+-- UIDs that are gone, for QRESYNC.
+CREATE TABLE expunged (
+    account_id BIGINT NOT NULL,
+    mailbox_id BIGINT NOT NULL,
+    modseq BIGINT NOT NULL,
+    uid BIGINT NOT NULL,
+    PRIMARY KEY (account_id, mailbox_id, modseq, uid)
+);
+
+-- type: 1 message, 2 mailbox. operation: 1 created, 2 updated, 3 destroyed.
+CREATE TABLE change (
+    account_id BIGINT NOT NULL,
+    modseq BIGINT NOT NULL,
+    type BIGINT NOT NULL,
+    id BIGINT NOT NULL,
+    operation BIGINT NOT NULL,
+    at BIGINT NOT NULL,
+    PRIMARY KEY (account_id, modseq, type, id)
+);
+
+-- Which conversation a Message-ID (its hash) belongs to. A row is never changed: threads do not
+-- merge.
+CREATE TABLE thread_key (
+    account_id BIGINT NOT NULL,
+    thread_key BIGINT NOT NULL,
+    thread_id BIGINT NOT NULL,
+    PRIMARY KEY (account_id, thread_key)
+);
+
+-- Letter tables.
+
+-- A row is itself the reference that keeps its blob.
+CREATE TABLE letter (
+    letter_id BIGINT NOT NULL PRIMARY KEY,
+    blob_hash BYTEA NOT NULL,
+    blob_id BIGINT NOT NULL,
+    sender_account BIGINT,
+    reverse_path TEXT COLLATE "C",
+    envelope_id TEXT COLLATE "C",
+    dsn_return BIGINT NOT NULL,
+    needs_utf8 BIGINT NOT NULL,
+    size BIGINT NOT NULL,
+    received_at BIGINT NOT NULL,
+    expires_at BIGINT NOT NULL,
+    head BYTEA NOT NULL
+);
+CREATE INDEX letter_blob ON letter (blob_id);
+
+-- fence: 0, or the number of the claim that holds the row; next_at is then the end of its lease.
+CREATE TABLE recipient (
+    letter_id BIGINT NOT NULL,
+    recipient_id BIGINT NOT NULL,
+    address TEXT COLLATE "C" NOT NULL,
+    domain TEXT COLLATE "C" NOT NULL,
+    original TEXT COLLATE "C",
+    notify BIGINT NOT NULL,
+    attempts BIGINT NOT NULL,
+    delay_reported BIGINT NOT NULL,
+    held BIGINT NOT NULL,
+    next_at BIGINT NOT NULL,
+    reason TEXT COLLATE "C" NOT NULL,
+    fence BIGINT NOT NULL,
+    node TEXT COLLATE "C" NOT NULL,
+    incarnation BIGINT NOT NULL,
+    PRIMARY KEY (letter_id, recipient_id)
+);
+CREATE INDEX recipient_due ON recipient (domain, next_at, letter_id) WHERE held = 0;
+CREATE INDEX recipient_claimed ON recipient (node) WHERE fence <> 0;
+
+-- Deliveries whose replies the peer may not have seen. node, incarnation: whose connection it came
+-- over; lost: that connection ended without a confirmation.
+CREATE TABLE delivery (
+    letter_id BIGINT NOT NULL PRIMARY KEY,
+    delivery_key BYTEA NOT NULL,
+    received_at BIGINT NOT NULL,
+    node TEXT COLLATE "C" NOT NULL DEFAULT '',
+    incarnation BIGINT NOT NULL DEFAULT 0,
+    lost BIGINT NOT NULL DEFAULT 0
+);
+CREATE INDEX delivery_by_key ON delivery (delivery_key);
+
+-- One row for the notes that one verb makes.
+CREATE TABLE journey (
+    letter_id BIGINT NOT NULL,
+    batch BIGINT NOT NULL,
+    notes BYTEA NOT NULL,
+    PRIMARY KEY (letter_id, batch)
+);
+-- The hash of a letter's Message-ID. It is looked for from the newest letter backwards: an operator
+-- can wait for a scan of 20 bytes a letter, and an index would cost every letter a random page.
+CREATE TABLE letter_name (
+    letter_id BIGINT NOT NULL PRIMARY KEY,
+    message_key BIGINT NOT NULL
+);
+
+-- Blobs, by the hash of their content, in parts of at most 256 KiB before compression. coding: 0
+-- plain, 1 zstd. blob_id is that of part 0.
+-- Where the bytes of a part are. segment 0: in the row; above: in the segment file of that number;
+-- -1: in the object store, in the object named by hash and blob_id. place: the offset there.
+-- checksum: the first 64 bits of BLAKE3 of the stored bytes.
+CREATE TABLE blob (
+    hash BYTEA NOT NULL,
+    part BIGINT NOT NULL,
+    blob_id BIGINT NOT NULL,
+    coding BIGINT NOT NULL,
+    plain_bytes BIGINT NOT NULL,
+    total_bytes BIGINT NOT NULL,
+    data BYTEA NOT NULL,
+    segment BIGINT NOT NULL DEFAULT 0,
+    place BIGINT NOT NULL DEFAULT 0,
+    stored_bytes BIGINT NOT NULL DEFAULT 0,
+    checksum BIGINT NOT NULL DEFAULT 0,
+    PRIMARY KEY (hash, part)
+);
+
+-- Blobs that lost a reference and may have none. The collector looks again after a grace.
+CREATE TABLE condemned (
+    hash BYTEA NOT NULL PRIMARY KEY,
+    condemned_at BIGINT NOT NULL
+);
+CREATE INDEX condemned_by_time ON condemned (condemned_at);
+
+CREATE INDEX blob_segment ON blob (segment, place) WHERE segment > 0;
+
+-- Messages that were deleted and can be recovered: their rows stay, without a placement and
+-- without counting.
+CREATE TABLE removed (
+    account_id BIGINT NOT NULL,
+    message_id BIGINT NOT NULL,
+    removed_at BIGINT NOT NULL,
+    mailbox_id BIGINT NOT NULL,
+    mailbox_name TEXT COLLATE "C" NOT NULL,
+    keywords TEXT COLLATE "C" NOT NULL,
+    PRIMARY KEY (account_id, message_id)
+);
+CREATE INDEX removed_by_time ON removed (account_id, removed_at);
+
+-- The nodes that share the store, and when each was last seen alive.
+CREATE TABLE node (
+    name TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    incarnation BIGINT NOT NULL,
+    started_at BIGINT NOT NULL,
+    seen_at BIGINT NOT NULL
+);
+
+-- Periodic work that one node does at a time.
+CREATE TABLE job (
+    name TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    node TEXT COLLATE "C" NOT NULL,
+    incarnation BIGINT NOT NULL,
+    held_until BIGINT NOT NULL,
+    done_at BIGINT NOT NULL
+);
+
+-- How far an import has come; written with what it imported.
+CREATE TABLE import_state (
+    account_id BIGINT NOT NULL,
+    source TEXT COLLATE "C" NOT NULL,
+    position TEXT COLLATE "C" NOT NULL,
+    changed_at BIGINT NOT NULL,
+    PRIMARY KEY (account_id, source)
+);

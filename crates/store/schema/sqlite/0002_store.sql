@@ -1,0 +1,58 @@
+-- Version 2: blobs outside the database, deleted mail that can be recovered, many nodes.
+
+-- Where the bytes of a part are. segment 0: in the row; above: in the segment file of that number;
+-- -1: in the object store, in the object named by hash and blob_id. place: the offset there.
+-- checksum: the first 64 bits of BLAKE3 of the stored bytes.
+ALTER TABLE blob ADD COLUMN segment INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE blob ADD COLUMN place INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE blob ADD COLUMN stored_bytes INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE blob ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX blob_segment ON blob (segment, place) WHERE segment > 0;
+
+-- quota_messages: the most messages. delete_at: when the account and its mail are removed.
+ALTER TABLE account ADD COLUMN quota_messages INTEGER;
+ALTER TABLE account ADD COLUMN delete_at INTEGER;
+
+-- Messages that were deleted and can be recovered: their rows stay, without a placement and
+-- without counting.
+CREATE TABLE removed (
+    account_id INTEGER NOT NULL,
+    message_id INTEGER NOT NULL,
+    removed_at INTEGER NOT NULL,
+    mailbox_id INTEGER NOT NULL,
+    mailbox_name TEXT NOT NULL,
+    keywords TEXT NOT NULL,
+    PRIMARY KEY (account_id, message_id)
+) WITHOUT ROWID;
+CREATE INDEX removed_by_time ON removed (account_id, removed_at);
+
+-- Whose connection a delivery came over; lost: that connection ended without a confirmation.
+ALTER TABLE delivery ADD COLUMN node TEXT NOT NULL DEFAULT '';
+ALTER TABLE delivery ADD COLUMN incarnation INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE delivery ADD COLUMN lost INTEGER NOT NULL DEFAULT 0;
+
+-- The nodes that share the store, and when each was last seen alive.
+CREATE TABLE node (
+    name TEXT NOT NULL PRIMARY KEY,
+    incarnation INTEGER NOT NULL,
+    started_at INTEGER NOT NULL,
+    seen_at INTEGER NOT NULL
+) WITHOUT ROWID;
+
+-- Periodic work that one node does at a time.
+CREATE TABLE job (
+    name TEXT NOT NULL PRIMARY KEY,
+    node TEXT NOT NULL,
+    incarnation INTEGER NOT NULL,
+    held_until INTEGER NOT NULL,
+    done_at INTEGER NOT NULL
+) WITHOUT ROWID;
+
+-- How far an import has come; written with what it imported.
+CREATE TABLE import_state (
+    account_id INTEGER NOT NULL,
+    source TEXT NOT NULL,
+    position TEXT NOT NULL,
+    changed_at INTEGER NOT NULL,
+    PRIMARY KEY (account_id, source)
+) WITHOUT ROWID;

@@ -1,0 +1,56 @@
+//! Numbered migrations on PostgreSQL. The first version that it has is 2.
+
+use base::Timestamp;
+
+use super::session::Session;
+use crate::StoreError;
+use crate::engine::value::Value;
+
+/// The versions and what leads to each from the one before.
+const MIGRATIONS: &[(i64, &str)] = &[(2, include_str!("../../../schema/postgres/0002_store.sql"))];
+
+/// Nodes that start together wait for each other here.
+const LOCK: &str = "SELECT pg_advisory_xact_lock(7310579, 1)";
+
+/// Brings a database up to the newest version.
+pub(super) async fn migrate(session: &mut Session, now: Timestamp) -> Result<(), StoreError> {
+    session.batch("BEGIN").await?;
+    let done = migrate_within(session, now).await;
+    match done {
+        Ok(()) => session.batch("COMMIT").await,
+        Err(error) => {
+            session.roll_back();
+            Err(error)
+        }
+    }
+}
+
+async fn migrate_within(session: &mut Session, now: Timestamp) -> Result<(), StoreError> {
+    session.batch(LOCK).await?;
+    session
+        .batch(
+            "CREATE TABLE IF NOT EXISTS schema_version (
+                version BIGINT NOT NULL PRIMARY KEY,
+                applied_at BIGINT NOT NULL
+            )",
+        )
+        .await?;
+    let sql = "SELECT coalesce(max(version), 0) FROM schema_version";
+    let rows = session.rows(sql, &[], 1).await?;
+    let version = rows.first().map_or(Ok(0), |row| row.int(0))?;
+    let newest = MIGRATIONS.last().map_or(0, |(version, _)| *version);
+    if version > newest {
+        return Err(StoreError::Invalid(format!(
+            "the database has schema {version}, newer than this program knows ({newest})"
+        )));
+    }
+    for (number, sql) in MIGRATIONS {
+        if *number > version {
+            session.batch(sql).await?;
+            let note = "INSERT INTO schema_version (version, applied_at) VALUES ($1, $2)";
+            let values = [Value::Int(*number), Value::Int(now.millis())];
+            session.execute(note, &values).await?;
+        }
+    }
+    Ok(())
+}

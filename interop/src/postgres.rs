@@ -1,0 +1,224 @@
+//! PostgreSQL: a server of the test's own, from Debian's package, on a loopback port.
+//!
+//! Making a cluster takes a second, so that one is made once per machine and copied for each test.
+//! The server refuses to run as root; it then runs as the user `postgres`, which the package makes.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use crate::place::Place;
+use crate::process::{Daemon, must_run};
+
+/// How long any step of it may take.
+const LIMIT: Duration = Duration::from_secs(60);
+/// The host number in a place's network.
+const HOST: u8 = 54;
+/// The usual port.
+const PORT: u16 = 5_432;
+
+/// Whether commits are flushed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Flushed {
+    /// As an operator runs it.
+    Yes,
+    /// For tests that never lose power: several times as fast.
+    No,
+}
+
+/// A running server.
+#[derive(Debug)]
+pub struct Postgres {
+    /// Where it listens.
+    pub address: SocketAddr,
+    data: PathBuf,
+    bin: PathBuf,
+    log: PathBuf,
+    flushed: Flushed,
+    daemon: Option<Daemon>,
+    _place: Place,
+}
+
+impl Postgres {
+    /// Starts a server with an empty cluster.
+    ///
+    /// # Panics
+    /// When the package is missing or the server does not start.
+    #[must_use]
+    pub fn start(flushed: Flushed) -> Postgres {
+        let place = Place::new();
+        let bin = programs();
+        let data = place.path("data");
+        copy(&template(&bin), &data);
+        let mut server = Postgres {
+            address: place.at(HOST, PORT),
+            log: place.path("postgres.log"),
+            data,
+            bin,
+            flushed,
+            daemon: None,
+            _place: place,
+        };
+        server.begin();
+        server
+    }
+
+    /// The URL of a database; `postgres` is there from the start.
+    #[must_use]
+    pub fn url(&self, database: &str) -> String {
+        format!("postgres://postgres@{}/{database}", self.address)
+    }
+
+    /// Makes a database and gives its URL.
+    pub fn database(&self, name: &str) -> String {
+        self.psql("postgres", &format!("CREATE DATABASE {name}"));
+        self.url(name)
+    }
+
+    /// Runs statements by psql and gives what it prints, unaligned and without headings.
+    pub fn psql(&self, database: &str, sql: &str) -> String {
+        let mut command = Command::new(self.bin.join("psql"));
+        command.args(["--no-psqlrc", "-qAt", "-v", "ON_ERROR_STOP=1", "-c", sql]);
+        command.arg(self.url(database));
+        must_run(&mut command, LIMIT)
+    }
+
+    /// Ends it at once, as a crash would, with all its processes.
+    pub fn kill(&mut self) {
+        if let Some(mut daemon) = self.daemon.take() {
+            daemon.kill();
+        }
+    }
+
+    /// Stops it the way `pg_ctl stop -m fast` does: connections are cut.
+    pub fn stop(&mut self) {
+        if let Some(mut daemon) = self.daemon.take() {
+            daemon.interrupt(LIMIT);
+        }
+    }
+
+    /// Starts it again where it was.
+    pub fn begin(&mut self) {
+        // A killed server leaves the number of its process, which may belong to another by now.
+        let _ = fs::remove_file(self.data.join("postmaster.pid"));
+        let mut command = as_postgres(&self.bin.join("postgres"));
+        command.arg("-D").arg(&self.data);
+        let port = format!("port={PORT}");
+        let listen = format!("listen_addresses={}", self.address.ip());
+        let mut settings = vec![port, listen, "unix_socket_directories=".to_owned()];
+        settings.extend(
+            [
+                "max_connections=200",
+                "shared_buffers=32MB",
+                "log_min_messages=warning",
+            ]
+            .map(str::to_owned),
+        );
+        if self.flushed == Flushed::No {
+            settings.extend(["fsync=off", "full_page_writes=off"].map(str::to_owned));
+        }
+        for setting in &settings {
+            command.args(["-c", setting]);
+        }
+        let mut daemon = Daemon::start(&mut command, &self.log);
+        daemon.wait_for_port(self.address, LIMIT);
+        self.daemon = Some(daemon);
+        self.wait_until_ready();
+    }
+
+    /// All it has said.
+    #[must_use]
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+
+    fn wait_until_ready(&self) {
+        let mut command = Command::new(self.bin.join("pg_isready"));
+        let (host, port) = (self.address.ip().to_string(), PORT.to_string());
+        command.args(["-h", &host, "-p", &port, "-t", "1", "-q"]);
+        let from = std::time::Instant::now();
+        while !crate::process::run(&mut command, LIMIT).status.success() {
+            assert!(
+                from.elapsed() < LIMIT,
+                "PostgreSQL is not ready:\n{}",
+                self.log()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// The newest of Debian's versions that is installed.
+fn programs() -> PathBuf {
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
+    let newest = versions
+        .filter_map(|entry| {
+            let path = entry.ok()?.path();
+            let number: u32 = path.file_name()?.to_str()?.parse().ok()?;
+            path.join("bin/postgres").exists().then_some((number, path))
+        })
+        .max();
+    newest
+        .map(|(_, path)| path.join("bin"))
+        .expect("PostgreSQL is installed (script/setup test)")
+}
+
+/// A fresh cluster, made once and kept for all tests of this machine.
+fn template(bin: &Path) -> PathBuf {
+    let version = bin.parent().and_then(Path::file_name).unwrap_or_default();
+    let name = format!("pennyblack-postgres-{}", version.display());
+    let kept = std::env::temp_dir().join(name);
+    if kept.join("PG_VERSION").exists() {
+        return kept;
+    }
+    let place = Place::new();
+    let made = place.path("cluster");
+    fs::create_dir(&made).expect("a directory of ours can be made");
+    give_away(&made);
+    let mut command = as_postgres(&bin.join("initdb"));
+    command.args([
+        "--username=postgres",
+        "--auth=trust",
+        "--encoding=UTF8",
+        "--locale=C",
+    ]);
+    command
+        .args(["--no-sync", "--wal-segsize=4", "-D"])
+        .arg(&made);
+    must_run(&mut command, LIMIT);
+    // Another test may have been quicker; its cluster is as good.
+    let mine = kept.with_extension(std::process::id().to_string());
+    copy(&made, &mine);
+    if fs::rename(&mine, &kept).is_err() {
+        let _ = fs::remove_dir_all(&mine);
+    }
+    kept
+}
+
+fn copy(from: &Path, to: &Path) {
+    must_run(Command::new("cp").arg("-a").arg(from).arg(to), LIMIT);
+}
+
+/// A command that runs as `postgres` where we are root, and ends with us in any case.
+fn as_postgres(program: &Path) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL"]);
+    if is_root() {
+        command.args(["--reuid=postgres", "--regid=postgres", "--init-groups"]);
+    }
+    command.arg("--").arg(program);
+    command.current_dir("/");
+    command
+}
+
+fn give_away(folder: &Path) {
+    if is_root() {
+        must_run(Command::new("chown").arg("postgres:").arg(folder), LIMIT);
+    }
+}
+
+fn is_root() -> bool {
+    must_run(Command::new("id").arg("-u"), LIMIT).trim() == "0"
+}
