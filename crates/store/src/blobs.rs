@@ -3,6 +3,16 @@
 //! A row of `message` or `letter` that names a hash is itself the reference. Whoever removes such a
 //! row condemns the blob; the collector looks again after a grace and removes what nobody names.
 //! Whoever stores a letter revives its blob in the same transaction.
+//!
+//! Where the bytes of a blob are is the business of [`home`]: in its rows, or outside the database.
+
+#[expect(dead_code, reason = "the collector and copies of the store come next")]
+pub(crate) mod home;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, unused_imports, reason = "the compactor comes next")
+)]
+pub(crate) mod segments;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,23 +22,42 @@ use bytes::Bytes;
 
 use crate::directory::signed;
 use crate::engine::{Body, Priority, Tx, params};
-use crate::prepare::{Part, Prepared, decompress};
+use crate::prepare::{PART_BYTES, Part, Prepared, decompress};
 use crate::{Store, StoreError};
+use home::{Got, IN_ROW, Place};
+use segments::Name;
 
 /// Longer than any transaction, read or backup that may still want a condemned blob.
 const GRACE: Duration = Duration::from_secs(3_600);
 /// Bytes of parts that are stored in the transaction of their message: written in about 2 ms.
 const TOGETHER_BYTES_MAX: usize = 512 * 1024;
+/// What a row without bytes counts as: 256 of them go together, written in 2 ms as well.
+const PLACE_BYTES: usize = TOGETHER_BYTES_MAX / 256;
 /// Blobs that one transaction of the collector looks at.
 const COLLECT_MAX: i64 = 50;
 
 impl Store {
+    /// Puts the parts of a letter in their home, so that its transaction only names their places.
+    pub(crate) async fn put_away(&self, mut prepared: Prepared) -> Result<Prepared, StoreError> {
+        if !prepared.parts.is_empty() && self.0.homes.takes(prepared.bytes) {
+            let name = (prepared.hash, prepared.blob_id);
+            let put = self.0.homes.put(&self.0.engine, name, &prepared.parts);
+            let put = put.await?;
+            for (part, place) in prepared.parts.iter_mut().zip(put.places) {
+                part.data = Bytes::new();
+                part.place = Some(place);
+            }
+            prepared.pending = Arc::new(put.pending);
+        }
+        self.store_ahead(prepared).await
+    }
+
     /// Stores the parts of a large letter in transactions of their own, so that the one that makes
     /// it a message stays short. Until then the blob is condemned: if that transaction never comes,
     /// the collector removes it.
-    pub(crate) async fn store_ahead(&self, mut prepared: Prepared) -> Result<Prepared, StoreError> {
-        let stored: usize = prepared.parts.iter().map(|part| part.data.len()).sum();
-        if stored <= TOGETHER_BYTES_MAX {
+    async fn store_ahead(&self, mut prepared: Prepared) -> Result<Prepared, StoreError> {
+        let written: usize = prepared.parts.iter().map(row_bytes).sum();
+        if written <= TOGETHER_BYTES_MAX {
             return Ok(prepared);
         }
         let mut parts = std::mem::take(&mut prepared.parts);
@@ -38,7 +67,7 @@ impl Store {
         while !parts.is_empty() {
             let mut bytes = 0;
             let count = parts.iter().take_while(|part| {
-                bytes += part.data.len();
+                bytes += row_bytes(part);
                 bytes <= TOGETHER_BYTES_MAX
             });
             // A part is smaller than what goes together, so that there is at least one.
@@ -54,6 +83,73 @@ impl Store {
             self.0.engine.write(body, Priority::Bulk).await?;
         }
         Ok(Arc::unwrap_or_clone(letter))
+    }
+
+    /// In how many parts a letter is stored already outside the database; 0 if it is not, or if its
+    /// blob may be about to go. Saves compressing and writing it once more; it may be stored by
+    /// somebody else a moment later, which leaves dead bytes and no harm.
+    pub(crate) async fn parts_stored(
+        &self,
+        hash: [u8; 32],
+        letter_bytes: u64,
+    ) -> Result<usize, StoreError> {
+        if !self.0.homes.takes(letter_bytes) {
+            return Ok(0);
+        }
+        let parts = self.0.engine.read(CountParts { hash }).await?;
+        let all = letter_bytes.div_ceil(PART_BYTES as u64).max(1);
+        Ok(if parts == all {
+            usize::try_from(parts).unwrap_or(0)
+        } else {
+            0
+        })
+    }
+
+    /// Reads one part of a blob as it was before compression.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] if it is damaged, or its home has lost it.
+    pub(crate) async fn read_part(
+        &self,
+        hash: [u8; 32],
+        part: u32,
+    ) -> Result<Option<Bytes>, StoreError> {
+        let mut looked_at = None;
+        loop {
+            let Some(row) = self.0.engine.read(ReadPart { hash, part }).await? else {
+                return Ok(None);
+            };
+            let Some(place) = row.place else {
+                return row.plain(None).map(Some);
+            };
+            let name = Name {
+                hash,
+                blob_id: row.blob_id,
+                part,
+            };
+            match self.0.homes.get(name, place).await? {
+                Got::Bytes(stored) => return row.plain(Some(stored)).map(Some),
+                // It was moved between the two looks; if not, it is lost.
+                Got::Nothing if looked_at != Some(place) => looked_at = Some(place),
+                Got::Nothing => return Err(lost(place)),
+            }
+        }
+    }
+}
+
+/// The error of a part whose home has nothing at its place.
+fn lost(place: Place) -> StoreError {
+    StoreError::Io(format!(
+        "a letter's bytes are missing: there is no segment file {}",
+        place.segment
+    ))
+}
+
+/// About what a part adds to its row's transaction.
+fn row_bytes(part: &Part) -> usize {
+    match part.place {
+        Some(_) => PLACE_BYTES,
+        None => part.data.len(),
     }
 }
 
@@ -87,6 +183,14 @@ pub(crate) async fn store_blob(tx: &mut Tx<'_>, prepared: &Prepared) -> Result<i
         .int(0)
 }
 
+/// What the columns of a place hold when the bytes are in the row.
+const NOWHERE: Place = Place {
+    segment: IN_ROW,
+    offset: 0,
+    stored_bytes: 0,
+    checksum: 0,
+};
+
 /// Stores a part; `false` if it is there already.
 async fn insert_part(
     tx: &mut Tx<'_>,
@@ -95,8 +199,10 @@ async fn insert_part(
     number: i64,
     part: &Part,
 ) -> Result<bool, StoreError> {
-    let sql = "INSERT INTO blob (hash, part, blob_id, coding, plain_bytes, total_bytes, data)
-        VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (hash, part) DO NOTHING";
+    let sql = "INSERT INTO blob (hash, part, blob_id, coding, plain_bytes, total_bytes, data,
+            segment, place, stored_bytes, checksum)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (hash, part) DO NOTHING";
+    let place = part.place.unwrap_or(NOWHERE);
     let values = params![
         &prepared.hash,
         number,
@@ -105,6 +211,10 @@ async fn insert_part(
         part.plain_bytes,
         total_bytes,
         part.data.as_ref(),
+        place.segment,
+        place.offset,
+        place.stored_bytes,
+        place.checksum,
     ];
     Ok(tx.execute(sql, values).await? > 0)
 }
@@ -189,39 +299,69 @@ pub(crate) async fn blob_info(
     }))
 }
 
-/// Reads one part as it was before compression.
-pub(crate) struct ReadPart {
-    pub hash: [u8; 32],
-    pub part: i64,
+/// Counts the parts of a blob that is not condemned.
+struct CountParts {
+    hash: [u8; 32],
+}
+
+impl Body for CountParts {
+    type Out = u64;
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<u64, StoreError> {
+        let sql = "SELECT count(*) FROM blob WHERE hash = $1
+            AND NOT EXISTS (SELECT 1 FROM condemned c WHERE c.hash = $1)";
+        tx.one(sql, params![&self.hash]).await?.unsigned(0)
+    }
+}
+
+/// Looks one part up.
+struct ReadPart {
+    hash: [u8; 32],
+    part: u32,
 }
 
 impl Body for ReadPart {
     type Out = Option<StoredPart>;
 
     async fn run(&self, tx: &mut Tx<'_>) -> Result<Option<StoredPart>, StoreError> {
-        let sql = "SELECT coding, plain_bytes, data FROM blob WHERE hash = $1 AND part = $2";
-        let Some(mut row) = tx.row(sql, params![&self.hash, self.part]).await? else {
+        let sql =
+            "SELECT coding, plain_bytes, data, blob_id, segment, place, stored_bytes, checksum
+            FROM blob WHERE hash = $1 AND part = $2";
+        let values = params![&self.hash, i64::from(self.part)];
+        let Some(mut row) = tx.row(sql, values).await? else {
             return Ok(None);
+        };
+        let place = Place {
+            segment: row.int(4)?,
+            offset: row.int(5)?,
+            stored_bytes: row.int(6)?,
+            checksum: row.int(7)?,
         };
         Ok(Some(StoredPart {
             coding: row.int(0)?,
             plain_bytes: usize::try_from(row.unsigned(1)?).unwrap_or(usize::MAX),
             data: row.bytes(2)?,
+            blob_id: row.int(3)?,
+            place: (place.segment != IN_ROW).then_some(place),
         }))
     }
 }
 
-/// A part as it is stored.
-pub(crate) struct StoredPart {
+/// A part as its row says.
+struct StoredPart {
     coding: i64,
     plain_bytes: usize,
     data: Vec<u8>,
+    blob_id: i64,
+    /// Where the bytes are, if they are not in the row.
+    place: Option<Place>,
 }
 
 impl StoredPart {
-    /// The bytes before compression.
-    pub(crate) fn plain(self) -> Result<Bytes, StoreError> {
-        decompress(self.coding, self.plain_bytes, self.data).map(Bytes::from)
+    /// The bytes before compression, of those in the row or of those that its home gave.
+    fn plain(self, outside: Option<Bytes>) -> Result<Bytes, StoreError> {
+        let stored = outside.unwrap_or_else(|| self.data.into());
+        decompress(self.coding, self.plain_bytes, stored)
     }
 }
 

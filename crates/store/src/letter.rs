@@ -12,7 +12,7 @@ use tokio::fs::File;
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::blobs::{FindBlob, ReadPart};
+use crate::blobs::FindBlob;
 use crate::{Store, StoreError};
 
 /// Bytes kept in memory while a letter comes in; the rest goes to a file in pieces of this size.
@@ -179,8 +179,8 @@ impl Store {
         let share = share(&self.0.memory, info.total_bytes).await?;
         let mut bytes = Vec::with_capacity(usize::try_from(info.total_bytes).unwrap_or(0));
         for part in 0.. {
-            match self.0.engine.read(ReadPart { hash, part }).await? {
-                Some(part) => bytes.extend_from_slice(&part.plain()?),
+            match self.read_part(hash, part).await? {
+                Some(part) => bytes.extend_from_slice(&part),
                 None => break,
             }
         }

@@ -12,13 +12,14 @@ use nix::fcntl::{Flock, FlockArg};
 use tokio::sync::Semaphore;
 
 use crate::auth::Passwords;
+use crate::blobs::home::{HomeOptions, Homes};
 use crate::directory::LoadDirectory;
 use crate::engine::{Body, Engine, Priority, SqliteOptions, Tx, params};
 use crate::ids::IdSource;
 use crate::letter::{io, memory_for};
 use crate::metrics::StoreMetrics;
 use crate::shared::Shared;
-use crate::{BlobHome, Database, DiskSpace, Store, StoreError, StoreOptions};
+use crate::{Database, DiskSpace, Store, StoreError, StoreOptions, Synchronous};
 
 /// How long a process that was killed may take to be gone: the system may still be writing for it.
 const LOCK_WAIT: Duration = Duration::from_secs(1);
@@ -28,6 +29,8 @@ const DISK_SPACE_AGE_MAX: Duration = Duration::from_secs(1);
 /// What all clones of a store share.
 pub(crate) struct Inner {
     pub engine: Engine,
+    /// Where the bytes of letters are.
+    pub homes: Homes,
     pub shared: Arc<Shared>,
     pub passwords: Passwords,
     pub limits: Arc<Limits>,
@@ -76,9 +79,12 @@ impl Store {
     /// [`StoreError::Bug`] only.
     pub async fn close(&self) -> Result<(), StoreError> {
         let inner = Arc::clone(&self.0);
-        tokio::task::spawn_blocking(move || inner.engine.close())
-            .await
-            .map_err(|error| StoreError::Bug(format!("closing failed: {error}")))
+        tokio::task::spawn_blocking(move || {
+            inner.homes.close();
+            inner.engine.close();
+        })
+        .await
+        .map_err(|error| StoreError::Bug(format!("closing failed: {error}")))
     }
 
     /// Free space of the disk; at most one second old.
@@ -133,16 +139,26 @@ struct House {
 }
 
 async fn open(options: StoreOptions) -> Result<Inner, StoreError> {
-    if !matches!(options.blobs, BlobHome::Inline) {
-        let why = "this home for the bytes of letters is not there yet";
-        return Err(StoreError::Invalid(why.to_owned()));
-    }
     let data_dir = options.data_dir.clone();
     let House {
         data_dir,
         spool_dir,
         lock,
     } = blocking(move || enter(data_dir)).await?;
+    let homes = {
+        let (home, data_dir) = (options.blobs.clone(), data_dir.clone());
+        let is_embedded = matches!(options.database, Database::Sqlite { .. });
+        let flushes = options.synchronous == Synchronous::Full;
+        let open = move || {
+            Homes::open(&HomeOptions {
+                home: &home,
+                data_dir: &data_dir,
+                is_embedded,
+                flushes,
+            })
+        };
+        blocking(open).await?
+    };
     let metrics = Arc::new(StoreMetrics::new(&options.metrics));
     let now = options.clock.now();
     let (engine, lock) = match options.database {
@@ -173,6 +189,7 @@ async fn open(options: StoreOptions) -> Result<Inner, StoreError> {
     );
     Ok(Inner {
         engine,
+        homes,
         shared: Arc::new(shared),
         passwords: Passwords::new(options.entropy.as_ref()),
         memory: memory_for(&options.limits),
@@ -211,7 +228,7 @@ fn enter(data_dir: PathBuf) -> Result<House, StoreError> {
 }
 
 /// Makes a folder that only we may read, and its name durable.
-fn make_folder(path: &Path) -> Result<(), StoreError> {
+pub(crate) fn make_folder(path: &Path) -> Result<(), StoreError> {
     use std::os::unix::fs::DirBuilderExt;
 
     if path.is_dir() {

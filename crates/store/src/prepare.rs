@@ -2,10 +2,13 @@
 //! per letter, however many recipients it has.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use message::Message;
 
+use crate::blobs::home::Place;
+use crate::blobs::segments::Pending;
 use crate::{Letter, Store, StoreError};
 
 /// Letters up to this size are prepared where they are; larger ones on a thread for such work.
@@ -29,6 +32,8 @@ pub(crate) struct Prepared {
     pub parts: Vec<Part>,
     /// The number of its parts, if they were stored ahead.
     pub parts_ahead: usize,
+    /// Keeps the places of the parts until the transaction is over.
+    pub pending: Arc<Vec<Pending>>,
     /// The hash of its Message-ID.
     pub message_key: Option<i64>,
     /// Hashes of the Message-IDs that place it in a thread: its own first, then the nearest
@@ -49,8 +54,10 @@ pub(crate) struct Part {
     pub plain_bytes: u32,
     /// How it is written.
     pub coding: Coding,
-    /// The bytes.
+    /// The bytes; none once they are at their place.
     pub data: Bytes,
+    /// Where they are, if not in the row.
+    pub place: Option<Place>,
 }
 
 /// How a part is written.
@@ -60,6 +67,15 @@ pub(crate) enum Coding {
     Plain = 0,
     /// zstd.
     Zstd = 1,
+}
+
+impl Coding {
+    /// The coding that a row or a record names.
+    pub(crate) fn of(number: i64) -> Option<Self> {
+        [Self::Plain, Self::Zstd]
+            .into_iter()
+            .find(|coding| *coding as i64 == number)
+    }
 }
 
 /// What of a letter is needed.
@@ -81,22 +97,33 @@ impl Store {
         need: Need,
     ) -> Result<Prepared, StoreError> {
         let blob_id = self.0.shared.next_id();
-        let prepared = if letter.bytes().len() <= INLINE_BYTES_MAX {
-            work(letter, need, blob_id)?
+        let bytes = letter.bytes().len();
+        let parts_ahead = match need {
+            Need::Blob | Need::All => self.parts_stored(*letter.hash(), bytes as u64).await?,
+            Need::Shown => 0,
+        };
+        let prepared = if bytes <= INLINE_BYTES_MAX {
+            work(letter, need, blob_id, parts_ahead)?
         } else {
             let letter = letter.clone();
-            tokio::task::spawn_blocking(move || work(&letter, need, blob_id))
+            tokio::task::spawn_blocking(move || work(&letter, need, blob_id, parts_ahead))
                 .await
                 .map_err(|error| StoreError::Bug(format!("preparing a letter failed: {error}")))??
         };
-        self.store_ahead(prepared).await
+        self.put_away(prepared).await
     }
 }
 
-fn work(letter: &Letter, need: Need, blob_id: i64) -> Result<Prepared, StoreError> {
+/// Does the work. `parts_ahead`: the number of parts of the letter, if it is stored already.
+fn work(
+    letter: &Letter,
+    need: Need,
+    blob_id: i64,
+    parts_ahead: usize,
+) -> Result<Prepared, StoreError> {
     let parts = match need {
-        Need::Blob | Need::All => compress(letter.bytes())?,
-        Need::Shown => Vec::new(),
+        Need::Blob | Need::All if parts_ahead == 0 => compress(letter.bytes())?,
+        Need::Blob | Need::All | Need::Shown => Vec::new(),
     };
     let parsed = Message::parse(letter.bytes());
     let keys = parsed.thread_keys();
@@ -106,7 +133,8 @@ fn work(letter: &Letter, need: Need, blob_id: i64) -> Result<Prepared, StoreErro
         blob_id,
         bytes: letter.bytes().len() as u64,
         parts,
-        parts_ahead: 0,
+        parts_ahead,
+        pending: Arc::default(),
         message_key,
         thread_keys: Vec::new(),
         envelope: Vec::new(),
@@ -156,6 +184,7 @@ fn compress(bytes: &Bytes) -> Result<Vec<Part>, StoreError> {
                     plain_bytes: u32::try_from(plain.len()).unwrap_or(u32::MAX),
                     coding: if smaller { Coding::Zstd } else { Coding::Plain },
                     data: if smaller { data.into() } else { plain },
+                    place: None,
                 })
             })
             .collect()
@@ -166,8 +195,8 @@ fn compress(bytes: &Bytes) -> Result<Vec<Part>, StoreError> {
 pub(crate) fn decompress(
     coding: i64,
     plain_bytes: usize,
-    data: Vec<u8>,
-) -> Result<Vec<u8>, StoreError> {
+    data: Bytes,
+) -> Result<Bytes, StoreError> {
     let plain = if coding == Coding::Plain as i64 {
         data
     } else if coding == Coding::Zstd as i64 && plain_bytes <= PART_BYTES {
@@ -178,6 +207,7 @@ pub(crate) fn decompress(
             };
             decompressor
                 .decompress(&data, plain_bytes)
+                .map(Bytes::from)
                 .map_err(zstd_error)
         })?
     } else {

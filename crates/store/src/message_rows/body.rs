@@ -7,7 +7,7 @@ use base::{AccountId, MessageId};
 use bytes::{Bytes, BytesMut};
 use tokio::sync::Mutex;
 
-use crate::blobs::{BlobInfo, ReadPart, blob_info};
+use crate::blobs::{BlobInfo, blob_info};
 use crate::engine::{Body, Tx, params};
 use crate::{Store, StoreError};
 
@@ -84,12 +84,9 @@ impl BodyReader {
         {
             return Ok(bytes.clone());
         }
-        let body = ReadPart {
-            hash: self.found.hash,
-            part: i64::try_from(number).unwrap_or(i64::MAX),
-        };
-        let stored = self.store.0.engine.read(body).await?;
-        let bytes = stored.ok_or(StoreError::NotFound("message"))?.plain()?;
+        let part = u32::try_from(number).unwrap_or(u32::MAX);
+        let read = self.store.read_part(self.found.hash, part).await?;
+        let bytes = read.ok_or(StoreError::NotFound("message"))?;
         *kept = Some((number, bytes.clone()));
         Ok(bytes)
     }

@@ -44,6 +44,7 @@ pub(crate) struct House {
     folder: TempDir,
     pub(crate) clock: Arc<TestClock>,
     database: Database,
+    pub(crate) blobs: BlobHome,
     /// The server, if there is one.
     pub(crate) postgres: Option<Postgres>,
 }
@@ -52,6 +53,16 @@ impl House {
     /// For the embedded engine.
     pub(crate) fn sqlite() -> Self {
         Self::new(Database::default(), None)
+    }
+
+    /// For the embedded engine with every letter in segment files.
+    pub(crate) fn segments() -> Self {
+        let mut house = Self::sqlite();
+        house.blobs = BlobHome::Segments {
+            folder: None,
+            inline_bytes_max: 0,
+        };
+        house
     }
 
     /// For PostgreSQL, with a server of its own.
@@ -70,6 +81,7 @@ impl House {
             folder: tempfile::tempdir().unwrap(),
             clock: Arc::new(TestClock(AtomicI64::new(1_795_501_553_000))),
             database,
+            blobs: BlobHome::Inline,
             postgres,
         }
     }
@@ -82,7 +94,7 @@ impl House {
         StoreOptions {
             data_dir: self.folder.path().join("data"),
             database: self.database.clone(),
-            blobs: BlobHome::Inline,
+            blobs: self.blobs.clone(),
             node: "red".to_owned(),
             synchronous: Synchronous::Full,
             limits: Arc::new(Limits::default()),

@@ -22,6 +22,13 @@ macro_rules! contract {
             })*
         }
 
+        mod segments {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$module::$name(&super::House::segments()).await;
+            })*
+        }
+
         mod postgres {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $name() {

@@ -1,0 +1,256 @@
+//! The homes of letters' bytes: the row itself, segment files, an object store.
+//!
+//! **Shape.** A home outside the database does three things. `put` takes the parts of one blob and
+//! answers once they are durable, *before* the transaction that names their places. `get` gives the
+//! stored bytes of one part by its [`Name`] and [`Place`], checked against the checksum of the row.
+//! `free` is told, *after* the commit, which blobs have no rows any more. A part's [`Place`] stands in
+//! its row of `blob`, and `segment` says which home that is: [`IN_ROW`] the row, a number above 0 that
+//! segment file, [`IN_OBJECT`] the object that is named by hash and blob id, with the parts one behind
+//! the other and the offset in `place`.
+//!
+//! The home that is configured takes new letters; what is stored already is read from wherever it is.
+//! So a change of the setting needs no move.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::segments::{Hold, Name, Options, Pending, ReadError, Record, Segments};
+use crate::engine::{Body, Engine, Priority, Tx, params};
+use crate::prepare::Part;
+use crate::{BlobHome, StoreError};
+
+/// `blob.segment` of a part whose bytes are in its row.
+pub(crate) const IN_ROW: i64 = 0;
+/// `blob.segment` of a part whose bytes are in an object.
+pub(crate) const IN_OBJECT: i64 = -1;
+/// The folder of segments in the data folder.
+const SEGMENTS_FOLDER: &str = "segments";
+/// Numbers for segments that are taken from the counter at once: half a GiB of letters.
+const NUMBERS: i64 = 8;
+
+/// Where the bytes of a part are, as its row says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    /// Which home; see [`IN_ROW`] and [`IN_OBJECT`].
+    pub segment: i64,
+    /// Where it begins there.
+    pub offset: i64,
+    /// Bytes of the part as stored.
+    pub stored_bytes: i64,
+    /// The first 64 bits of the BLAKE3 of these bytes.
+    pub checksum: i64,
+}
+
+/// The parts of a blob, put in a home.
+pub(crate) struct Put {
+    /// Where each is, in order.
+    pub places: Vec<Place>,
+    /// To be kept until the transaction that names the places is over.
+    pub pending: Vec<Pending>,
+}
+
+/// What [`Homes::get`] found.
+pub(crate) enum Got {
+    /// The stored bytes.
+    Bytes(Bytes),
+    /// Nothing is at that place any more. If the row still names it, the bytes are lost.
+    Nothing,
+}
+
+/// The homes of a store.
+pub(crate) struct Homes {
+    takes: Takes,
+    /// Letters up to this size stay in their rows.
+    inline_bytes_max: u64,
+    segments: Option<Arc<Segments>>,
+}
+
+/// Which home takes new letters.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Takes {
+    Rows,
+    Segments,
+}
+
+/// While it lives, nothing outside the database that a snapshot of it may name is removed.
+pub(crate) struct Kept {
+    _segments: Option<Hold>,
+}
+
+/// What the homes need to open.
+pub(crate) struct HomeOptions<'a> {
+    pub home: &'a BlobHome,
+    pub data_dir: &'a Path,
+    /// Whether the database is a file of this node alone.
+    pub is_embedded: bool,
+    /// Whether writes are flushed.
+    pub flushes: bool,
+}
+
+impl Homes {
+    /// Opens the home that is configured, and those that may hold letters of an earlier
+    /// configuration. Blocks.
+    ///
+    /// # Errors
+    /// [`StoreError::Invalid`] for a home that does not go with the database; [`StoreError::Io`] with
+    /// the path.
+    pub(crate) fn open(options: &HomeOptions<'_>) -> Result<Self, StoreError> {
+        let usual = options.data_dir.join(SEGMENTS_FOLDER);
+        let (takes, folder, inline_bytes_max) = match options.home {
+            BlobHome::Inline => (Takes::Rows, usual, u64::MAX),
+            BlobHome::Segments { .. } if !options.is_embedded => {
+                return Err(StoreError::Invalid(
+                    "segment files are read by one node alone: with PostgreSQL keep letters in the \
+                     database (inline:) or in an object store (s3://…)"
+                        .to_owned(),
+                ));
+            }
+            BlobHome::Segments {
+                folder,
+                inline_bytes_max,
+            } => {
+                let folder = folder.clone().unwrap_or(usual);
+                crate::open::make_folder(&folder)?;
+                (Takes::Segments, folder, *inline_bytes_max)
+            }
+            BlobHome::Objects(_) => {
+                let why = "an object store for the bytes of letters is not there yet";
+                return Err(StoreError::Invalid(why.to_owned()));
+            }
+        };
+        let segments = if options.is_embedded && folder.is_dir() {
+            Some(open_segments(folder, options.flushes)?)
+        } else {
+            None
+        };
+        Ok(Self {
+            takes,
+            inline_bytes_max,
+            segments,
+        })
+    }
+
+    /// Whether a letter of this size is kept outside the database.
+    pub(crate) fn takes(&self, letter_bytes: u64) -> bool {
+        self.takes != Takes::Rows && letter_bytes > self.inline_bytes_max
+    }
+
+    /// Puts the parts of a blob where new letters go, which is not the rows. They are durable when
+    /// this answers.
+    ///
+    /// # Errors
+    /// [`StoreError::DiskFull`], [`StoreError::Io`]; nothing is stored then that anybody names.
+    pub(crate) async fn put(
+        &self,
+        engine: &Engine,
+        (hash, blob_id): ([u8; 32], i64),
+        parts: &[Part],
+    ) -> Result<Put, StoreError> {
+        let records = (0..).zip(parts).map(|(part, stored)| Record {
+            name: Name {
+                hash,
+                blob_id,
+                part,
+            },
+            coding: stored.coding,
+            plain_bytes: stored.plain_bytes,
+            stored: stored.data.clone(),
+        });
+        let segments = self.segments.as_deref();
+        let segments = segments
+            .ok_or_else(|| StoreError::Bug("no home takes letters outside the rows".to_owned()))?;
+        append(engine, segments, records.collect()).await
+    }
+
+    /// Reads the stored bytes of a part that is not in its row.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`], which names what is damaged and where.
+    pub(crate) async fn get(&self, name: Name, place: Place) -> Result<Got, StoreError> {
+        if place.segment == IN_OBJECT {
+            let why = "a letter is in an object store, and none is configured (blobs.url)";
+            return Err(StoreError::Io(why.to_owned()));
+        }
+        let Some(segments) = self.segments.clone() else {
+            let why = "a letter is in a segment file, and their folder is not there (blobs.url)";
+            return Err(StoreError::Io(why.to_owned()));
+        };
+        let read = tokio::task::spawn_blocking(move || segments.read(place, &name)).await;
+        match read.map_err(|error| StoreError::Bug(format!("reading failed: {error}")))? {
+            Ok(record) => Ok(Got::Bytes(record.stored)),
+            Err(ReadError::Gone) => Ok(Got::Nothing),
+            Err(ReadError::Failed(error)) => Err(error),
+        }
+    }
+
+    /// The segments, if there are any.
+    pub(crate) fn segments(&self) -> Option<&Arc<Segments>> {
+        self.segments.as_ref()
+    }
+
+    /// Keeps everything that rows of a snapshot taken from now on may name, for a copy of the store.
+    pub(crate) fn keep(&self) -> Kept {
+        Kept {
+            _segments: self.segments.as_ref().map(|segments| segments.hold()),
+        }
+    }
+
+    /// Finishes what waits. Blocks.
+    pub(crate) fn close(&self) {
+        if let Some(segments) = &self.segments {
+            segments.close();
+        }
+    }
+}
+
+fn open_segments(folder: PathBuf, flushes: bool) -> Result<Arc<Segments>, StoreError> {
+    let options = Options {
+        flushes,
+        ..Options::default()
+    };
+    Segments::open(folder, options).map(Arc::new)
+}
+
+/// Appends records to the segments; brings numbers for new files first, if they are wanted.
+pub(crate) async fn append(
+    engine: &Engine,
+    segments: &Segments,
+    records: Vec<Record>,
+) -> Result<Put, StoreError> {
+    if let Some(floor) = segments.wants_numbers() {
+        let first = engine
+            .write(TakeNumbers { floor }, Priority::Urgent)
+            .await?;
+        segments.add_numbers(first..first + NUMBERS);
+    }
+    let mut put = Put {
+        places: Vec::with_capacity(records.len()),
+        pending: Vec::new(),
+    };
+    for appended in segments.append(records).await? {
+        put.places.extend(appended.places);
+        put.pending.push(appended.pending);
+    }
+    Ok(put)
+}
+
+/// Takes numbers for segments from the counter, for good; gives the first.
+struct TakeNumbers {
+    /// Above every number that is known to have been in use.
+    floor: i64,
+}
+
+impl Body for TakeNumbers {
+    type Out = i64;
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<i64, StoreError> {
+        let sql = "INSERT INTO sequence (name, next)
+            VALUES ('segment', CAST($1 AS BIGINT) + CAST($2 AS BIGINT))
+            ON CONFLICT (name) DO UPDATE SET next = CAST($2 AS BIGINT)
+                + CASE WHEN sequence.next < $1 THEN $1 ELSE sequence.next END
+            RETURNING next - CAST($2 AS BIGINT)";
+        tx.one(sql, params![self.floor, NUMBERS]).await?.int(0)
+    }
+}
