@@ -15,6 +15,8 @@ pub mod header;
 mod limits;
 mod message;
 pub mod mime;
+pub mod office;
+pub mod search;
 mod span;
 pub mod thread;
 pub mod write;

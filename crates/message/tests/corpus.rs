@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use expect_test::{Expect, expect};
 use mail_parser::{MessageParser, MimeHeaders, PartType};
 use pennyblack_message::body::{decode_base64, decode_quoted_printable};
+use pennyblack_message::search::{SearchText, TextLimits};
 use pennyblack_message::{Content, Message, ParseLimits, Part, Span, Structure, Walk};
 
 #[test]
@@ -177,6 +178,9 @@ fn check_letter(raw: &[u8]) {
     }
     assert!(message.preview().chars().count() <= 256);
     let _ = (message.text_body(), message.thread_keys());
+    let limits = TextLimits::default();
+    let text = SearchText::of(&message, &limits);
+    assert!(text.body.len() + text.attachments.len() <= limits.text_bytes_max * 2);
 }
 
 fn check_part(parent: Span, part: &Part) {

@@ -7,6 +7,7 @@ use pennyblack_message::body::{
     preview_of,
 };
 use pennyblack_message::header::{decode_text, parse_addresses, parse_content_value, parse_date};
+use pennyblack_message::search::{SearchText, TextLimits};
 use pennyblack_message::thread::base_subject;
 use pennyblack_message::write::{
     Attachment, Compose, HeaderWriter, encode_phrase, encode_text, format_date,
@@ -52,6 +53,7 @@ fn use_all(raw: &[u8]) {
     let message = Message::parse(raw);
     check_tree(raw, message.structure());
     let _ = message.text_body();
+    let _ = SearchText::of(&message, &TextLimits::default());
     let _ = message.thread_keys();
     let _ = message.has_attachment();
     let _ = message.received_count();
@@ -142,6 +144,7 @@ proptest! {
             let message = Message::with_structure(&raw, structure);
             let _ = message.text_body();
             let _ = message.preview();
+            let _ = SearchText::of(&message, &TextLimits::default());
         }
     }
 
