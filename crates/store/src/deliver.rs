@@ -292,6 +292,11 @@ impl LocalCopies {
         })
     }
 
+    /// The lowest account among them.
+    fn first_account(&self) -> Option<AccountId> {
+        self.copies.first().map(|copy| copy.recipient.account)
+    }
+
     /// Stores them. A recipient whose mailbox became full since it was accepted gets its letter all
     /// the same if others do: refusing the whole letter would make their copies come twice.
     pub(crate) async fn store(
@@ -422,6 +427,10 @@ enum DeliverOut {
 impl Body for Deliver {
     type Out = DeliverOut;
 
+    fn account(&self) -> Option<AccountId> {
+        self.copies.first_account()
+    }
+
     async fn run(&self, tx: &mut Tx<'_>) -> Result<DeliverOut, StoreError> {
         let delivery = &self.delivery;
         for letter in &delivery.confirms {
@@ -548,6 +557,10 @@ pub(crate) struct Submit {
 
 impl Body for Submit {
     type Out = LetterId;
+
+    fn account(&self) -> Option<AccountId> {
+        self.submission.account
+    }
 
     async fn run(&self, tx: &mut Tx<'_>) -> Result<LetterId, StoreError> {
         let blob_id = store_blob(tx, &self.prepared).await?;

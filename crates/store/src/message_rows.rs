@@ -444,6 +444,10 @@ struct Append {
 impl Body for Append {
     type Out = Stored;
 
+    fn account(&self) -> Option<AccountId> {
+        Some(self.account)
+    }
+
     async fn run(&self, tx: &mut Tx<'_>) -> Result<Stored, StoreError> {
         let blob_id = crate::blobs::store_blob(tx, &self.prepared).await?;
         let new = NewMessage {

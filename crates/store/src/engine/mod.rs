@@ -16,7 +16,7 @@ mod value;
 use std::future::Future;
 use std::sync::Arc;
 
-use base::Timestamp;
+use base::{AccountId, Timestamp};
 
 pub(crate) use sqlite::{EngineOptions as SqliteOptions, Priority};
 pub use tables::{TABLES, TableClass};
@@ -40,7 +40,7 @@ enum Backend<'c> {
 /// The running engine of a store.
 pub(crate) enum Engine {
     Sqlite(sqlite::Engine),
-    Postgres(postgres::Engine),
+    Postgres(postgres::Postgres),
 }
 
 impl Engine {
@@ -55,7 +55,7 @@ impl Engine {
         metrics: Arc<StoreMetrics>,
         now: Timestamp,
     ) -> Result<Self, StoreError> {
-        let engine = postgres::Engine::open(options, metrics, now).await?;
+        let engine = postgres::Postgres::open(options, metrics, now).await?;
         Ok(Self::Postgres(engine))
     }
 
@@ -68,7 +68,7 @@ impl Engine {
     ) -> Result<B::Out, StoreError> {
         match self {
             Self::Sqlite(engine) => engine.write(body, priority).await,
-            Self::Postgres(engine) => engine.write(body).await,
+            Self::Postgres(engine) => engine.write(body, priority).await,
         }
     }
 
@@ -104,6 +104,12 @@ pub(crate) trait Body: Send + Sync + 'static {
 
     /// Does the work. Re-runnable: no effect outside `tx`.
     fn run(&self, tx: &mut Tx<'_>) -> impl Future<Output = Result<Self::Out, StoreError>> + Send;
+
+    /// The account whose row it locks first, where there is one: bodies of one account share
+    /// commits where each commit would wait for the one before.
+    fn account(&self) -> Option<AccountId> {
+        None
+    }
 
     /// Called once, after the commit and before the acknowledgement, even if nobody waits for the
     /// answer any more. Must be short: the next batch waits for it.

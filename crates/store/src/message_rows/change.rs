@@ -25,6 +25,10 @@ pub(super) struct SetFlags {
 impl Body for SetFlags {
     type Out = (Vec<PlacementRow>, Vec<Uid>);
 
+    fn account(&self) -> Option<AccountId> {
+        Some(self.account)
+    }
+
     async fn run(&self, tx: &mut Tx<'_>) -> Result<Self::Out, StoreError> {
         let modseq = next_modseq(tx, self.account).await?;
         let sql = "SELECT uid, message_id, modseq, deleted, keywords FROM placement
@@ -137,6 +141,10 @@ struct Source {
 
 impl Body for Transfer {
     type Out = Transferred;
+
+    fn account(&self) -> Option<AccountId> {
+        Some(self.account)
+    }
 
     async fn run(&self, tx: &mut Tx<'_>) -> Result<Transferred, StoreError> {
         let account = self.account;
@@ -313,6 +321,10 @@ pub(super) struct Expunged {
 
 impl Body for Expunge {
     type Out = Expunged;
+
+    fn account(&self) -> Option<AccountId> {
+        Some(self.account)
+    }
 
     async fn run(&self, tx: &mut Tx<'_>) -> Result<Expunged, StoreError> {
         let modseq = next_modseq(tx, self.account).await?;

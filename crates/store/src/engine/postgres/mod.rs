@@ -1,11 +1,12 @@
 //! The engine for many machines: PostgreSQL over a pool of connections.
 //!
-//! A body runs in a transaction of its own. When the server says that it collided with another
-//! (serialisation, deadlock, two that made the same row), or the connection is lost before COMMIT
-//! was sent, it is run again. When the connection is lost while COMMIT is under way, the server is
-//! asked what became of the transaction.
+//! Bodies that wait for the same writing connection share a commit (see [`lane`]). When the server
+//! says that one collided with another (serialisation, deadlock, two that made the same row), or the
+//! connection is lost before COMMIT was sent, it is run again. When the connection is lost while
+//! COMMIT is under way, the server is asked what became of the transaction.
 
 mod failure;
+mod lane;
 mod pool;
 mod schema;
 mod session;
@@ -19,10 +20,11 @@ use tokio::time::Instant;
 
 pub(crate) use session::Session;
 
-use super::{Backend, Body, Tx};
+use super::{Backend, Body, Priority, Tx};
 use crate::metrics::StoreMetrics;
 use crate::{PostgresOptions, StoreError};
 use failure::Fault;
+use lane::{Job, Lanes};
 use pool::Pool;
 
 /// How long a body is tried again before its caller is told to come later.
@@ -35,25 +37,45 @@ const PAUSE_MAX: Duration = Duration::from_millis(500);
 /// Statements seen, for the test that compares them with the table classes.
 pub(super) type Statements = Arc<Mutex<BTreeSet<&'static str>>>;
 
-/// The running engine. Cheap to clone.
+/// The running engine.
+pub(crate) struct Postgres {
+    engine: Engine,
+    lanes: Lanes,
+}
+
+/// What runs bodies. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Engine {
+struct Engine {
     pool: Arc<Pool>,
     statements: Statements,
     metrics: Arc<StoreMetrics>,
 }
 
-/// How one run of a body ended.
-enum Attempt<O> {
-    Done(O),
-    Failed(StoreError),
+/// How one transaction ended.
+enum Attempt {
+    /// It is committed.
+    Done,
+    /// The body refused or failed; its answer tells.
+    Failed,
     /// Nothing is stored, and another run may succeed.
     Again(StoreError),
     /// COMMIT was sent and no answer came; the transaction's id.
-    Unknown(O, i64),
+    Unknown(i64),
+    /// It could not begin, and trying again does not help.
+    Refused(StoreError),
 }
 
-impl Engine {
+/// How the shared transaction of a batch ended.
+enum Together {
+    /// All are committed.
+    Done,
+    /// Nothing is stored: whose fault it was shows when each runs alone.
+    Nothing,
+    /// Whether they are stored is not known.
+    Unknown(StoreError),
+}
+
+impl Postgres {
     /// Connects, brings the schema up to date.
     pub(crate) async fn open(
         options: &PostgresOptions,
@@ -65,25 +87,25 @@ impl Engine {
         let mut first = pool.take().await?;
         schema::migrate(&mut first, now).await?;
         pool.give_back(first);
-        Ok(Self {
+        let engine = Engine {
             pool,
             statements,
             metrics,
+        };
+        Ok(Self {
+            lanes: Lanes::start(&engine, options.connections),
+            engine,
         })
     }
 
     /// Runs a body in a transaction; what it answers is committed. The body runs even if the caller
     /// stops waiting.
-    pub(crate) async fn write<B: Body>(&self, body: B) -> Result<B::Out, StoreError> {
-        let engine = self.clone();
-        let running = tokio::spawn(async move {
-            let out = engine.commit(&body).await?;
-            body.committed(&out);
-            Ok(out)
-        });
-        running
-            .await
-            .map_err(|error| StoreError::Bug(format!("a transaction panicked: {error}")))?
+    pub(crate) async fn write<B: Body>(
+        &self,
+        body: B,
+        priority: Priority,
+    ) -> Result<B::Out, StoreError> {
+        self.lanes.ask(body, priority).await
     }
 
     /// Runs a body on a snapshot of its own.
@@ -91,12 +113,12 @@ impl Engine {
         let until = Instant::now() + TRY_FOR;
         let mut pause = PAUSE_FIRST;
         loop {
-            let mut session = self.pool.take().await?;
+            let mut session = self.engine.pool.take().await?;
             session.begin_snapshot();
             let answer = run(&body, &mut session).await;
             let fault = session.take_fault();
             session.end_snapshot();
-            self.pool.give_back(session);
+            self.engine.pool.give_back(session);
             match (answer, fault) {
                 (Err(_), Some(Fault::Again | Fault::Lost)) if Instant::now() < until => {
                     wait(&mut pause).await;
@@ -108,76 +130,147 @@ impl Engine {
 
     /// Ends all connections; later calls answer [`StoreError::Closed`].
     pub(crate) fn close(&self) {
-        self.pool.close();
+        self.engine.pool.close();
     }
 
     /// The statements that were run so far.
     pub(crate) fn statements(&self) -> Vec<&'static str> {
         let seen = self
+            .engine
             .statements
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         seen.iter().copied().collect()
     }
+}
 
-    async fn commit<B: Body>(&self, body: &B) -> Result<B::Out, StoreError> {
+impl Engine {
+    /// Runs bodies in one transaction, each in a savepoint, and answers them all.
+    async fn batch(&self, jobs: &mut Vec<Box<dyn Job>>) {
+        jobs.sort_by_key(|job| job.order());
+        let together = match jobs.len() {
+            0 | 1 => Together::Nothing,
+            _ => self.together(jobs).await,
+        };
+        for job in jobs.drain(..) {
+            match &together {
+                Together::Done => job.acknowledge(),
+                Together::Nothing => self.alone(job).await,
+                Together::Unknown(error) => job.refuse(error.clone()),
+            }
+        }
+    }
+
+    async fn together(&self, jobs: &mut [Box<dyn Job>]) -> Together {
+        let Ok(mut session) = self.pool.take().await else {
+            return Together::Nothing;
+        };
+        let started = Instant::now();
+        session.begin();
+        for job in jobs.iter_mut() {
+            session.set_savepoint();
+            let succeeded = job.run(&mut session).await;
+            if session.has_fault() {
+                session.roll_back();
+                self.pool.give_back(session);
+                return Together::Nothing;
+            }
+            if succeeded {
+                session.release_savepoint();
+            } else {
+                session.roll_back_to_savepoint();
+            }
+        }
+        match self.end(session).await {
+            Attempt::Done => {
+                self.note(started, jobs.len());
+                Together::Done
+            }
+            Attempt::Unknown(transaction) => {
+                let until = Instant::now() + TRY_FOR;
+                match self.is_committed(transaction, until).await {
+                    Ok(true) => Together::Done,
+                    Ok(false) => Together::Nothing,
+                    Err(error) => Together::Unknown(error),
+                }
+            }
+            Attempt::Failed | Attempt::Again(_) | Attempt::Refused(_) => Together::Nothing,
+        }
+    }
+
+    /// Runs a body in a transaction of its own, again where that may help, and answers it.
+    async fn alone(&self, mut job: Box<dyn Job>) {
         let until = Instant::now() + TRY_FOR;
         let mut pause = PAUSE_FIRST;
         loop {
             let started = Instant::now();
-            let error = match self.attempt(body).await {
-                Attempt::Done(out) => {
-                    let took = started.elapsed().as_secs_f64();
-                    self.metrics.commits.inc();
-                    self.metrics.commit_seconds.observe(took);
-                    return Ok(out);
+            let error = match self.attempt(job.as_mut()).await {
+                Attempt::Done => {
+                    self.note(started, 1);
+                    return job.acknowledge();
                 }
-                Attempt::Failed(error) => return Err(error),
+                Attempt::Failed => return job.acknowledge(),
+                Attempt::Refused(error) => return job.refuse(error),
                 Attempt::Again(error) => error,
-                Attempt::Unknown(out, transaction) => {
-                    if self.is_committed(transaction, until).await? {
-                        return Ok(out);
+                Attempt::Unknown(transaction) => {
+                    match self.is_committed(transaction, until).await {
+                        Ok(true) => return job.acknowledge(),
+                        Ok(false) => {
+                            StoreError::Io("the connection to the database was lost".into())
+                        }
+                        Err(error) => return job.refuse(error),
                     }
-                    StoreError::Io("the connection to the database was lost".to_owned())
                 }
             };
             if Instant::now() >= until {
-                return Err(error);
+                return job.refuse(error);
             }
             wait(&mut pause).await;
         }
     }
 
-    async fn attempt<B: Body>(&self, body: &B) -> Attempt<B::Out> {
+    async fn attempt(&self, job: &mut dyn Job) -> Attempt {
         let mut session = match self.pool.take().await {
             Ok(session) => session,
-            Err(error @ StoreError::Busy(_)) => return Attempt::Again(error),
-            Err(error) => return Attempt::Failed(error),
+            Err(error @ (StoreError::Busy(_) | StoreError::Io(_))) => return Attempt::Again(error),
+            Err(error) => return Attempt::Refused(error),
         };
         session.begin();
-        let answer = run(body, &mut session).await;
-        let out = match answer {
-            Ok(out) => out,
-            Err(error) => {
-                let fault = session.take_fault();
-                session.roll_back();
-                self.pool.give_back(session);
-                return match fault {
-                    Some(Fault::Again | Fault::Lost) => Attempt::Again(error),
-                    None => Attempt::Failed(error),
-                };
+        if job.run(&mut session).await {
+            return self.end(session).await;
+        }
+        let fault = session.take_fault();
+        session.roll_back();
+        self.pool.give_back(session);
+        match fault {
+            Some(Fault::Again | Fault::Lost) => {
+                Attempt::Again(StoreError::Busy("transactions collided".to_owned()))
             }
-        };
+            None => Attempt::Failed,
+        }
+    }
+
+    /// Commits and gives the connection back.
+    async fn end(&self, mut session: Session) -> Attempt {
         let ended = session.commit().await;
         let fault = session.take_fault();
         let transaction = session.transaction();
+        if ended.is_err() {
+            session.roll_back();
+        }
         self.pool.give_back(session);
         match (ended, fault, transaction) {
-            (Ok(()), _, _) => Attempt::Done(out),
-            (Err(_), Some(Fault::Lost), Some(transaction)) => Attempt::Unknown(out, transaction),
-            (Err(error), Some(_), _) => Attempt::Again(error),
-            (Err(error), None, _) => Attempt::Failed(error),
+            (Ok(()), _, _) => Attempt::Done,
+            (Err(_), Some(Fault::Lost), Some(transaction)) => Attempt::Unknown(transaction),
+            (Err(error), _, _) => Attempt::Again(error),
         }
+    }
+
+    fn note(&self, started: Instant, bodies: usize) {
+        self.metrics.commits.inc();
+        self.metrics.batch_size.observe(count(bodies));
+        let took = started.elapsed().as_secs_f64();
+        self.metrics.commit_seconds.observe(took);
     }
 
     /// Asks what became of a transaction whose COMMIT was not answered.
@@ -217,4 +310,9 @@ async fn run<B: Body>(body: &B, session: &mut Session) -> Result<B::Out, StoreEr
 async fn wait(pause: &mut Duration) {
     tokio::time::sleep(*pause).await;
     *pause = (*pause * 2).min(PAUSE_MAX);
+}
+
+#[expect(clippy::cast_precision_loss, reason = "at most a batch")]
+fn count(bodies: usize) -> f64 {
+    bodies as f64
 }

@@ -89,6 +89,24 @@ impl Session {
         self.send("ROLLBACK");
     }
 
+    /// Begins a part of the transaction that can be taken back alone.
+    pub(super) fn set_savepoint(&mut self) {
+        self.send("SAVEPOINT body");
+    }
+
+    pub(super) fn release_savepoint(&mut self) {
+        self.send("RELEASE body");
+    }
+
+    pub(super) fn roll_back_to_savepoint(&mut self) {
+        self.send("ROLLBACK TO body; RELEASE body");
+    }
+
+    /// Whether the transaction broke in a way that another run may mend.
+    pub(super) fn has_fault(&self) -> bool {
+        self.fault.is_some()
+    }
+
     /// Commits; the transaction's id is known before.
     pub(super) async fn commit(&mut self) -> Result<(), StoreError> {
         let id = self.rows(TRANSACTION_ID, &[], 1).await?;
