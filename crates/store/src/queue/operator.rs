@@ -105,24 +105,24 @@ impl Operate {
             // A recipient on which a node works is left alone: it is being tried right now.
             Act::Retry => {
                 let sql = "UPDATE recipient SET next_at = $3
-                    WHERE letter_id = $1 AND ($2 IS NULL OR domain = $2)
+                    WHERE letter_id = $1 AND (CAST($2 AS TEXT) IS NULL OR domain = $2)
                         AND held = 0 AND fence = 0";
                 tx.execute(sql, params![letter, domain, self.now]).await
             }
             // One on which a node works is held once the node is done with it.
             Act::Hold => {
                 let sql = "UPDATE recipient SET held = 1
-                    WHERE letter_id = $1 AND ($2 IS NULL OR domain = $2) AND held = 0";
+                    WHERE letter_id = $1 AND (CAST($2 AS TEXT) IS NULL OR domain = $2) AND held = 0";
                 tx.execute(sql, params![letter, domain]).await
             }
             Act::Release => {
                 let sql = "UPDATE recipient SET held = 0
-                    WHERE letter_id = $1 AND ($2 IS NULL OR domain = $2) AND held = 1";
+                    WHERE letter_id = $1 AND (CAST($2 AS TEXT) IS NULL OR domain = $2) AND held = 1";
                 tx.execute(sql, params![letter, domain]).await
             }
             Act::Drop => {
                 let sql = "DELETE FROM recipient
-                    WHERE letter_id = $1 AND ($2 IS NULL OR domain = $2)";
+                    WHERE letter_id = $1 AND (CAST($2 AS TEXT) IS NULL OR domain = $2)";
                 tx.execute(sql, params![letter, domain]).await
             }
         }
@@ -160,7 +160,7 @@ async fn matching(
         }
         None => {
             let sql = "SELECT letter_id FROM letter WHERE letter_id > $1
-                    AND ($2 IS NULL OR EXISTS (SELECT 1 FROM recipient r
+                    AND (CAST($2 AS TEXT) IS NULL OR EXISTS (SELECT 1 FROM recipient r
                         WHERE r.letter_id = letter.letter_id AND r.domain = $2))
                 ORDER BY letter_id LIMIT $3";
             tx.rows(sql, params![after, domain, limit]).await?
@@ -199,7 +199,7 @@ impl List {
             WHERE letter_id = $1";
         let mut row = tx.one(sql, params![letter]).await?;
         let sql = "SELECT address, attempts, next_at, reason, held, fence FROM recipient
-            WHERE letter_id = $1 AND ($2 IS NULL OR domain = $2) ORDER BY recipient_id";
+            WHERE letter_id = $1 AND (CAST($2 AS TEXT) IS NULL OR domain = $2) ORDER BY recipient_id";
         let domain = self.filter.domain.as_ref().map(base::Domain::as_str);
         let recipients = tx.rows(sql, params![letter, domain]).await?;
         let recipients = recipients.into_iter().map(|row| recipient(row, self.now));

@@ -8,6 +8,7 @@ mod house;
 mod mailboxes;
 mod people;
 mod queueing;
+mod statements;
 mod together;
 
 use house::House;
@@ -77,6 +78,6 @@ contract! {
     together::each_verb_from_many_tasks,
     together::wake_ups,
     together::random_sequences,
-    together::statements_keep_to_their_account,
-    together::statements_use_their_indexes,
+    statements::statements_keep_to_their_account,
+    statements::statements_use_their_indexes,
 }

@@ -1,15 +1,11 @@
-//! Verbs from many tasks at once, wake-ups, random sequences against a model, statements against
-//! table classes.
+//! Verbs from many tasks at once, wake-ups, random sequences against a model.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use base::{AccountId, MailboxId, Uid};
 use bytes::Bytes;
-use pennyblack_store::{
-    FlagChange, FlagOp, Keywords, Outcome, QueueFilter, Settlement, Store, StoreError, TABLES,
-    TableClass,
-};
+use pennyblack_store::{FlagChange, FlagOp, Keywords, Outcome, QueueFilter, Settlement, Store};
 
 use crate::house::{House, domain, letter};
 
@@ -60,7 +56,8 @@ async fn join(work: Vec<impl Future<Output = ()>>) {
     .await;
 }
 
-async fn one_of_many(
+/// One task's part of the work.
+pub(crate) async fn one_of_many(
     house: &House,
     store: &Store,
     (alice, bob): (AccountId, AccountId),
@@ -374,98 +371,4 @@ async fn compare(store: &Store, account: AccountId, model: &Model, step: usize) 
         Vec::<String>::new(),
         "step {step}"
     );
-}
-
-/// Statements of no one account by their nature: lists for the operator, the collector, checks.
-const ACROSS_ACCOUNTS: &[&str] = &[
-    "FROM account WHERE removing",
-    "(SELECT 1 FROM message m WHERE m.blob_id = blob.blob_id)",
-    "INSERT INTO account ",
-];
-
-/// Every statement on account data names its account first; every table has a class.
-pub(crate) async fn statements_keep_to_their_account(house: &House) {
-    let (store, alice, bob) = house.with_people().await;
-    one_of_many(house, &store, (alice, bob), 0).await;
-    store
-        .mailbox_changes(bob, MailboxId(1), base::ModSeq(1))
-        .await
-        .unwrap();
-    store.remove_account(bob).await.unwrap();
-    store.maintain().await.unwrap();
-    let found = store
-        .authenticate("alice", &crate::house::secret("x"))
-        .await;
-    assert_eq!(found, Ok::<_, StoreError>(None));
-    let mut checked = 0;
-    for sql in store.statements() {
-        let words: Vec<&str> = sql
-            .split(|c: char| !c.is_alphanumeric() && c != '_')
-            .collect();
-        let of_accounts = TABLES.iter().any(|(table, class)| {
-            let named = words.windows(2).any(|pair| {
-                matches!(pair[0], "FROM" | "INTO" | "UPDATE" | "JOIN") && pair[1] == *table
-            });
-            *class == TableClass::Account && named
-        });
-        if of_accounts && !ACROSS_ACCOUNTS.iter().any(|known| sql.contains(known)) {
-            let insert = sql.contains("(account_id, ");
-            let keyed = sql.contains("WHERE account_id = $1");
-            assert!(insert || keyed, "does not start with account_id: {sql}");
-            checked += 1;
-        }
-    }
-    assert!(checked > 30, "{checked} statements checked");
-    house.finish(store).await;
-}
-
-/// Statements that read a whole table by their nature: small tables, and what runs in the
-/// background or for the operator.
-const SCANS: &[&str] = &[
-    "FROM account WHERE removing",
-    "FROM domain",
-    "FROM address",
-    "FROM alias_target",
-    "FROM letter_name WHERE message_key",
-    "FROM letter WHERE letter_id > $1",
-    "WITH RECURSIVE",
-];
-
-/// No verb reads a whole table, or a whole account, to find a few rows.
-pub(crate) async fn statements_use_their_indexes(house: &House) {
-    let (store, alice, bob) = house.with_people().await;
-    one_of_many(house, &store, (alice, bob), 0).await;
-    store.remove_account(bob).await.unwrap();
-    store.maintain().await.unwrap();
-    let statements = store.statements();
-    house.finish(store).await;
-    let file = house.path().join("data/mail.db");
-    let connection = rusqlite::Connection::open(file).unwrap();
-    let mut checked = 0;
-    for sql in statements {
-        let text = sql
-            .replace("list($3)", "(SELECT value FROM json_each($3))")
-            .replace('$', "?");
-        let Ok(mut plan) = connection.prepare(&format!("EXPLAIN QUERY PLAN {text}")) else {
-            // The engine's own: BEGIN, PRAGMA, …
-            continue;
-        };
-        let steps = plan.raw_query().mapped(|row| row.get::<_, String>(3));
-        for step in steps.map(Result::unwrap) {
-            let scan = step.starts_with("SCAN ") && !step.contains("json_each");
-            assert!(
-                !scan || SCANS.iter().any(|known| sql.contains(known)),
-                "{step}: {sql}"
-            );
-            let by_domain = step.contains("recipient_due") && sql.contains("letter_id = ");
-            assert!(
-                !by_domain,
-                "reads a destination's letters to find one: {sql}"
-            );
-            let by_account = step.contains("placement") && step.ends_with("(account_id=?)");
-            assert!(!by_account, "reads an account to find one message: {sql}");
-            checked += 1;
-        }
-    }
-    assert!(checked > 60, "{checked} steps checked");
 }
