@@ -12,6 +12,7 @@ mod directory;
 mod engine;
 mod error;
 mod ids;
+mod jobs;
 mod journey;
 mod letter;
 mod mailbox;
@@ -30,6 +31,7 @@ pub use deliver::{Delivered, Delivery, LocalRecipient, StoredCopy, Submission, U
 pub use directory::{AccountInfo, AliasInfo, DomainInfo, NewAccount, Refusal, Resolved, Target};
 pub use engine::{TABLES, TableClass};
 pub use error::StoreError;
+pub use jobs::JobHold;
 pub use journey::{JourneyEvent, Note, Step};
 pub use letter::{Letter, Spool};
 pub use mailbox::{MailboxInfo, MailboxStatus, Role};

@@ -13,8 +13,10 @@ use crate::ids::first_id_at;
 use crate::open::Inner;
 use crate::{Store, StoreError};
 
-/// How often the work is looked for.
+/// How often the work is done, by one of the nodes that share the store.
 const PERIOD: Duration = Duration::from_secs(600);
+/// How often a node looks whether it is due.
+const LOOK_SPAN: Duration = Duration::from_secs(60);
 /// The first time after opening, when others have more urgent work.
 const FIRST_AFTER: Duration = Duration::from_secs(20);
 /// How long the change log and journeys reach back.
@@ -32,7 +34,7 @@ impl Store {
             let mut wait = FIRST_AFTER;
             loop {
                 tokio::time::sleep(wait).await;
-                wait = PERIOD;
+                wait = LOOK_SPAN;
                 match run(&weak).await {
                     Ok(true) => {}
                     Ok(false) | Err(StoreError::Closed) => return,
@@ -88,7 +90,10 @@ async fn run(weak: &Weak<Inner>) -> Result<bool, StoreError> {
     let Some(inner) = weak.upgrade() else {
         return Ok(false);
     };
-    Store(inner).maintain().await?;
+    let store = Store(inner);
+    if let Some(hold) = store.hold_job("maintenance", PERIOD).await? {
+        hold.run(store.maintain()).await?;
+    }
     Ok(true)
 }
 

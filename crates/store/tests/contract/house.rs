@@ -29,6 +29,12 @@ impl Clock for TestClock {
 /// Randomness that repeats from run to run.
 pub(crate) struct TestEntropy(AtomicU64);
 
+impl From<u64> for TestEntropy {
+    fn from(seed: u64) -> Self {
+        Self(AtomicU64::new(seed))
+    }
+}
+
 impl Entropy for TestEntropy {
     fn fill(&self, buffer: &mut [u8]) {
         for chunk in buffer.chunks_mut(8) {
@@ -102,6 +108,15 @@ impl House {
             entropy: Arc::new(TestEntropy(AtomicU64::new(1))),
             metrics: Metrics::default(),
         }
+    }
+
+    /// Another node on the same database, where the engine allows that.
+    pub(crate) async fn another(&self, node: &str) -> Store {
+        let mut options = self.options();
+        options.data_dir = self.folder.path().join(node);
+        options.node = node.to_owned();
+        options.entropy = Arc::new(TestEntropy(AtomicU64::new(1_000_000)));
+        Store::open(options).await.unwrap()
     }
 
     pub(crate) async fn open(&self) -> Store {

@@ -5,7 +5,9 @@
 
 mod delivering;
 mod house;
+mod jobs;
 mod mailboxes;
+mod nodes;
 mod people;
 mod queueing;
 mod statements;
@@ -39,6 +41,22 @@ macro_rules! contract {
     };
 }
 
+/// Functions about several nodes, for engines that nodes can share.
+macro_rules! many_nodes {
+    ($($module:ident :: $name:ident),* $(,)?) => {
+        mod shared {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$module::$name(&super::House::postgres()).await;
+            })*
+        }
+    };
+}
+
+many_nodes! {
+    nodes::one_node_does_a_job,
+}
+
 contract! {
     delivering::a_letter_travels,
     delivering::a_repetition_after_a_lost_reply,
@@ -48,6 +66,8 @@ contract! {
     delivering::a_large_letter,
     delivering::blobs_are_shared_and_collected,
     delivering::threads,
+    jobs::a_job_and_its_period,
+    jobs::a_restarted_node_takes_its_jobs_back,
     mailboxes::the_tree,
     mailboxes::renaming_inbox,
     mailboxes::deleting_a_full_mailbox,
