@@ -6,12 +6,9 @@
 //!
 //! Where the bytes of a blob are is the business of [`home`]: in its rows, or outside the database.
 
-#[expect(dead_code, reason = "the collector and copies of the store come next")]
+mod check;
+mod compaction;
 pub(crate) mod home;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, unused_imports, reason = "the compactor comes next")
-)]
 pub(crate) mod segments;
 
 use std::sync::Arc;
@@ -135,6 +132,22 @@ impl Store {
             }
         }
     }
+}
+
+impl Store {
+    /// Keeps everything outside the database that a snapshot of it may name, until the value is
+    /// dropped: for a copy of the store, taken before its snapshot. Meanwhile no room is given back.
+    #[must_use]
+    pub fn keep_blobs(&self) -> KeptBlobs {
+        KeptBlobs {
+            _kept: self.0.homes.keep(),
+        }
+    }
+}
+
+/// See [`Store::keep_blobs`].
+pub struct KeptBlobs {
+    _kept: home::Kept,
 }
 
 /// The error of a part whose home has nothing at its place.

@@ -27,6 +27,7 @@ mod verify;
 mod watch;
 
 pub use auth::ScramKeys;
+pub use blobs::KeptBlobs;
 pub use deliver::{Delivered, Delivery, LocalRecipient, StoredCopy, Submission, Unconfirmed};
 pub use directory::{AccountInfo, AliasInfo, DomainInfo, NewAccount, Refusal, Resolved, Target};
 pub use engine::{TABLES, TableClass};

@@ -59,7 +59,8 @@ impl Store {
             > 0
         {}
         while engine.write(TrimJourneys { now }, Priority::Bulk).await? > 0 {}
-        self.trim_changes(now).await
+        self.trim_changes(now).await?;
+        self.compact_segments().await
     }
 
     async fn finish_removals(&self) -> Result<(), StoreError> {

@@ -137,6 +137,7 @@ impl Store {
                 lines.push(format!("{words}: {row}"));
             }
         }
+        lines.extend(self.verify_segments(false).await?);
         Ok(lines)
     }
 }

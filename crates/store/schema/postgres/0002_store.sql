@@ -247,7 +247,7 @@ CREATE TABLE condemned (
 );
 CREATE INDEX condemned_by_time ON condemned (condemned_at);
 
-CREATE INDEX blob_segment ON blob (segment, place) WHERE segment > 0;
+CREATE INDEX blob_segment ON blob (segment, place, stored_bytes) WHERE segment > 0;
 
 -- Messages that were deleted and can be recovered: their rows stay, without a placement and
 -- without counting.

@@ -7,7 +7,7 @@ ALTER TABLE blob ADD COLUMN segment INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE blob ADD COLUMN place INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE blob ADD COLUMN stored_bytes INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE blob ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0;
-CREATE INDEX blob_segment ON blob (segment, place) WHERE segment > 0;
+CREATE INDEX blob_segment ON blob (segment, place, stored_bytes) WHERE segment > 0;
 
 -- quota_messages: the most messages. delete_at: when the account and its mail are removed.
 ALTER TABLE account ADD COLUMN quota_messages INTEGER;

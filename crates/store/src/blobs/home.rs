@@ -65,6 +65,8 @@ pub(crate) struct Homes {
     /// Letters up to this size stay in their rows.
     inline_bytes_max: u64,
     segments: Option<Arc<Segments>>,
+    /// Held by the one who moves what is in them.
+    pub(super) compacting: tokio::sync::Mutex<()>,
 }
 
 /// Which home takes new letters.
@@ -129,6 +131,7 @@ impl Homes {
             takes,
             inline_bytes_max,
             segments,
+            compacting: tokio::sync::Mutex::default(),
         })
     }
 

@@ -14,6 +14,7 @@
 
 mod reader;
 mod record;
+#[cfg(test)]
 mod scan;
 #[cfg(test)]
 mod tests;
@@ -25,13 +26,12 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::SystemTime;
 
+use base::Timestamp;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 pub(crate) use reader::ReadError;
-pub(crate) use record::{HEADER_BYTES, Name, Record, checksum};
-pub(crate) use scan::scan;
+pub(crate) use record::{HEADER_BYTES, Name, Record};
 pub(crate) use usage::{Hold, Pending};
 pub(crate) use writer::Appended;
 
@@ -96,7 +96,6 @@ pub(crate) struct Segments {
 pub(crate) struct SegmentFile {
     pub number: i64,
     pub bytes: u64,
-    pub modified: SystemTime,
 }
 
 impl Segments {
@@ -222,6 +221,21 @@ impl Segments {
         self.usage.is_free(number)
     }
 
+    /// Since when a file has been found free and without rows, at most since `now`.
+    pub(crate) fn unnamed_since(&self, number: i64, now: Timestamp) -> Timestamp {
+        self.usage.unnamed_since(number, now)
+    }
+
+    /// Notes that a file was found in use.
+    pub(crate) fn is_named(&self, number: i64) {
+        self.usage.is_named(number);
+    }
+
+    /// Whether a number has been in use, whatever the counter in the database says.
+    pub(crate) fn knows_number(&self, number: i64) -> bool {
+        self.usage.knows_number(number)
+    }
+
     /// Keeps all files until the value is dropped, for a copy of the store.
     pub(crate) fn hold(&self) -> Hold {
         Usage::hold(&self.usage)
@@ -233,6 +247,7 @@ impl Segments {
     /// [`StoreError::Io`] with the path; a file that is gone already is none.
     pub(crate) fn remove(&self, number: i64) -> Result<(), StoreError> {
         self.reader.forget(number);
+        self.usage.is_named(number);
         let path = self.path(number);
         match fs::remove_file(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(at(&path, error)),
@@ -273,9 +288,6 @@ pub(crate) fn list(folder: &Path) -> Result<Vec<SegmentFile>, StoreError> {
         files.push(SegmentFile {
             number,
             bytes: metadata.len(),
-            modified: metadata
-                .modified()
-                .map_err(|error| at(&entry.path(), error))?,
         });
     }
     files.sort_by_key(|file| file.number);

@@ -115,6 +115,7 @@ impl Header {
     }
 
     /// Bytes of the whole record.
+    #[cfg(test)]
     pub(super) fn record_bytes(&self) -> u64 {
         HEADER_BYTES as u64 + u64::from(self.stored_bytes)
     }

@@ -10,7 +10,8 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::record::Header;
+use super::record::{Header, checksum};
+use super::scan::scan;
 
 use super::*;
 use crate::prepare::Coding;

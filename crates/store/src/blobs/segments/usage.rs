@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use base::Timestamp;
+
 /// Below this supply of numbers more are wanted. The queue before the writer holds 32 MiB, not one
 /// segment, so that they last until those who come then have brought more.
 const NUMBERS_MIN: usize = 2;
@@ -19,6 +21,8 @@ struct State {
     pending: BTreeMap<i64, u64>,
     holds: u64,
     numbers: VecDeque<i64>,
+    /// Since when files have been free and without rows.
+    unnamed: BTreeMap<i64, Timestamp>,
     /// Every number up to this one has been in use.
     highest: i64,
 }
@@ -71,6 +75,21 @@ impl Usage {
     /// Whether a segment grows no more.
     pub(super) fn is_full(&self, number: i64) -> bool {
         self.lock().current != Some(number)
+    }
+
+    /// Notes that a file is free and without rows; gives since when it is.
+    pub(super) fn unnamed_since(&self, number: i64, now: Timestamp) -> Timestamp {
+        *self.lock().unnamed.entry(number).or_insert(now)
+    }
+
+    /// Notes that a file is in use, or is no more.
+    pub(super) fn is_named(&self, number: i64) {
+        self.lock().unnamed.remove(&number);
+    }
+
+    /// Whether a number is known to have been in use.
+    pub(super) fn knows_number(&self, number: i64) -> bool {
+        number <= self.lock().highest
     }
 
     /// The number above all that were in use, if more numbers are wanted.
