@@ -101,8 +101,51 @@ pub struct Verdict {
 /// Each letter must have put at least `letter_bytes` into a file below `store`.
 #[must_use]
 pub fn check(trace: &str, store: &Path, letter_bytes: i64) -> Verdict {
-    let calls = parse(trace);
     let store = store.to_string_lossy();
+    check_each(trace, |calls, from, to| {
+        let flushed = flushed(calls, &store, from, to);
+        let fine = flushed.values().any(|bytes| *bytes >= letter_bytes);
+        (fine, flushed)
+    })
+}
+
+/// The same for a store that keeps letters in files of `folder` and names them in `journal`, both
+/// below `store`: the file must have been flushed before the journal was written, and the journal
+/// before the acknowledgement.
+#[must_use]
+pub fn check_in_order(
+    trace: &str,
+    store: &Path,
+    (folder, journal): (&str, &str),
+    letter_bytes: i64,
+) -> Verdict {
+    let folder = store.join(folder).to_string_lossy().into_owned();
+    let journal = store.join(journal).to_string_lossy().into_owned();
+    check_each(trace, |calls, from, to| {
+        // The first flush of the letter is the one that counts: whatever comes later is too late.
+        let named = calls
+            .iter()
+            .filter(|call| is_flush(call) && call.target.starts_with(&folder))
+            .filter(|call| call.entered > from && call.returned < to)
+            .find(|flush| {
+                let bytes = flushed(calls, &folder, from, flush.returned + 1);
+                bytes.values().any(|bytes| *bytes >= letter_bytes)
+            });
+        let fine = named.is_some_and(|flush| {
+            let after = flushed(calls, &journal, flush.returned, to);
+            after.values().any(|bytes| *bytes > 0)
+        });
+        (fine, flushed(calls, &folder, from, to))
+    })
+}
+
+/// Asks about every acknowledgement whether the calls between the last read of the letter and the
+/// reply are fine; the answer comes with what was flushed.
+fn check_each<'a>(
+    trace: &str,
+    fine: impl for<'c> Fn(&'c [Call], usize, usize) -> (bool, BTreeMap<&'c str, i64>) + 'a,
+) -> Verdict {
+    let calls = parse(trace);
     let mut verdict = Verdict::default();
     // Sockets on which the server has asked for a letter, with the end of the last read so far.
     let mut open: BTreeMap<&str, usize> = BTreeMap::new();
@@ -122,15 +165,14 @@ pub fn check(trace: &str, store: &Path, letter_bytes: i64) -> Verdict {
             && acknowledges(call)
         {
             verdict.acknowledged += 1;
-            let flushed = flushed(&calls, &store, read, call.entered);
-            if flushed.values().all(|bytes| *bytes < letter_bytes) {
-                let (line, reply) = (call.entered, call.rest.clone());
+            let (is_fine, flushed) = fine(&calls, read, call.entered);
+            if !is_fine {
                 let flushed = flushed
                     .into_iter()
                     .map(|(file, bytes)| (file.to_owned(), bytes));
                 verdict.broken.push(Broken {
-                    line,
-                    reply,
+                    line: call.entered,
+                    reply: call.rest.clone(),
                     flushed: flushed.collect(),
                 });
             }
@@ -297,6 +339,25 @@ mod tests {
         );
         assert_eq!(broken(&[ASK, READ, WRITE, begun, REPLY, ended]), 1);
         assert_eq!(broken(&[ASK, READ, WRITE, begun, ended, REPLY]), 0);
+    }
+
+    #[test]
+    fn a_file_of_letters_is_flushed_before_the_journal_names_it() {
+        let in_file = |line: &str| line.replace("mail.db-wal", "segments/1.seg");
+        let (write, flush) = (in_file(WRITE), in_file(FLUSH));
+        let name = WRITE.replace("= 900", "= 90");
+        let broken = |lines: &[&str]| {
+            let lines = lines.join("\n");
+            let verdict = check_in_order(&lines, Path::new("/d"), ("segments", "mail.db-wal"), 800);
+            assert_eq!(verdict.acknowledged, 1);
+            verdict.broken.len()
+        };
+        assert_eq!(broken(&[ASK, READ, &write, &flush, &name, FLUSH, REPLY]), 0);
+        assert_eq!(broken(&[ASK, READ, &write, &name, &flush, FLUSH, REPLY]), 1);
+        assert_eq!(broken(&[ASK, READ, &write, &name, FLUSH, &flush, REPLY]), 1);
+        assert_eq!(broken(&[ASK, READ, &write, &flush, &name, REPLY, FLUSH]), 1);
+        assert_eq!(broken(&[ASK, READ, &write, &name, FLUSH, REPLY, &flush]), 1);
+        assert_eq!(broken(&[ASK, READ, &flush, &write, &name, FLUSH, REPLY]), 1);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! it is not so.
 #![expect(clippy::unwrap_used, reason = "a test stops at what it cannot do")]
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use interop::imap;
@@ -22,14 +23,14 @@ const LIMIT: Duration = Duration::from_secs(30);
 
 #[test]
 fn every_acknowledged_letter_was_flushed_before_the_reply() {
-    let verdict = trace_of_a_node("full");
+    let verdict = in_database("full");
     assert_eq!(verdict.acknowledged, 3 * LETTERS);
     assert_eq!(verdict.broken, [], "acknowledged before it was on disk");
 }
 
 #[test]
 fn the_check_sees_a_store_that_does_not_flush() {
-    let verdict = trace_of_a_node("off");
+    let verdict = in_database("off");
     assert_eq!(verdict.acknowledged, 3 * LETTERS);
     assert_eq!(
         verdict.broken.len(),
@@ -38,10 +39,40 @@ fn the_check_sees_a_store_that_does_not_flush() {
     );
 }
 
-/// Delivers, submits and appends letters on a node under `strace`, and checks every reply.
-fn trace_of_a_node(synchronous: &str) -> Verdict {
+#[test]
+fn a_letter_in_a_segment_is_flushed_before_the_database_names_it() {
+    let verdict = in_segments("full");
+    assert_eq!(verdict.acknowledged, 3 * LETTERS);
+    assert_eq!(verdict.broken, [], "named before it was on disk");
+}
+
+#[test]
+fn the_check_sees_segments_that_are_not_flushed() {
+    let verdict = in_segments("off");
+    assert_eq!(verdict.acknowledged, 3 * LETTERS);
+    assert_eq!(
+        verdict.broken.len(),
+        3 * LETTERS,
+        "the check passes segments that are not flushed"
+    );
+}
+
+fn in_database(synchronous: &str) -> Verdict {
+    let (trace, data_dir) = trace_of_a_node(synchronous, "inline:");
+    trace::check(&trace, &data_dir, RANDOM_BYTES as i64)
+}
+
+fn in_segments(synchronous: &str) -> Verdict {
+    let (trace, data_dir) = trace_of_a_node(synchronous, "segments:");
+    let files = ("segments", "mail.db-wal");
+    trace::check_in_order(&trace, &data_dir, files, RANDOM_BYTES as i64)
+}
+
+/// Delivers, submits and appends letters on a node under `strace`; gives the trace and the data
+/// folder.
+fn trace_of_a_node(synchronous: &str, blobs: &str) -> (String, PathBuf) {
     let place = Place::new();
-    let settings = format!("store.synchronous = \"{synchronous}\"\n");
+    let settings = format!("store.synchronous = \"{synchronous}\"\nblobs.url = \"{blobs}\"\n");
     let setup = node::Setup {
         settings,
         ..node::Setup::new(1, "black.test")
@@ -63,8 +94,7 @@ fn trace_of_a_node(synchronous: &str) -> Verdict {
         let letter = incompressible(&mut random, &format!("append.{number}"));
         imap.append("INBOX", &letter).unwrap();
     }
-    let trace = tracer.finish();
-    trace::check(&trace, &node.data_dir(), RANDOM_BYTES as i64)
+    (tracer.finish(), node.data_dir())
 }
 
 fn incompressible(random: &mut Random, id: &str) -> Vec<u8> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::trace::Event;
+use crate::trace::{Event, SEGMENTS, folder_of, is_folder};
 
 /// Disks write sectors whole; a write of several may be torn between them.
 const SECTOR: usize = 512;
@@ -24,6 +24,8 @@ impl Random {
 #[derive(Default)]
 pub(crate) struct Disk {
     files: BTreeMap<String, FileState>,
+    /// Whether the folder of segments is in the data folder on disk.
+    has_segments: bool,
     /// Syncs under way: by thread, how much of each file they cover.
     syncs: BTreeMap<(u32, String), Covered>,
 }
@@ -55,6 +57,7 @@ enum Covered {
 impl Disk {
     pub(crate) fn apply(&mut self, event: &Event) {
         match event {
+            Event::Created(folder) if is_folder(folder) => {}
             Event::Created(file) => {
                 self.files.entry(file.clone()).or_default();
             }
@@ -71,8 +74,9 @@ impl Disk {
                 self.files.remove(file);
             }
             Event::SyncBegan { file, thread } => {
-                let covered = if file.is_empty() {
-                    Covered::Folder(self.files.keys().cloned().collect())
+                let covered = if is_folder(file) {
+                    let within = self.files.keys().filter(|name| folder_of(name) == file);
+                    Covered::Folder(within.cloned().collect())
                 } else {
                     let state = self.files.entry(file.clone()).or_default();
                     Covered::File(state.applied + state.pending.len())
@@ -80,7 +84,7 @@ impl Disk {
                 self.syncs.insert((*thread, file.clone()), covered);
             }
             Event::SyncEnded { file, thread } => self.synced(file, *thread),
-            Event::Acknowledged(_) => {}
+            Event::Acknowledged(_) | Event::Withdrawn(_) => {}
         }
     }
 
@@ -102,6 +106,7 @@ impl Disk {
                 }
             }
             Some(Covered::Folder(files)) => {
+                self.has_segments |= file.is_empty();
                 for file in files {
                     if let Some(state) = self.files.get_mut(&file) {
                         state.named = true;
@@ -127,11 +132,12 @@ impl Disk {
 
     /// The power is gone: writes down what is left.
     pub(crate) fn write(self, folder: &Path, random: &mut Random) {
-        std::fs::create_dir_all(folder).unwrap();
+        std::fs::create_dir_all(folder.join(SEGMENTS)).unwrap();
         // How much of what was not synced survives differs from cut to cut: nothing, some, all.
         let survives = [0, 30, 70, 100][random.below(4)];
         for (name, mut state) in self.files {
-            if !state.named && random.below(100) >= survives {
+            let named = state.named && (self.has_segments || folder_of(&name) != SEGMENTS);
+            if !named && random.below(100) >= survives {
                 continue;
             }
             for change in state.pending {

@@ -7,12 +7,16 @@ use std::path::{Path, PathBuf};
 
 /// The file into which the child writes a name when a letter is acknowledged.
 const ACKNOWLEDGEMENTS: &str = "acknowledged";
+/// The folder in the data folder whose files count as well.
+pub(crate) const SEGMENTS: &str = "segments";
+/// What stands before a name in [`ACKNOWLEDGEMENTS`] that is about to be deleted.
+const WITHDRAWN: char = '-';
 
 /// One thing that happened to a file of the store, in the order in which it was over. Names are
 /// relative to the data folder.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// A file was made.
+    /// A file or folder was made.
     Created(String),
     /// Bytes were handed to the system.
     Written {
@@ -24,12 +28,14 @@ pub(crate) enum Event {
     Truncated { file: String, length: u64 },
     /// A file was removed.
     Removed(String),
-    /// A sync of a file, or (with an empty name) of the folder, began.
+    /// A sync of a file or of a folder (the data folder has an empty name) began.
     SyncBegan { file: String, thread: u32 },
     /// It succeeded: everything that was over when it began is on disk.
     SyncEnded { file: String, thread: u32 },
     /// A letter was acknowledged.
     Acknowledged(String),
+    /// Somebody is about to delete a letter.
+    Withdrawn(String),
 }
 
 impl Event {
@@ -38,8 +44,23 @@ impl Event {
     }
 
     pub(crate) fn is_sync(&self) -> bool {
-        matches!(self, Self::SyncEnded { file, .. } if !file.is_empty())
+        matches!(self, Self::SyncEnded { file, .. } if !is_folder(file))
     }
+
+    /// Whether the bytes of a segment are on disk with this.
+    pub(crate) fn is_sync_of_segment(&self) -> bool {
+        matches!(self, Self::SyncEnded { file, .. } if folder_of(file) == SEGMENTS)
+    }
+}
+
+/// Whether a name is that of a folder.
+pub(crate) fn is_folder(name: &str) -> bool {
+    name.is_empty() || name == SEGMENTS
+}
+
+/// The name of the folder in which a file is.
+pub(crate) fn folder_of(name: &str) -> &str {
+    name.rsplit_once('/').map_or("", |(folder, _)| folder)
 }
 
 /// Where the child writes what was acknowledged.
@@ -53,6 +74,11 @@ impl Acknowledgements {
     pub(crate) fn write(&self, name: &str) {
         // One write call is one event of the record.
         (&self.0).write_all(name.as_bytes()).unwrap();
+    }
+
+    /// Says that a letter may be missing from now on.
+    pub(crate) fn withdraw(&self, name: &str) {
+        self.write(&format!("{WITHDRAWN}{name}"));
     }
 }
 
@@ -144,6 +170,12 @@ impl Reader {
                     self.events.push(Event::Truncated { file, length });
                 }
             }
+            "mkdir" => {
+                let path = unescape(arguments.split('"').nth(1).unwrap_or_default());
+                if Path::new(std::str::from_utf8(&path).unwrap()) == self.data.join(SEGMENTS) {
+                    self.events.push(Event::Created(SEGMENTS.to_owned()));
+                }
+            }
             "openat" if arguments.contains("O_CREAT") => {
                 let path = arguments.split('"').nth(1).unwrap_or_default();
                 if let Some(file) = self.name_of(&unescape(path)) {
@@ -170,7 +202,10 @@ impl Reader {
         let bytes = bytes[..written].to_vec();
         if path_of(descriptor).is_some_and(|path| path.ends_with(ACKNOWLEDGEMENTS)) {
             let name = String::from_utf8(bytes).unwrap();
-            self.events.push(Event::Acknowledged(name));
+            self.events.push(match name.strip_prefix(WITHDRAWN) {
+                Some(name) => Event::Withdrawn(name.to_owned()),
+                None => Event::Acknowledged(name),
+            });
             return;
         }
         let Some(file) = self.file_of(descriptor) else {
@@ -187,7 +222,7 @@ impl Reader {
         self.events.push(Event::Written { file, at, bytes });
     }
 
-    /// The file that a sync call names; empty for the folder itself.
+    /// The file or folder that a sync call names.
     fn synced(&self, call: &str) -> Option<String> {
         let arguments = call
             .strip_prefix("fdatasync(")
@@ -196,6 +231,9 @@ impl Reader {
         if path == self.data {
             return Some(String::new());
         }
+        if path == self.data.join(SEGMENTS) {
+            return Some(SEGMENTS.to_owned());
+        }
         self.name_of(path.as_os_str().as_encoded_bytes())
     }
 
@@ -203,11 +241,13 @@ impl Reader {
         self.name_of(path_of(descriptor)?.as_os_str().as_encoded_bytes())
     }
 
-    /// The name of a database file in the data folder; its other files do not matter after a cut.
+    /// The name of a database file or segment in the data folder; its other files do not matter
+    /// after a cut.
     fn name_of(&self, path: &[u8]) -> Option<String> {
         let path = std::str::from_utf8(path).ok()?;
         let name = Path::new(path).strip_prefix(&self.data).ok()?.to_str()?;
-        let counts = name.starts_with("mail.db") && !name.ends_with("-shm");
+        let is_database = name.starts_with("mail.db") && !name.ends_with("-shm");
+        let counts = is_database || folder_of(name) == SEGMENTS;
         counts.then(|| name.to_owned())
     }
 }
