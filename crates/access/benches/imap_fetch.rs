@@ -69,6 +69,7 @@ async fn open(folder: &TempDir) -> (Store, Arc<ImapContext>) {
         name: "Bob".into(),
         password: Some(Secret::new("secret")),
         quota_bytes: None,
+        quota_messages: None,
         admin: false,
     };
     store.add_account(account).await.unwrap();

@@ -42,6 +42,37 @@ pub struct Limits {
     pub free_disk_percent_min: u8,
     /// Memory for letters being parsed and stored at once, over all connections, in bytes.
     pub letters_in_memory_bytes_max: u64,
+    /// The most bytes that the mail of a new account may take; 0: no limit.
+    pub new_account_quota_bytes: u64,
+    /// The most messages that a new account may hold; 0: no limit.
+    pub new_account_quota_messages: u64,
+    /// How long mail is kept that nobody wants any more.
+    pub retention: Retention,
+}
+
+/// How long mail is kept that nobody wants any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// How long deleted mail can be recovered; zero: it is gone at once.
+    pub deleted: Duration,
+    /// When a message has been in the trash so long, it is deleted; zero: never.
+    pub trash: Duration,
+    /// The same of junk.
+    pub junk: Duration,
+    /// How long an account that was removed can be restored; zero: it is gone at once.
+    pub account: Duration,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        const DAY: Duration = Duration::from_secs(24 * 3_600);
+        Self {
+            deleted: DAY * 14,
+            trash: DAY * 30,
+            junk: DAY * 30,
+            account: DAY * 30,
+        }
+    }
 }
 
 impl Default for Limits {
@@ -65,6 +96,9 @@ impl Default for Limits {
             free_disk_bytes_min: 1024 * 1024 * 1024,
             free_disk_percent_min: 5,
             letters_in_memory_bytes_max: 512 * 1024 * 1024,
+            new_account_quota_bytes: 0,
+            new_account_quota_messages: 0,
+            retention: Retention::default(),
         }
     }
 }

@@ -48,8 +48,15 @@ pub(crate) struct Stored {
     pub copy: StoredCopy,
     pub uid_validity: UidValidity,
     pub mailbox_name: String,
-    /// The bytes that the account takes now.
-    pub used_bytes: i64,
+    /// What the account takes now.
+    pub used: Used,
+}
+
+/// What an account's mail takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Used {
+    pub bytes: i64,
+    pub messages: i64,
 }
 
 /// Stores a message; the blob is stored by the caller, once.
@@ -63,8 +70,9 @@ pub(crate) async fn insert_message(
             "UPDATE account SET modseq = modseq + 1, next_message_id = next_message_id + 1,
                 used_bytes = used_bytes + $2, messages = messages + 1
              WHERE account_id = $1 AND removing = 0
-                AND ($3 = 1 OR quota_bytes IS NULL OR used_bytes + $2 <= quota_bytes)
-             RETURNING modseq, next_message_id - 1, used_bytes",
+                AND ($3 = 1 OR ((quota_bytes IS NULL OR used_bytes + $2 <= quota_bytes)
+                    AND (quota_messages IS NULL OR messages < quota_messages)))
+             RETURNING modseq, next_message_id - 1, used_bytes, messages",
             params![new.account, size, new.over_quota],
         )
         .await?;
@@ -94,7 +102,10 @@ pub(crate) async fn insert_message(
         copy,
         uid_validity: UidValidity(mailbox.u32(2)?),
         mailbox_name: mailbox.text(3)?,
-        used_bytes: account.int(2)?,
+        used: Used {
+            bytes: account.int(2)?,
+            messages: account.int(3)?,
+        },
     }))
 }
 

@@ -218,7 +218,9 @@ impl Store {
     /// does not fit.
     pub async fn submit(&self, submission: Submission) -> Result<LetterId, StoreError> {
         let body = self.prepare_submission(submission).await?;
-        self.0.engine.write(body, Priority::Urgent).await
+        let letter = body.letter;
+        self.0.engine.write(body, Priority::Urgent).await?;
+        Ok(letter)
     }
 
     /// Does what can be done before the transaction.
@@ -381,10 +383,7 @@ impl StoredCopies {
     pub(crate) fn tell(stored: &[Stored], shared: &Shared) {
         for message in stored {
             let account = message.copy.account;
-            shared
-                .directory_mut()
-                .change_account(account, |known| known.used_bytes = message.used_bytes);
-            shared.watches.account_changed(account);
+            shared.takes_now(account, message.used);
         }
     }
 }
@@ -556,21 +555,22 @@ pub(crate) struct Submit {
 }
 
 impl Body for Submit {
-    type Out = LetterId;
+    /// The copy for the sender.
+    type Out = Option<Stored>;
 
     fn account(&self) -> Option<AccountId> {
         self.submission.account
     }
 
-    async fn run(&self, tx: &mut Tx<'_>) -> Result<LetterId, StoreError> {
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<Option<Stored>, StoreError> {
         let blob_id = store_blob(tx, &self.prepared).await?;
         let stored = self.sent_copy(tx, blob_id).await?;
         self.queue(tx, blob_id, stored.as_ref()).await?;
-        Ok(self.letter)
+        Ok(stored)
     }
 
-    fn committed(&self, _: &LetterId) {
-        self.tell();
+    fn committed(&self, copy: &Option<Stored>) {
+        self.tell(copy.as_ref());
     }
 }
 
@@ -614,11 +614,11 @@ impl Submit {
     }
 
     /// What follows the commit.
-    pub(crate) fn tell(&self) {
+    pub(crate) fn tell(&self, copy: Option<&Stored>) {
         self.shared.metrics.submissions.inc();
         self.shared.watches.queue_changed();
-        if let (Some(account), Some(_)) = (self.submission.account, self.submission.sent_copy) {
-            self.shared.watches.account_changed(account);
+        if let Some(copy) = copy {
+            StoredCopies::tell(std::slice::from_ref(copy), &self.shared);
         }
     }
 

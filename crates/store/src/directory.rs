@@ -13,7 +13,7 @@ use base::{AccountId, Domain, EmailAddress, Secret, Timestamp};
 use crate::engine::Priority;
 use crate::{Store, StoreError};
 
-pub(crate) use memory::Directory;
+pub(crate) use memory::{Directory, Quota};
 use rows::RemovePiece;
 pub(crate) use rows::{LoadDirectory, address, domain, signed};
 
@@ -37,6 +37,8 @@ pub struct NewAccount {
     pub password: Option<Secret>,
     /// The most bytes its mail may take; `None` for no limit.
     pub quota_bytes: Option<u64>,
+    /// The most messages it may hold; `None` for no limit.
+    pub quota_messages: Option<u64>,
     /// Whether mail to postmaster@ and abuse@ of every domain reaches it.
     pub admin: bool,
 }
@@ -52,6 +54,8 @@ pub struct AccountInfo {
     pub name: String,
     /// The most bytes its mail may take.
     pub quota_bytes: Option<u64>,
+    /// The most messages it may hold.
+    pub quota_messages: Option<u64>,
     /// The bytes its mail takes.
     pub used_bytes: u64,
     /// The messages it holds.
@@ -60,6 +64,17 @@ pub struct AccountInfo {
     pub enabled: bool,
     /// Whether postmaster@ reaches it.
     pub admin: bool,
+}
+
+/// What becomes of one of an account's quotas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QuotaChange {
+    /// It stays as it is.
+    Keep,
+    /// There is no limit any more.
+    Lift,
+    /// So many bytes or messages at most.
+    AtMost(u64),
 }
 
 /// An alias and where its mail goes.
@@ -153,7 +168,7 @@ impl Store {
             address: new.address,
             name: new.name,
             credential,
-            quota_bytes: new.quota_bytes,
+            quota: Quota::new(new.quota_bytes, new.quota_messages),
             admin: new.admin,
             now: self.0.shared.now(),
             shared: Arc::clone(&self.0.shared),
@@ -257,21 +272,25 @@ impl Store {
         Ok(())
     }
 
-    /// Sets the most bytes that an account's mail may take.
+    /// Sets the most bytes that an account's mail may take, and the most messages it may hold. An
+    /// account that is over a new quota keeps its mail and gets no more.
     ///
     /// # Errors
     /// [`StoreError::NotFound`].
     pub async fn set_quota(
         &self,
         id: AccountId,
-        quota_bytes: Option<u64>,
+        bytes: QuotaChange,
+        messages: QuotaChange,
     ) -> Result<(), StoreError> {
         let body = rows::SetQuota {
             id,
-            quota_bytes,
+            bytes,
+            messages,
             shared: Arc::clone(&self.0.shared),
         };
-        self.0.engine.write(body, Priority::Urgent).await
+        self.0.engine.write(body, Priority::Urgent).await?;
+        Ok(())
     }
 
     /// Adds targets to an alias, making it if needed. `*@domain` style catch-alls are written with

@@ -29,7 +29,9 @@ mod watch;
 pub use auth::ScramKeys;
 pub use blobs::KeptBlobs;
 pub use deliver::{Delivered, Delivery, LocalRecipient, StoredCopy, Submission, Unconfirmed};
-pub use directory::{AccountInfo, AliasInfo, DomainInfo, NewAccount, Refusal, Resolved, Target};
+pub use directory::{
+    AccountInfo, AliasInfo, DomainInfo, NewAccount, QuotaChange, Refusal, Resolved, Target,
+};
 pub use engine::{TABLES, TableClass};
 pub use error::StoreError;
 pub use jobs::JobHold;

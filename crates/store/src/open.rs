@@ -72,6 +72,12 @@ impl Store {
         Ok(store)
     }
 
+    /// The limits in force.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.0.limits
+    }
+
     /// Finishes what is acknowledged, checkpoints and closes. Later calls answer
     /// [`StoreError::Closed`].
     ///

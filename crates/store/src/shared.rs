@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use base::ports::Clock;
-use base::{LetterId, Timestamp};
+use base::{AccountId, LetterId, Timestamp};
 
+use crate::copies::Used;
 use crate::directory::Directory;
 use crate::ids::IdSource;
 use crate::metrics::StoreMetrics;
@@ -68,6 +69,14 @@ impl Shared {
         self.directory
             .write()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What follows the commit of a change of an account's mail: what it takes is known, and who
+    /// watches it is woken.
+    pub(crate) fn takes_now(&self, account: AccountId, used: Used) {
+        self.directory_mut()
+            .change_account(account, |known| known.used = used);
+        self.watches.account_changed(account);
     }
 
     /// Notes a delivery whose connection is alive.

@@ -109,6 +109,7 @@ impl World {
                 name: "Bob".into(),
                 password: Some(Secret::new(PASSWORD)),
                 quota_bytes: None,
+                quota_messages: None,
                 admin: false,
             })
             .await

@@ -1,11 +1,11 @@
 //! `pennyblack account`.
 
-use clap::Subcommand;
+use clap::{ArgGroup, Subcommand};
 
 use super::exit::Exit;
 use super::output::{Output, bytes, field};
 use super::{ListArgs, Operator, password};
-use crate::control::Request;
+use crate::control::{Quota, Request};
 use crate::random;
 use crate::settings::value;
 
@@ -21,9 +21,14 @@ pub(super) enum AccountCommand {
         /// Mail to postmaster@ and abuse@ of every domain reaches it.
         #[arg(long)]
         admin: bool,
-        /// The most its mail may take, such as `5 GB`; `none` for no limit.
-        #[arg(long, value_name = "SIZE", value_parser = quota, default_value = "none")]
-        quota: Quota,
+        /// The most its mail may take, such as `5 GB`; `none` for no limit; without this option
+        /// what the setting `accounts.quota_bytes` says.
+        #[arg(long, value_name = "SIZE", value_parser = quota_bytes)]
+        quota: Option<Quota>,
+        /// The most messages it may hold; `none` for no limit; without this option what the setting
+        /// `accounts.quota_messages` says.
+        #[arg(long, value_name = "NUMBER", value_parser = quota_messages)]
+        quota_messages: Option<Quota>,
         /// Read the password from the first line of stdin.
         #[arg(long)]
         password_stdin: bool,
@@ -44,12 +49,19 @@ pub(super) enum AccountCommand {
         password_stdin: bool,
     },
     /// Sets the most that an account's mail may take.
+    #[command(group = ArgGroup::new("which").required(true).multiple(true))]
     Quota {
         /// The account's address.
         address: String,
-        /// Such as `5 GB`; `none` for no limit.
-        #[arg(value_parser = quota)]
-        quota: Quota,
+        /// The most bytes, such as `5 GB`; `none` for no limit.
+        #[arg(long, value_name = "SIZE", value_parser = quota_bytes, group = "which")]
+        bytes: Option<Quota>,
+        /// The most messages; `none` for no limit.
+        #[arg(long, value_name = "NUMBER", value_parser = quota_messages, group = "which")]
+        messages: Option<Quota>,
+        /// No limit of either kind.
+        #[arg(long, conflicts_with_all = ["bytes", "messages"], group = "which")]
+        none: bool,
     },
     /// Lets an account log in and receive again.
     Enable {
@@ -63,18 +75,23 @@ pub(super) enum AccountCommand {
     },
 }
 
-/// A quota in bytes, or none.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Quota(Option<u64>);
-
-fn quota(text: &str) -> Result<Quota, String> {
+fn quota_bytes(text: &str) -> Result<Quota, String> {
     if text == "none" {
-        return Ok(Quota(None));
+        return Ok(Quota::Lift);
     }
     value::size(text)
         .and_then(|size| u64::try_from(size).ok())
-        .map(|size| Quota(Some(size)))
+        .map(Quota::AtMost)
         .ok_or_else(|| "a size such as `500 MB` or `5 GB`, or `none`".to_owned())
+}
+
+fn quota_messages(text: &str) -> Result<Quota, String> {
+    if text == "none" {
+        return Ok(Quota::Lift);
+    }
+    text.parse::<u32>()
+        .map(|most| Quota::AtMost(u64::from(most)))
+        .map_err(|_| "a whole number such as 100000, or `none`".to_owned())
 }
 
 pub(super) fn run(operator: &Operator, command: AccountCommand) -> Result<(), Exit> {
@@ -84,12 +101,14 @@ pub(super) fn run(operator: &Operator, command: AccountCommand) -> Result<(), Ex
             name,
             admin,
             quota,
+            quota_messages,
             password_stdin,
         } => with_password(operator, password_stdin, |password| Request::AccountAdd {
             address,
             name,
             admin,
-            quota_bytes: quota.0,
+            quota_bytes: quota.unwrap_or(Quota::Keep),
+            quota_messages: quota_messages.unwrap_or(Quota::Keep),
             password: Some(password),
         }),
         AccountCommand::List(ListArgs { json }) => list(operator, json),
@@ -100,10 +119,19 @@ pub(super) fn run(operator: &Operator, command: AccountCommand) -> Result<(), Ex
         } => with_password(operator, password_stdin, |password| {
             Request::AccountPassword { address, password }
         }),
-        AccountCommand::Quota { address, quota } => operator.act(Request::AccountQuota {
+        AccountCommand::Quota {
             address,
-            quota_bytes: quota.0,
-        }),
+            bytes,
+            messages,
+            none,
+        } => {
+            let otherwise = if none { Quota::Lift } else { Quota::Keep };
+            operator.act(Request::AccountQuota {
+                address,
+                quota_bytes: bytes.unwrap_or(otherwise),
+                quota_messages: messages.unwrap_or(otherwise),
+            })
+        }
         AccountCommand::Enable { address } => operator.act(Request::AccountEnable {
             address,
             enabled: true,
@@ -146,11 +174,19 @@ fn list(operator: &Operator, json: bool) -> Result<(), Exit> {
                 field(row, "messages"),
                 bytes(row, "used_bytes"),
                 bytes(row, "quota_bytes"),
+                field(row, "quota_messages"),
             ]
         })
         .collect();
     let head = [
-        "address", "name", "enabled", "admin", "messages", "used", "quota",
+        "address",
+        "name",
+        "enabled",
+        "admin",
+        "messages",
+        "used",
+        "quota",
+        "messages at most",
     ];
     output.table(&head, &cells)
 }

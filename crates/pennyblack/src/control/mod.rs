@@ -54,8 +54,10 @@ pub enum Request {
         name: String,
         /// Whether postmaster@ reaches it.
         admin: bool,
-        /// The most bytes its mail may take.
-        quota_bytes: Option<u64>,
+        /// The most bytes its mail may take; as the settings say if it is kept as it is.
+        quota_bytes: Quota,
+        /// The most messages it may hold, likewise.
+        quota_messages: Quota,
         /// Its password.
         password: Option<String>,
     },
@@ -80,12 +82,14 @@ pub enum Request {
         /// Whether it may.
         enabled: bool,
     },
-    /// Sets the most bytes that an account's mail may take.
+    /// Sets the most that an account's mail may take.
     AccountQuota {
         /// The account's address.
         address: String,
-        /// The bytes; `None` for no limit.
-        quota_bytes: Option<u64>,
+        /// In bytes.
+        quota_bytes: Quota,
+        /// In messages.
+        quota_messages: Quota,
     },
     /// Adds targets to an alias.
     AliasAdd {
@@ -120,6 +124,18 @@ pub enum Request {
     },
     /// Checks the store's invariants.
     Verify,
+}
+
+/// What becomes of a quota.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Quota {
+    /// It stays as it is.
+    Keep,
+    /// There is no limit any more.
+    Lift,
+    /// So many bytes or messages at most.
+    AtMost(u64),
 }
 
 /// Which queued letters are meant.

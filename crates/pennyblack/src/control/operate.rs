@@ -2,9 +2,9 @@
 
 use base::{AccountId, Domain, EmailAddress, LetterId, Secret};
 use serde_json::Value;
-use store::{NewAccount, QueueFilter, Store, StoreError};
+use store::{NewAccount, QueueFilter, QuotaChange, Store, StoreError};
 
-use super::{Failure, Filter, QueueAct, Request, rows};
+use super::{Failure, Filter, QueueAct, Quota, Request, rows};
 
 /// What a request gave: rows, and an end in words.
 #[derive(Debug, Default)]
@@ -67,9 +67,11 @@ pub async fn operate(store: &Store, request: Request) -> Result<Answer, Failure>
         Request::AccountQuota {
             address,
             quota_bytes,
+            quota_messages,
         } => {
             let id = account_id(store, &address).await?;
-            store.set_quota(id, quota_bytes).await?;
+            let (bytes, messages) = (change(quota_bytes), change(quota_messages));
+            store.set_quota(id, bytes, messages).await?;
             Ok(Answer::done(format!("account {address} has a new quota")))
         }
         Request::AliasAdd { .. } | Request::AliasRemove { .. } | Request::AliasList => {
@@ -111,6 +113,7 @@ async fn accounts(store: &Store, request: Request) -> Result<Answer, Failure> {
         name,
         admin,
         quota_bytes,
+        quota_messages,
         password,
     } = request
     else {
@@ -119,11 +122,13 @@ async fn accounts(store: &Store, request: Request) -> Result<Answer, Failure> {
         ));
     };
     let address = parse_address(&address)?;
+    let limits = store.limits();
     let new = NewAccount {
         address: address.clone(),
         name,
         password: password.map(Secret::new),
-        quota_bytes,
+        quota_bytes: quota_of_new(quota_bytes, limits.new_account_quota_bytes),
+        quota_messages: quota_of_new(quota_messages, limits.new_account_quota_messages),
         admin,
     };
     let domain = &address.domain;
@@ -162,6 +167,24 @@ async fn aliases(store: &Store, request: Request) -> Result<Answer, Failure> {
         _ => Ok(Answer::list(
             store.aliases().await?.iter().map(rows::alias).collect(),
         )),
+    }
+}
+
+/// A quota as the store changes it.
+const fn change(quota: Quota) -> QuotaChange {
+    match quota {
+        Quota::Keep => QuotaChange::Keep,
+        Quota::Lift => QuotaChange::Lift,
+        Quota::AtMost(most) => QuotaChange::AtMost(most),
+    }
+}
+
+/// The quota of a new account; 0 in the settings is no limit.
+fn quota_of_new(quota: Quota, usual: u64) -> Option<u64> {
+    match quota {
+        Quota::Keep => Some(usual).filter(|usual| *usual > 0),
+        Quota::Lift => None,
+        Quota::AtMost(most) => Some(most),
     }
 }
 

@@ -25,6 +25,7 @@ pub fn account(info: &AccountInfo) -> Value {
         "messages": info.messages,
         "used_bytes": info.used_bytes,
         "quota_bytes": info.quota_bytes,
+        "quota_messages": info.quota_messages,
     })
 }
 

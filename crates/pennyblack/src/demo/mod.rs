@@ -246,6 +246,7 @@ async fn ensure_account(store: &Store, person: &Person, password: &str) -> Resul
         name: person.name.to_owned(),
         password: Some(password),
         quota_bytes: None,
+        quota_messages: None,
         admin: true,
     };
     store.add_account(new).await?;

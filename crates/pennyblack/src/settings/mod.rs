@@ -7,6 +7,7 @@
 
 pub mod load;
 pub mod markdown;
+mod people;
 mod queue;
 mod storage;
 pub mod suggest;
@@ -19,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::Domain;
-use base::limits::Limits;
+use base::limits::{Limits, Retention};
 use store::{BlobHome, Database, Synchronous};
 use transport::queue::settings::QueueSettings;
 
@@ -346,6 +347,14 @@ impl Typing<'_> {
             free_disk_bytes_min: self.number("limits.free_disk"),
             free_disk_percent_min: self.number("limits.free_disk_percent"),
             letters_in_memory_bytes_max: self.number("limits.letters_in_memory"),
+            new_account_quota_bytes: self.number("accounts.quota_bytes"),
+            new_account_quota_messages: self.number("accounts.quota_messages"),
+            retention: Retention {
+                deleted: self.span("retention.deleted"),
+                trash: self.span("retention.trash"),
+                junk: self.span("retention.junk"),
+                account: self.span("retention.account"),
+            },
         };
         if limits.letters_in_memory_bytes_max < limits.letter_bytes_max {
             self.mistake(

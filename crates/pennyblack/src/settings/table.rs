@@ -325,6 +325,7 @@ fn tables() -> Vec<&'static [Setting]> {
         OUTSIDE,
         LISTEN,
         LIMITS,
+        super::people::PEOPLE,
         transport::settings::ROWS,
         transport::queue::settings::SETTINGS,
     ]

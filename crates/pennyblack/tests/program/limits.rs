@@ -201,7 +201,7 @@ fn rows_of_envelopes() -> Vec<Row> {
             &[MAIL, "RCPT TO:<gone@me.test>"],
         ),
         row(
-            "an account over its quota | `452",
+            "an account over its quota, in bytes or in messages | `452",
             "smtp",
             &[MAIL, "RCPT TO:<full@me.test>"],
         ),

@@ -352,6 +352,7 @@ pub(crate) async fn make_accounts(store: &Store, accounts: usize) -> Vec<Account
             name: String::new(),
             password: None,
             quota_bytes: None,
+            quota_messages: None,
             admin: false,
         };
         ids.push(store.add_account(new).await.unwrap());

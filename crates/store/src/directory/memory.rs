@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use base::{AccountId, Domain, EmailAddress, LocalPart, Timestamp};
 
-use super::{AliasInfo, DomainInfo, Refusal, Resolved, Target};
+use super::{AliasInfo, DomainInfo, Refusal, Resolved, Target, signed};
+use crate::copies::Used;
 
 /// Aliases that may lead to each other before it counts as a loop.
 const ALIAS_DEPTH_MAX: usize = 10;
@@ -27,8 +28,30 @@ pub(crate) struct Directory {
 pub(crate) struct Account {
     pub enabled: bool,
     pub admin: bool,
-    pub quota_bytes: Option<i64>,
-    pub used_bytes: i64,
+    pub quota: Quota,
+    pub used: Used,
+}
+
+/// The most that an account's mail may take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Quota {
+    pub bytes: Option<i64>,
+    pub messages: Option<i64>,
+}
+
+impl Quota {
+    pub(crate) fn new(bytes: Option<u64>, messages: Option<u64>) -> Self {
+        Self {
+            bytes: bytes.map(signed),
+            messages: messages.map(signed),
+        }
+    }
+
+    /// Whether there is room for nothing more.
+    fn is_full(self, used: Used) -> bool {
+        self.bytes.is_some_and(|quota| used.bytes >= quota)
+            || self.messages.is_some_and(|quota| used.messages >= quota)
+    }
 }
 
 enum Entry {
@@ -214,9 +237,7 @@ impl Directory {
         if !account.enabled {
             return Some(Refusal::Disabled);
         }
-        let full = account
-            .quota_bytes
-            .is_some_and(|quota| account.used_bytes >= quota);
+        let full = account.quota.is_full(account.used);
         full.then_some(Refusal::OverQuota)
     }
 

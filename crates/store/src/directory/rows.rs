@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use base::{AccountId, Domain, EmailAddress, Timestamp};
 
-use super::memory::{Account, Directory};
-use super::{AccountInfo, DomainInfo};
+use super::memory::{Account, Directory, Quota};
+use super::{AccountInfo, DomainInfo, QuotaChange};
 use crate::StoreError;
 use crate::auth::Credential;
 use crate::blobs::condemn;
+use crate::copies::Used;
 use crate::engine::{Body, Row, Tx, params};
 use crate::mailbox::STANDARD_MAILBOXES;
 use crate::shared::Shared;
@@ -32,14 +33,21 @@ impl Body for LoadDirectory {
                 created_at: row.time(1)?,
             });
         }
-        let accounts = "SELECT account_id, enabled, admin, quota_bytes, used_bytes
+        let accounts = "SELECT account_id, enabled, admin, quota_bytes, quota_messages, used_bytes,
+                messages
             FROM account WHERE removing = 0";
         for row in tx.rows(accounts, &[]).await? {
             let account = Account {
                 enabled: row.truth(1)?,
                 admin: row.truth(2)?,
-                quota_bytes: row.maybe_int(3)?,
-                used_bytes: row.int(4)?,
+                quota: Quota {
+                    bytes: row.maybe_int(3)?,
+                    messages: row.maybe_int(4)?,
+                },
+                used: Used {
+                    bytes: row.int(5)?,
+                    messages: row.int(6)?,
+                },
             };
             directory.set_account(AccountId(row.int(0)?), account);
         }
@@ -118,7 +126,7 @@ pub(super) struct AddAccount {
     pub address: EmailAddress,
     pub name: String,
     pub credential: Option<Credential>,
-    pub quota_bytes: Option<u64>,
+    pub quota: Quota,
     pub admin: bool,
     pub now: Timestamp,
     pub shared: Arc<Shared>,
@@ -138,17 +146,18 @@ impl Body for AddAccount {
         tx.execute(
             "INSERT INTO account (account_id, address, name, created_at, enabled, admin, removing,
                 quota_bytes, used_bytes, messages, modseq, change_floor, next_message_id,
-                next_mailbox_id, next_uid_validity)
-             VALUES ($1, $2, $3, $4, 1, $5, 0, $6, 0, 0, 1, 0, 1, $7, $8)",
+                next_mailbox_id, next_uid_validity, quota_messages)
+             VALUES ($1, $2, $3, $4, 1, $5, 0, $6, 0, 0, 1, 0, 1, $7, $8, $9)",
             params![
                 id,
                 &self.address.to_string(),
                 &self.name,
                 self.now,
                 self.admin,
-                self.quota_bytes.map(signed),
+                self.quota.bytes,
                 standard + 1,
                 epoch + standard,
+                self.quota.messages,
             ],
         )
         .await?;
@@ -173,8 +182,8 @@ impl Body for AddAccount {
         let account = Account {
             enabled: true,
             admin: self.admin,
-            quota_bytes: self.quota_bytes.map(signed),
-            used_bytes: 0,
+            quota: self.quota,
+            used: Used::default(),
         };
         directory.set_account(*id, account);
     }
@@ -191,13 +200,13 @@ impl Body for Accounts {
         let rows = match self.only {
             Some(id) => {
                 let sql = "SELECT account_id, address, name, quota_bytes, used_bytes, messages,
-                        enabled, admin
+                        enabled, admin, quota_messages
                     FROM account WHERE account_id = $1 AND removing = 0";
                 tx.rows(sql, params![id]).await?
             }
             None => {
                 let sql = "SELECT account_id, address, name, quota_bytes, used_bytes, messages,
-                        enabled, admin
+                        enabled, admin, quota_messages
                     FROM account WHERE removing = 0";
                 tx.rows(sql, &[]).await?
             }
@@ -211,14 +220,18 @@ fn account_info(mut row: Row) -> Result<AccountInfo, StoreError> {
         id: AccountId(row.int(0)?),
         address: address(&row.text(1)?)?,
         name: row.text(2)?,
-        quota_bytes: row
-            .maybe_int(3)?
-            .map(|bytes| u64::try_from(bytes).unwrap_or(0)),
+        quota_bytes: row.maybe_int(3)?.map(unsigned),
+        quota_messages: row.maybe_int(8)?.map(unsigned),
         used_bytes: row.unsigned(4)?,
         messages: row.unsigned(5)?,
         enabled: row.truth(6)?,
         admin: row.truth(7)?,
     })
+}
+
+/// A quota as it was stored.
+fn unsigned(quota: i64) -> u64 {
+    u64::try_from(quota).unwrap_or(0)
 }
 
 /// The first step of an account's removal: nobody reaches it any more.
@@ -351,28 +364,42 @@ impl Body for SetEnabled {
 
 pub(super) struct SetQuota {
     pub id: AccountId,
-    pub quota_bytes: Option<u64>,
+    pub bytes: QuotaChange,
+    pub messages: QuotaChange,
     pub shared: Arc<Shared>,
 }
 
 impl Body for SetQuota {
-    type Out = ();
+    type Out = Quota;
 
-    async fn run(&self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
-        let sql = "UPDATE account SET quota_bytes = $2 WHERE account_id = $1 AND removing = 0";
-        match tx
-            .execute(sql, params![self.id, self.quota_bytes.map(signed)])
-            .await?
-        {
-            0 => Err(StoreError::NotFound("account")),
-            _ => Ok(()),
-        }
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<Quota, StoreError> {
+        let sql = "UPDATE account SET
+                quota_bytes = CASE WHEN $2 = 1 THEN quota_bytes ELSE $3 END,
+                quota_messages = CASE WHEN $4 = 1 THEN quota_messages ELSE $5 END
+            WHERE account_id = $1 AND removing = 0 RETURNING quota_bytes, quota_messages";
+        let keeps = |change: QuotaChange| change == QuotaChange::Keep;
+        let value = |change: QuotaChange| match change {
+            QuotaChange::Keep | QuotaChange::Lift => None,
+            QuotaChange::AtMost(most) => Some(signed(most)),
+        };
+        let values = params![
+            self.id,
+            keeps(self.bytes),
+            value(self.bytes),
+            keeps(self.messages),
+            value(self.messages)
+        ];
+        let row = tx.row(sql, values).await?;
+        let row = row.ok_or(StoreError::NotFound("account"))?;
+        Ok(Quota {
+            bytes: row.maybe_int(0)?,
+            messages: row.maybe_int(1)?,
+        })
     }
 
-    fn committed(&self, (): &()) {
+    fn committed(&self, quota: &Quota) {
         let mut directory = self.shared.directory_mut();
-        let quota = self.quota_bytes.map(signed);
-        directory.change_account(self.id, |account| account.quota_bytes = quota);
+        directory.change_account(self.id, |account| account.quota = *quota);
     }
 }
 

@@ -6,7 +6,7 @@ use base::{AccountId, MailboxId, ModSeq, Timestamp, Uid, UidValidity};
 
 use super::{MAILBOXES_MAX, MailboxInfo, MailboxName, MailboxStatus, Role};
 use crate::StoreError;
-use crate::copies::{ChangeKind, Operation, next_modseq, note_change};
+use crate::copies::{ChangeKind, Operation, Used, next_modseq, note_change};
 use crate::engine::{Body, Row, Tx, params};
 use crate::message_rows::rows::remove_placements;
 use crate::shared::Shared;
@@ -200,7 +200,7 @@ pub(super) struct DeletePiece {
 pub(super) struct Deleted {
     pub done: bool,
     pub mailbox: MailboxId,
-    used_bytes: i64,
+    used: Used,
 }
 
 impl Body for DeletePiece {
@@ -228,8 +228,7 @@ impl Body for DeletePiece {
             .await?;
         let uids: Result<Vec<i64>, _> = rows.iter().map(|row| row.int(0)).collect();
         let uids = uids?;
-        let used_bytes =
-            remove_placements(tx, account, mailbox.id, &uids, modseq, self.now).await?;
+        let used = remove_placements(tx, account, mailbox.id, &uids, modseq, self.now).await?;
         let is_empty = i64::try_from(uids.len()).unwrap_or(i64::MAX) < DELETE_PIECE;
         let done = is_empty && trim_log(tx, account, mailbox.id).await?;
         if done {
@@ -241,15 +240,12 @@ impl Body for DeletePiece {
         Ok(Deleted {
             done,
             mailbox: mailbox.id,
-            used_bytes,
+            used,
         })
     }
 
     fn committed(&self, out: &Deleted) {
-        self.shared
-            .directory_mut()
-            .change_account(self.account, |account| account.used_bytes = out.used_bytes);
-        self.shared.watches.account_changed(self.account);
+        self.shared.takes_now(self.account, out.used);
     }
 }
 

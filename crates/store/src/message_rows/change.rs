@@ -8,7 +8,7 @@ use super::read::placement;
 use super::rows::{Counters, remove_placements};
 use super::{CopiedUid, FlagChange, FlagOp, Keywords, PlacementRow};
 use crate::StoreError;
-use crate::copies::{ChangeKind, Operation, next_modseq, note_change};
+use crate::copies::{ChangeKind, Operation, Used, next_modseq, note_change};
 use crate::engine::{Body, Tx, params};
 use crate::shared::Shared;
 
@@ -125,8 +125,8 @@ pub(super) struct Transfer {
 /// What became of it.
 pub(super) struct Transferred {
     pub copied: Vec<CopiedUid>,
-    /// The bytes that the account takes now, if that has changed.
-    used_bytes: Option<i64>,
+    /// What the account takes now, if that has changed.
+    used: Option<Used>,
 }
 
 /// A placement that is copied or moved.
@@ -157,11 +157,11 @@ impl Body for Transfer {
         let first = row.ok_or(StoreError::NotFound("mailbox"))?.u32(0)?;
         let mut copied = Vec::with_capacity(sources.len());
         let mut counters = Counters::default();
-        let mut used_bytes = None;
+        let mut used = None;
         for (uid, source) in (first..).zip(&sources) {
             let message = if self.is_in_target(tx, source).await? {
-                let (message, used) = self.duplicate(tx, source, modseq).await?;
-                used_bytes = Some(used);
+                let (message, now) = self.duplicate(tx, source, modseq).await?;
+                used = Some(now);
                 message
             } else {
                 source.message
@@ -180,19 +180,17 @@ impl Body for Transfer {
         counters.store(tx, account, modseq).await?;
         if self.moves {
             let uids: Vec<i64> = sources.iter().map(|source| i64::from(source.uid)).collect();
-            let used = remove_placements(tx, account, self.from, &uids, modseq, self.now).await?;
-            used_bytes = Some(used);
+            let now = remove_placements(tx, account, self.from, &uids, modseq, self.now).await?;
+            used = Some(now);
         }
-        Ok(Transferred { copied, used_bytes })
+        Ok(Transferred { copied, used })
     }
 
     fn committed(&self, out: &Transferred) {
-        if let Some(used_bytes) = out.used_bytes {
-            self.shared
-                .directory_mut()
-                .change_account(self.account, |account| account.used_bytes = used_bytes);
+        match out.used {
+            Some(used) => self.shared.takes_now(self.account, used),
+            None => self.shared.watches.account_changed(self.account),
         }
-        self.shared.watches.account_changed(self.account);
     }
 }
 
@@ -224,19 +222,20 @@ impl Transfer {
     }
 
     /// A new message on the same blob, for a mailbox that holds the message already. Gives its id
-    /// and the bytes that the account takes then.
+    /// and what the account takes then.
     async fn duplicate(
         &self,
         tx: &mut Tx<'_>,
         source: &Source,
         modseq: i64,
-    ) -> Result<(MessageId, i64), StoreError> {
+    ) -> Result<(MessageId, Used), StoreError> {
         // A move frees as much as it takes.
         let sql = "UPDATE account SET next_message_id = next_message_id + 1,
                 used_bytes = used_bytes + $2, messages = messages + 1
             WHERE account_id = $1
-                AND ($3 = 1 OR quota_bytes IS NULL OR used_bytes + $2 <= quota_bytes)
-            RETURNING next_message_id - 1, used_bytes";
+                AND ($3 = 1 OR ((quota_bytes IS NULL OR used_bytes + $2 <= quota_bytes)
+                    AND (quota_messages IS NULL OR messages < quota_messages)))
+            RETURNING next_message_id - 1, used_bytes, messages";
         let row = tx
             .row(sql, params![self.account, source.size, self.moves])
             .await?;
@@ -260,7 +259,11 @@ impl Transfer {
             self.now,
         )
         .await?;
-        Ok((message, row.int(1)?))
+        let used = Used {
+            bytes: row.int(1)?,
+            messages: row.int(2)?,
+        };
+        Ok((message, used))
     }
 
     async fn place(
@@ -316,7 +319,7 @@ pub(super) struct Expunge {
 /// What became of it.
 pub(super) struct Expunged {
     pub removed: Vec<Uid>,
-    used_bytes: i64,
+    used: Used,
 }
 
 impl Body for Expunge {
@@ -338,17 +341,11 @@ impl Body for Expunge {
         }
         let uids: Vec<i64> = removed.iter().map(|uid| i64::from(uid.0)).collect();
         let (account, mailbox) = (self.account, self.mailbox);
-        let used_bytes = remove_placements(tx, account, mailbox, &uids, modseq, self.now).await?;
-        Ok(Expunged {
-            removed,
-            used_bytes,
-        })
+        let used = remove_placements(tx, account, mailbox, &uids, modseq, self.now).await?;
+        Ok(Expunged { removed, used })
     }
 
     fn committed(&self, out: &Expunged) {
-        self.shared
-            .directory_mut()
-            .change_account(self.account, |account| account.used_bytes = out.used_bytes);
-        self.shared.watches.account_changed(self.account);
+        self.shared.takes_now(self.account, out.used);
     }
 }

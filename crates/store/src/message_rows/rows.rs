@@ -6,7 +6,7 @@ use base::{AccountId, MailboxId, Timestamp};
 
 use crate::StoreError;
 use crate::blobs::condemn;
-use crate::copies::{ChangeKind, Operation, note_change};
+use crate::copies::{ChangeKind, Operation, Used, note_change};
 use crate::engine::{Tx, params};
 
 /// By how much the counters of mailboxes change in one transaction.
@@ -54,8 +54,8 @@ impl Counters {
     }
 }
 
-/// Removes placements, and messages that have none left. Gives the bytes that the account takes
-/// then. UIDs that do not exist are passed over.
+/// Removes placements, and messages that have none left. Gives what the account takes then.
+/// UIDs that do not exist are passed over.
 pub(crate) async fn remove_placements(
     tx: &mut Tx<'_>,
     account: AccountId,
@@ -63,7 +63,7 @@ pub(crate) async fn remove_placements(
     uids: &[i64],
     modseq: i64,
     now: Timestamp,
-) -> Result<i64, StoreError> {
+) -> Result<Used, StoreError> {
     let mut counters = Counters::default();
     let mut bytes = 0_i64;
     let mut messages = 0_i64;
@@ -89,8 +89,12 @@ pub(crate) async fn remove_placements(
     }
     counters.store(tx, account, modseq).await?;
     let sql = "UPDATE account SET used_bytes = used_bytes - $2, messages = messages - $3
-        WHERE account_id = $1 RETURNING used_bytes";
-    tx.one(sql, params![account, bytes, messages]).await?.int(0)
+        WHERE account_id = $1 RETURNING used_bytes, messages";
+    let row = tx.one(sql, params![account, bytes, messages]).await?;
+    Ok(Used {
+        bytes: row.int(0)?,
+        messages: row.int(1)?,
+    })
 }
 
 /// A message has lost a placement: it goes with its last one. Gives the bytes that are free then.

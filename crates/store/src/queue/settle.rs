@@ -77,6 +77,8 @@ pub(super) struct Settled {
     /// Whether the claim was ours.
     pub held: bool,
     stored: Vec<Stored>,
+    /// The senders' copies of the reports, in their order.
+    report_copies: Vec<Option<Stored>>,
 }
 
 impl Body for Settle {
@@ -94,6 +96,7 @@ impl Body for Settle {
             return Ok(Settled {
                 held: false,
                 stored: Vec::new(),
+                report_copies: Vec::new(),
             });
         }
         self.outcomes(tx, held).await?;
@@ -107,14 +110,19 @@ impl Body for Settle {
             stored = copies.stored;
         }
         self.forward(tx).await?;
+        let mut report_copies = Vec::with_capacity(self.reports.len());
         for report in &self.reports {
-            report.run(tx).await?;
+            report_copies.push(report.run(tx).await?);
         }
         if !notes.is_empty() {
             journey::add_row(tx, claim.letter, self.batch, None, &notes).await?;
         }
         remove_if_done(tx, claim.letter, self.now).await?;
-        Ok(Settled { held: true, stored })
+        Ok(Settled {
+            held: true,
+            stored,
+            report_copies,
+        })
     }
 
     fn committed(&self, out: &Settled) {
@@ -122,8 +130,8 @@ impl Body for Settle {
             return;
         }
         StoredCopies::tell(&out.stored, &self.shared);
-        for report in &self.reports {
-            report.tell();
+        for (report, copy) in self.reports.iter().zip(&out.report_copies) {
+            report.tell(copy.as_ref());
         }
         self.shared.watches.queue_changed();
     }

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use base::{AccountId, ModSeq, Uid};
+use base::{AccountId, MailboxId, ModSeq, Uid};
 use bytes::Bytes;
 use pennyblack_store::{
-    Delivered, Outcome, QueueFilter, Resolved, Role, Settlement, Step, Store, StoreError,
+    Delivered, Keywords, Outcome, QueueFilter, QuotaChange, Refusal, Resolved, Role, Settlement,
+    Step, Store, StoreError, Target,
 };
 
 use crate::house::{House, address, domain, letter, person, recipient};
@@ -127,7 +128,10 @@ pub(crate) async fn a_repetition_after_a_lost_reply(house: &House) {
 pub(crate) async fn confirmations_count_even_with_a_refusal(house: &House) {
     let (store, _, bob) = house.with_people().await;
     let first = deliver(house, &store, "x", bob).await.letter;
-    store.set_quota(bob, Some(1)).await.unwrap();
+    store
+        .set_quota(bob, QuotaChange::AtMost(1), QuotaChange::Keep)
+        .await
+        .unwrap();
     let mut delivery = house
         .delivery(&store, &letter("y"), &[(bob, "bob@red.test")])
         .await;
@@ -136,7 +140,10 @@ pub(crate) async fn confirmations_count_even_with_a_refusal(house: &House) {
         store.deliver(delivery).await.err(),
         Some(StoreError::OverQuota)
     );
-    store.set_quota(bob, None).await.unwrap();
+    store
+        .set_quota(bob, QuotaChange::Lift, QuotaChange::Keep)
+        .await
+        .unwrap();
     assert!(!deliver(house, &store, "x", bob).await.repeated);
     house.finish(store).await;
 }
@@ -145,7 +152,10 @@ pub(crate) async fn confirmations_count_even_with_a_refusal(house: &House) {
 pub(crate) async fn quota(house: &House) {
     let (store, alice, bob) = house.with_people().await;
     let size = (letter("x").len() + "Delivered-To: bob@red.test\r\n".len()) as u64;
-    store.set_quota(bob, Some(size)).await.unwrap();
+    store
+        .set_quota(bob, QuotaChange::AtMost(size), QuotaChange::Keep)
+        .await
+        .unwrap();
     deliver(house, &store, "x", bob).await;
     assert_eq!(store.account(bob).await.unwrap().used_bytes, size);
     let refused = store.resolve(&address("bob@red.test")).await.unwrap();
@@ -161,6 +171,78 @@ pub(crate) async fn quota(house: &House) {
     let delivery = house.delivery(&store, &letter("z"), &both).await;
     let delivered = store.deliver(delivery).await.unwrap();
     assert_eq!(delivered.stored.len(), 2);
+    house.finish(store).await;
+}
+
+/// As [`quota`], counted in messages: at the limit, one more, with room again, and in company.
+pub(crate) async fn quota_of_messages(house: &House) {
+    let (store, alice, bob) = house.with_people().await;
+    let at_most = QuotaChange::AtMost(2);
+    store
+        .set_quota(bob, QuotaChange::Keep, at_most)
+        .await
+        .unwrap();
+    deliver(house, &store, "a", bob).await;
+    let bobs = address("bob@red.test");
+    let room = store.resolve(&bobs).await.unwrap();
+    assert_eq!(room, Resolved::Targets(vec![Target::Account(bob)]));
+    deliver(house, &store, "b", bob).await;
+    let full = Resolved::Refused(Refusal::OverQuota);
+    assert_eq!(store.resolve(&bobs).await.unwrap(), full);
+    let to_bob = [(bob, "bob@red.test")];
+    let delivery = house.delivery(&store, &letter("c"), &to_bob).await;
+    let refused = store.deliver(delivery).await.err();
+    assert_eq!(refused, Some(StoreError::OverQuota));
+    let inbox = MailboxId(1);
+    let text = house.letter(&store, "d").await;
+    let appended = store.append(bob, inbox, text, Keywords::default(), house.now());
+    assert_eq!(appended.await.err(), Some(StoreError::OverQuota));
+    // A copy where the message already is makes a message of its own; elsewhere it does not.
+    let here = store.copy(bob, inbox, &[Uid(1)], inbox).await;
+    assert_eq!(here.err(), Some(StoreError::OverQuota));
+    store
+        .copy(bob, inbox, &[Uid(1)], MailboxId(4))
+        .await
+        .unwrap();
+    let mut sent = house
+        .submission(&store, &letter("e"), bob, &["x@black.test"])
+        .await;
+    sent.sent_copy = Some(Role::Sent);
+    assert_eq!(store.submit(sent).await.err(), Some(StoreError::OverQuota));
+    let both = [(bob, "bob@red.test"), (alice, "alice@red.test")];
+    let delivery = house.delivery(&store, &letter("f"), &both).await;
+    assert_eq!(store.deliver(delivery).await.unwrap().stored.len(), 2);
+    let info = store.account(bob).await.unwrap();
+    assert_eq!((info.messages, info.quota_messages), (3, Some(2)));
+    // What memory knows is what the rows say.
+    store.close().await.unwrap();
+    drop(store);
+    house.pass(Duration::from_secs(1));
+    let store = house.open().await;
+    assert_eq!(store.resolve(&bobs).await.unwrap(), full);
+    store
+        .set_quota(bob, QuotaChange::Keep, QuotaChange::Lift)
+        .await
+        .unwrap();
+    deliver(house, &store, "g", bob).await;
+    house.finish(store).await;
+}
+
+/// The copy of what a user sent counts at once, also for who asks at RCPT.
+pub(crate) async fn a_sent_copy_counts_at_once(house: &House) {
+    let (store, _, bob) = house.with_people().await;
+    let at_most = QuotaChange::AtMost(1);
+    store
+        .set_quota(bob, QuotaChange::Keep, at_most)
+        .await
+        .unwrap();
+    let mut sent = house
+        .submission(&store, &letter("a"), bob, &["x@black.test"])
+        .await;
+    sent.sent_copy = Some(Role::Sent);
+    store.submit(sent).await.unwrap();
+    let bobs = store.resolve(&address("bob@red.test")).await.unwrap();
+    assert_eq!(bobs, Resolved::Refused(Refusal::OverQuota));
     house.finish(store).await;
 }
 

@@ -12,8 +12,8 @@ use base::{AccountId, Domain, EmailAddress, Secret, Timestamp};
 use bytes::Bytes;
 use interop::postgres::{Flushed, Postgres};
 use pennyblack_store::{
-    BlobHome, Database, Delivery, Keywords, LocalRecipient, NewAccount, Notify, PostgresOptions,
-    QueueRecipient, Role, Store, StoreOptions, Submission, Synchronous, Wakeup,
+    BlobHome, Database, Delivery, Keywords, Letter, LocalRecipient, NewAccount, Notify,
+    PostgresOptions, QueueRecipient, Role, Store, StoreOptions, Submission, Synchronous, Wakeup,
 };
 use tempfile::TempDir;
 
@@ -185,6 +185,11 @@ impl House {
         }
     }
 
+    /// A letter with its own Message-ID.
+    pub(crate) async fn letter(&self, store: &Store, name: &str) -> Letter {
+        store.letter(Bytes::from(letter(name))).await.unwrap()
+    }
+
     /// A submission of an account.
     pub(crate) async fn submission(
         &self,
@@ -237,6 +242,7 @@ pub(crate) fn person(text: &str, admin: bool) -> NewAccount {
         name: String::new(),
         password: None,
         quota_bytes: None,
+        quota_messages: None,
         admin,
     }
 }

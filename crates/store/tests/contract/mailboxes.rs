@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use base::{AccountId, MailboxId, ModSeq, Uid};
 use bytes::Bytes;
-use pennyblack_store::{FlagChange, FlagOp, Keywords, PlacementRow, Role, Store, StoreError};
+use pennyblack_store::{
+    FlagChange, FlagOp, Keywords, PlacementRow, QuotaChange, Role, Store, StoreError,
+};
 
 use crate::house::{House, letter};
 
@@ -377,7 +379,10 @@ pub(crate) async fn bad_appends(house: &House) {
     let just = long(204);
     let just: Vec<&str> = just.iter().map(String::as_str).collect();
     assert_eq!(append(bob, inbox, &just).await, None);
-    store.set_quota(bob, Some(10)).await.unwrap();
+    store
+        .set_quota(bob, QuotaChange::AtMost(10), QuotaChange::Keep)
+        .await
+        .unwrap();
     assert_eq!(append(bob, inbox, &[]).await, Some(StoreError::OverQuota));
     assert_eq!(store.account(bob).await.unwrap().messages, 1);
     house.finish(store).await;

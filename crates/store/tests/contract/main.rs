@@ -62,6 +62,8 @@ contract! {
     delivering::a_repetition_after_a_lost_reply,
     delivering::confirmations_count_even_with_a_refusal,
     delivering::quota,
+    delivering::quota_of_messages,
+    delivering::a_sent_copy_counts_at_once,
     delivering::one_letter_many_recipients,
     delivering::a_large_letter,
     delivering::blobs_are_shared_and_collected,

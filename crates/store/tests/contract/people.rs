@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use base::AccountId;
-use pennyblack_store::{NewAccount, Refusal, Resolved, Store, StoreError, Target};
+use pennyblack_store::{NewAccount, QuotaChange, Refusal, Resolved, Store, StoreError, Target};
 
 use crate::house::{House, address, domain, letter, person, secret};
 
@@ -114,7 +114,10 @@ pub(crate) async fn who_may_send(house: &House) {
     assert_eq!(may(bob, "bob@else.test").await, Ok(false));
     assert_eq!(may(bob, "nobody@red.test").await, Ok(false));
     // Being over the quota forbids to receive, not to send.
-    store.set_quota(bob, Some(0)).await.unwrap();
+    store
+        .set_quota(bob, QuotaChange::AtMost(0), QuotaChange::Keep)
+        .await
+        .unwrap();
     assert_eq!(may(bob, "bob@red.test").await, Ok(true));
     house.finish(store).await;
 }

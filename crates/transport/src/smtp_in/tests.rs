@@ -79,6 +79,7 @@ async fn populate(store: &Store) -> (AccountId, AccountId) {
             name: name.to_owned(),
             password: Some(Secret::new(*b"pencil")),
             quota_bytes: (name == "carol").then_some(2_000),
+            quota_messages: None,
             admin,
         };
         store.add_account(new).await.unwrap()

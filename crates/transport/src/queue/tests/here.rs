@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::testing::{Act, hello, script};
+use store::QuotaChange;
 
 #[tokio::test]
 async fn a_letter_to_two_users_is_stored_for_both() {
@@ -69,14 +70,22 @@ async fn a_full_mailbox_delays() {
     let world = World::new("", &[]).await;
     let first = world.submit(&["bob@here.test"]).await;
     world.gone(first).await;
-    world.store.set_quota(world.bob, Some(1)).await.unwrap();
+    world
+        .store
+        .set_quota(world.bob, QuotaChange::AtMost(1), QuotaChange::Keep)
+        .await
+        .unwrap();
     let second = world.submit(&["bob@here.test"]).await;
     let entry = world.deferred(second, 1).await;
     assert!(
         entry.recipients[0].reason.contains("is full (4.2.2)"),
         "{entry:?}"
     );
-    world.store.set_quota(world.bob, None).await.unwrap();
+    world
+        .store
+        .set_quota(world.bob, QuotaChange::Lift, QuotaChange::Keep)
+        .await
+        .unwrap();
     world.gone(second).await;
     assert_eq!(world.inbox(world.bob).await.len(), 2);
     world.end().await;

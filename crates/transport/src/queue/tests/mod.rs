@@ -254,6 +254,7 @@ async fn add_account(store: &Store, text: &str) -> AccountId {
         name: String::new(),
         password: None,
         quota_bytes: None,
+        quota_messages: None,
         admin: false,
     };
     store.add_account(new).await.unwrap()
