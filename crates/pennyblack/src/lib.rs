@@ -13,3 +13,4 @@ pub mod node;
 pub mod outside;
 mod random;
 pub mod settings;
+pub mod transfer;

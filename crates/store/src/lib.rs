@@ -12,6 +12,7 @@ mod directory;
 mod engine;
 mod error;
 mod ids;
+mod import;
 mod jobs;
 mod journey;
 mod letter;
@@ -34,6 +35,7 @@ pub use directory::{
 };
 pub use engine::{TABLES, TableClass};
 pub use error::StoreError;
+pub use import::{ImportLetter, ImportMailbox, ImportMark, Imported};
 pub use jobs::JobHold;
 pub use journey::{JourneyEvent, Note, Step};
 pub use letter::{Letter, Spool};

@@ -11,6 +11,7 @@ use crate::engine::Priority;
 use crate::{Store, StoreError};
 
 use name::MailboxName;
+pub(crate) use rows::ensure;
 
 /// What a new account gets; the ids count from 1 in this order.
 pub(crate) const STANDARD_MAILBOXES: &[(Role, &str)] = &[

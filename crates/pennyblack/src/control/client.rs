@@ -78,7 +78,7 @@ fn options(settings: &Settings, metrics: &Metrics) -> StoreOptions {
 }
 
 /// Connects to the node; `None` when none listens.
-async fn connect(data_dir: &Path) -> Result<Option<UnixStream>, Failure> {
+pub(crate) async fn connect(data_dir: &Path) -> Result<Option<UnixStream>, Failure> {
     let failed = |error: io::Error| Failure {
         kind: FailureKind::Other,
         text: format!("the running node cannot be asked: {error}"),

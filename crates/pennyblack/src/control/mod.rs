@@ -124,6 +124,32 @@ pub enum Request {
     },
     /// Checks the store's invariants.
     Verify,
+    /// Stores letters that the command sends; see `transfer::wire`.
+    Import(ImportOrder),
+    /// Gives letters; see `transfer::wire`.
+    Export(ExportOrder),
+}
+
+/// What is to be imported.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ImportOrder {
+    /// The account's address.
+    pub account: String,
+    /// Where the letters come from, as their marks name it.
+    pub sources: Vec<String>,
+    /// Forgets how far earlier imports came.
+    pub again: bool,
+    /// Lets letters go over the quota.
+    pub over_quota: bool,
+}
+
+/// What is to be exported.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ExportOrder {
+    /// The account's address.
+    pub account: String,
+    /// These mailboxes and those below them; all, if there are none.
+    pub mailboxes: Vec<String>,
 }
 
 /// What becomes of a quota.

@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use super::operate::{Answer, operate};
 use super::{Failure, Reply, Request, SocketPath, wire};
+use crate::transfer::node;
 
 /// Most operators at once; more wait in the backlog.
 const SESSIONS_MAX: usize = 16;
@@ -69,8 +70,9 @@ pub async fn serve(listener: UnixListener, store: Store, shutdown: CancellationT
             },
         };
         let store = store.clone();
+        let ending = shutdown.clone();
         sessions.spawn(async move {
-            if let Err(error) = session(stream, &store).await {
+            if let Err(error) = session(stream, &store, &ending).await {
                 tracing::debug!(%error, "an operator's connection ended early");
             }
             drop(place);
@@ -80,12 +82,23 @@ pub async fn serve(listener: UnixListener, store: Store, shutdown: CancellationT
     sessions.wait().await;
 }
 
-async fn session(stream: UnixStream, store: &Store) -> io::Result<()> {
+async fn session(
+    stream: UnixStream,
+    store: &Store,
+    shutdown: &CancellationToken,
+) -> io::Result<()> {
     let (reader, writer) = stream.into_split();
     let mut reader = BufReader::new(reader);
     let mut writer = BufWriter::new(writer);
     let request = tokio::time::timeout(REQUEST_TIMEOUT, wire::read_line::<Request, _>(&mut reader));
     let answer = match request.await.map_err(|_| io::ErrorKind::TimedOut)? {
+        // Long ones keep time themselves.
+        Ok(Some(Request::Import(order))) => {
+            return node::import(reader, writer, store, &order, shutdown).await;
+        }
+        Ok(Some(Request::Export(order))) => {
+            return node::export(reader, writer, store, &order, shutdown).await;
+        }
         Ok(Some(request)) => operate(store, request).await,
         Ok(None) => return Ok(()),
         Err(error) => Err(Failure::invalid(format!(

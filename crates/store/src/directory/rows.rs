@@ -307,6 +307,8 @@ impl Body for RemovePiece {
                     ORDER BY modseq LIMIT 2000) limited)",
             "DELETE FROM thread_key WHERE account_id = $1 AND thread_key IN
                 (SELECT thread_key FROM thread_key WHERE account_id = $1 LIMIT 2000)",
+            "DELETE FROM import_state WHERE account_id = $1 AND source IN
+                (SELECT source FROM import_state WHERE account_id = $1 LIMIT 200)",
         ];
         for sql in pieces {
             if tx.execute(sql, account).await? > 0 {

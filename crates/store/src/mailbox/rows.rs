@@ -5,11 +5,11 @@ use std::sync::Arc;
 use base::{AccountId, MailboxId, ModSeq, Timestamp, Uid, UidValidity};
 
 use super::{MAILBOXES_MAX, MailboxInfo, MailboxName, MailboxStatus, Role};
-use crate::StoreError;
 use crate::copies::{ChangeKind, Operation, Used, next_modseq, note_change};
 use crate::engine::{Body, Row, Tx, params};
 use crate::message_rows::rows::remove_placements;
 use crate::shared::Shared;
+use crate::{ImportMailbox, StoreError};
 
 /// Placements that one transaction of a mailbox's removal takes.
 const DELETE_PIECE: i64 = 200;
@@ -125,6 +125,35 @@ impl Body for Create {
     fn committed(&self, _: &MailboxInfo) {
         self.shared.watches.account_changed(self.account);
     }
+}
+
+/// Finds the mailbox that an import means, or makes it.
+pub(crate) async fn ensure(
+    tx: &mut Tx<'_>,
+    account: AccountId,
+    wanted: &ImportMailbox,
+    modseq: i64,
+    now: Timestamp,
+) -> Result<MailboxId, StoreError> {
+    let name = MailboxName::parse(&wanted.name)?;
+    if let Some(found) = find(tx, account, name.as_str()).await? {
+        return Ok(found.id);
+    }
+    if let Some(role) = wanted.role {
+        let sql = "SELECT mailbox_id FROM mailbox WHERE account_id = $1 AND role = $2";
+        if let Some(row) = tx.row(sql, params![account, role.number()]).await? {
+            return Ok(MailboxId(row.int(0)?));
+        }
+    }
+    make_parents(tx, account, &name, modseq, now).await?;
+    insert(tx, account, name.as_str(), wanted.role, modseq, now).await?;
+    check_count(tx, account).await?;
+    let made = need(tx, account, &name).await?.id;
+    if wanted.subscribed {
+        let sql = "UPDATE mailbox SET subscribed = 1 WHERE account_id = $1 AND mailbox_id = $2";
+        tx.execute(sql, params![account, made]).await?;
+    }
+    Ok(made)
 }
 
 /// Parents count, too, so that the check comes when everything is made.

@@ -5,6 +5,7 @@
 
 mod delivering;
 mod house;
+mod importing;
 mod jobs;
 mod mailboxes;
 mod nodes;
@@ -70,6 +71,9 @@ contract! {
     delivering::threads,
     jobs::a_job_and_its_period,
     jobs::a_restarted_node_takes_its_jobs_back,
+    importing::letters_with_all_they_have,
+    importing::as_far_as_the_quota,
+    importing::what_is_refused,
     mailboxes::the_tree,
     mailboxes::renaming_inbox,
     mailboxes::deleting_a_full_mailbox,
