@@ -250,7 +250,8 @@ impl Place {
     }
 }
 
-fn folder_bytes(folder: &Path) -> u64 {
+/// Bytes of all files in a folder.
+pub(crate) fn folder_bytes(folder: &Path) -> u64 {
     let entries = std::fs::read_dir(folder).unwrap().map(Result::unwrap);
     let sizes = entries.map(|entry| {
         let about = entry.metadata().unwrap();
