@@ -93,7 +93,8 @@ impl Store {
         .map_err(|error| StoreError::Bug(format!("closing failed: {error}")))
     }
 
-    /// Free space of the disk; at most one second old.
+    /// Free space of the disk, of the fuller one if letters have a disk of their own; at most one
+    /// second old.
     #[must_use]
     pub fn disk_space(&self) -> DiskSpace {
         let mut known = self.0.disk.lock().unwrap_or_else(PoisonError::into_inner);
@@ -102,17 +103,12 @@ impl Store {
         {
             return space;
         }
-        let space = nix::sys::statvfs::statvfs(&self.0.data_dir).map_or(
-            // A disk that does not answer is no reason to refuse mail: a write will tell.
-            DiskSpace {
-                free_bytes: u64::MAX,
-                total_bytes: u64::MAX,
-            },
-            |disk| DiskSpace {
-                free_bytes: disk.blocks_available().saturating_mul(disk.fragment_size()),
-                total_bytes: disk.blocks().saturating_mul(disk.fragment_size()),
-            },
-        );
+        let space = space_of(&self.0.data_dir);
+        let of_letters = self.0.homes.folder().map(space_of);
+        let space = match of_letters {
+            Some(other) if other.free_bytes < space.free_bytes => other,
+            Some(_) | None => space,
+        };
         *known = Some((Instant::now(), space));
         space
     }
@@ -135,6 +131,20 @@ impl Store {
     pub fn statements(&self) -> Vec<&'static str> {
         self.0.engine.statements()
     }
+}
+
+fn space_of(folder: &Path) -> DiskSpace {
+    nix::sys::statvfs::statvfs(folder).map_or(
+        // A disk that does not answer is no reason to refuse mail: a write will tell.
+        DiskSpace {
+            free_bytes: u64::MAX,
+            total_bytes: u64::MAX,
+        },
+        |disk| DiskSpace {
+            free_bytes: disk.blocks_available().saturating_mul(disk.fragment_size()),
+            total_bytes: disk.blocks().saturating_mul(disk.fragment_size()),
+        },
+    )
 }
 
 /// The folder of a node, locked and cleaned.

@@ -218,6 +218,28 @@ async fn a_segment_with_more_life_than_half_is_left_alone() {
     room.check().await;
 }
 
+/// Each start begins a file; those that stay small do not become more and more.
+#[tokio::test]
+async fn many_small_files_become_one() {
+    let mut room = Room::new(segments_above(0)).await;
+    let mut messages = Vec::new();
+    for number in 0..33 {
+        messages.push(room.deliver(&format!("n{number}")).await);
+        room.reopen().await;
+        if number == 31 {
+            room.settle().await;
+            assert_eq!(room.files().len(), 32, "so many are no harm");
+        }
+    }
+    room.settle().await;
+    assert_eq!(room.files().len(), 1);
+    for (number, message) in messages.iter().enumerate() {
+        let text = room.read(*message).await.unwrap();
+        assert!(text.ends_with(&letter(&format!("n{number}"))));
+    }
+    room.check().await;
+}
+
 #[tokio::test]
 async fn a_copy_of_the_store_keeps_its_files() {
     let mut room = Room::new(segments_above(0)).await;

@@ -19,6 +19,10 @@ const GRACE: Duration = Duration::from_secs(3_600);
 /// A segment is compacted when so much of it is dead. At a half, one byte is copied for each byte that
 /// is given back, and files take at most twice the room of what is alive in them.
 const DEAD_PERCENT_MIN: u64 = 50;
+/// More files than these that are smaller than this are put together: each start of the node begins a
+/// new one, and may be the next start comes soon.
+const SMALL_FILES_MAX: usize = 32;
+const SMALL_BYTES: u64 = 4 * 1024 * 1024;
 /// Rows that are moved in one transaction, and bytes that are in memory meanwhile.
 const MOVE_ROWS: i64 = 64;
 const MOVE_BYTES_MAX: i64 = 4 * 1024 * 1024;
@@ -36,7 +40,10 @@ impl Store {
             return Ok(());
         };
         let listed = Arc::clone(&segments);
-        for file in blocking(move || listed.files()).await? {
+        let files = blocking(move || listed.files()).await?;
+        let is_small = |file: &SegmentFile| file.bytes < SMALL_BYTES;
+        let are_too_many = files.iter().filter(|file| is_small(file)).count() > SMALL_FILES_MAX;
+        for file in files {
             // Before the rows are looked at: what is pending now may be in them later.
             let is_free = segments.is_free(file.number);
             let body = FindUse {
@@ -47,7 +54,8 @@ impl Store {
                 self.remove_later(&segments, file.number, is_free).await?;
             } else {
                 segments.is_named(file.number);
-                if segments.is_full(file.number) && is_mostly_dead(&file, used) {
+                let is_wanted = is_mostly_dead(&file, used) || are_too_many && is_small(&file);
+                if is_wanted && segments.is_full(file.number) {
                     self.move_records(&segments, file.number).await?;
                 }
             }

@@ -193,6 +193,11 @@ impl Homes {
         self.segments.as_ref()
     }
 
+    /// The folder of letters outside the database on this machine, which may be another disk.
+    pub(crate) fn folder(&self) -> Option<&Path> {
+        self.segments.as_ref().map(|segments| segments.folder())
+    }
+
     /// Keeps everything that rows of a snapshot taken from now on may name, for a copy of the store.
     pub(crate) fn keep(&self) -> Kept {
         Kept {

@@ -205,7 +205,13 @@ impl Segments {
         list(&self.folder)
     }
 
+    /// The folder.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// The path of a file.
+    #[cfg(test)]
     pub(crate) fn path(&self, number: i64) -> PathBuf {
         file_path(&self.folder, number)
     }
@@ -248,7 +254,7 @@ impl Segments {
     pub(crate) fn remove(&self, number: i64) -> Result<(), StoreError> {
         self.reader.forget(number);
         self.usage.is_named(number);
-        let path = self.path(number);
+        let path = file_path(&self.folder, number);
         match fs::remove_file(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(at(&path, error)),
             _ => Ok(()),
