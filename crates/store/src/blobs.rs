@@ -30,6 +30,9 @@ const GRACE: Duration = Duration::from_secs(3_600);
 const TOGETHER_BYTES_MAX: usize = 512 * 1024;
 /// What a row without bytes counts as: 256 of them go together, written in 2 ms as well.
 const PLACE_BYTES: usize = TOGETHER_BYTES_MAX / 256;
+/// How often a blob is stored that the collector removes at the same moment; the second time it is
+/// not on its list.
+const STORE_TRIES: usize = 3;
 /// Blobs that one transaction of the collector looks at.
 const COLLECT_MAX: i64 = 50;
 
@@ -169,31 +172,33 @@ fn row_bytes(part: &Part) -> usize {
 /// Stores the parts of a letter, unless they are there. Gives the blob's id.
 pub(crate) async fn store_blob(tx: &mut Tx<'_>, prepared: &Prepared) -> Result<i64, StoreError> {
     let hash = &prepared.hash;
-    if let Some((first, rest)) = prepared.parts.split_first() {
-        let total = signed(prepared.bytes);
-        let is_new = insert_part(tx, prepared, total, 0, first).await?;
-        for (number, part) in (1..).zip(rest) {
-            insert_part(tx, prepared, total, number, part).await?;
+    for _ in 0..STORE_TRIES {
+        if let Some((first, rest)) = prepared.parts.split_first() {
+            let total = signed(prepared.bytes);
+            let is_new = insert_part(tx, prepared, total, 0, first).await?;
+            for (number, part) in (1..).zip(rest) {
+                insert_part(tx, prepared, total, number, part).await?;
+            }
+            if is_new {
+                return Ok(prepared.blob_id);
+            }
         }
-        if is_new {
-            return Ok(prepared.blob_id);
+        // The collector holds the condemned row while it removes a blob, so that only a look after
+        // this tells whether it came first.
+        revive(tx, hash).await?;
+        let sql = "SELECT min(CASE WHEN part = 0 THEN blob_id END), count(*) FROM blob
+            WHERE hash = $1";
+        let row = tx.one(sql, params![hash]).await?;
+        let is_whole = row.unsigned(1)? >= prepared.parts_ahead as u64;
+        match row.maybe_int(0)? {
+            Some(blob_id) if is_whole => return Ok(blob_id),
+            Some(_) | None if prepared.parts.is_empty() => break,
+            Some(_) | None => {}
         }
     }
-    if prepared.parts_ahead > 0 {
-        let sql = "SELECT count(*) FROM blob WHERE hash = $1";
-        let there = tx.one(sql, params![hash]).await?.unsigned(0)?;
-        if there != prepared.parts_ahead as u64 {
-            // It took so long that the collector came first.
-            return Err(StoreError::Busy(
-                "the letter has to be stored again".to_owned(),
-            ));
-        }
-    }
-    revive(tx, hash).await?;
-    let sql = "SELECT blob_id FROM blob WHERE hash = $1 AND part = 0";
-    let row = tx.row(sql, params![hash]).await?;
-    row.ok_or_else(|| StoreError::Io("a letter's bytes are missing".to_owned()))?
-        .int(0)
+    Err(StoreError::Busy(
+        "the letter has to be stored again".to_owned(),
+    ))
 }
 
 /// What the columns of a place hold when the bytes are in the row.
@@ -256,9 +261,8 @@ impl Body for StoreParts {
 
 /// Takes a blob from the collector's list.
 pub(crate) async fn revive(tx: &mut Tx<'_>, hash: &[u8; 32]) -> Result<(), StoreError> {
-    tx.execute("DELETE FROM condemned WHERE hash = $1", params![hash])
-        .await?;
-    Ok(())
+    tx.send("DELETE FROM condemned WHERE hash = $1", params![hash])
+        .await
 }
 
 /// Puts a blob that lost a reference on the collector's list.
@@ -267,13 +271,12 @@ pub(crate) async fn condemn(
     hash: &[u8; 32],
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    tx.execute(
+    tx.send(
         "INSERT INTO condemned (hash, condemned_at) VALUES ($1, $2)
          ON CONFLICT (hash) DO UPDATE SET condemned_at = $2",
         params![hash, now],
     )
-    .await?;
-    Ok(())
+    .await
 }
 
 /// What is known of a blob.
@@ -395,8 +398,9 @@ impl Body for Collect {
     type Out = usize;
 
     async fn run(&self, tx: &mut Tx<'_>) -> Result<usize, StoreError> {
+        // Whoever stores such a blob meanwhile waits here, or has taken its row from the list.
         let sql = "SELECT hash FROM condemned WHERE condemned_at <= $1
-            ORDER BY condemned_at LIMIT $2";
+            ORDER BY condemned_at LIMIT $2 FOR UPDATE";
         let rows = tx
             .rows(sql, params![self.now - self.grace, COLLECT_MAX])
             .await?;

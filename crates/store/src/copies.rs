@@ -175,8 +175,7 @@ async fn thread_of(
     }
     let thread = thread.unwrap_or(message.0);
     for key in missing {
-        tx.execute(insert, params![new.account, key, thread])
-            .await?;
+        tx.send(insert, params![new.account, key, thread]).await?;
     }
     Ok(ThreadId(thread))
 }
@@ -189,7 +188,7 @@ async fn insert_rows(
     modseq: i64,
     size: i64,
 ) -> Result<(), StoreError> {
-    tx.execute(
+    tx.send(
         "INSERT INTO message (account_id, message_id, thread_id, letter_id, received_at, size,
             head_bytes, blob_hash, blob_id, head, envelope, structure, preview)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
@@ -210,7 +209,7 @@ async fn insert_rows(
         ],
     )
     .await?;
-    tx.execute(
+    tx.send(
         "INSERT INTO placement (account_id, mailbox_id, uid, message_id, modseq, deleted, seen,
             size, saved_at, keywords)
          VALUES ($1, $2, $3, $4, $5, 0, $6, $7, $8, $9)",
@@ -265,14 +264,13 @@ pub(crate) async fn note_change(
     operation: Operation,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    tx.execute(
+    tx.send(
         "INSERT INTO change (account_id, modseq, type, id, operation, at)
          VALUES ($1, $2, $3, $4, $5, $6)
          ON CONFLICT (account_id, modseq, type, id) DO UPDATE SET operation = $5",
         params![account, modseq, kind as i64, id, operation as i64, now],
     )
-    .await?;
-    Ok(())
+    .await
 }
 
 /// Takes the next modseq of an account.

@@ -295,8 +295,13 @@ impl LocalCopies {
     }
 
     /// The lowest account among them.
-    fn first_account(&self) -> Option<AccountId> {
+    pub(crate) fn first_account(&self) -> Option<AccountId> {
         self.copies.first().map(|copy| copy.recipient.account)
+    }
+
+    /// Whose they are, ascending.
+    pub(crate) fn accounts(&self) -> impl Iterator<Item = AccountId> + '_ {
+        self.copies.iter().map(|copy| copy.recipient.account)
     }
 
     /// Stores them. A recipient whose mailbox became full since it was accepted gets its letter all
@@ -430,6 +435,14 @@ impl Body for Deliver {
         self.copies.first_account()
     }
 
+    fn accounts(&self) -> Vec<AccountId> {
+        self.copies.accounts().collect()
+    }
+
+    fn blobs(&self) -> Vec<[u8; 32]> {
+        vec![self.prepared.hash]
+    }
+
     async fn run(&self, tx: &mut Tx<'_>) -> Result<DeliverOut, StoreError> {
         let delivery = &self.delivery;
         for letter in &delivery.confirms {
@@ -455,7 +468,7 @@ impl Body for Deliver {
         }
         let sql = "INSERT INTO delivery (letter_id, delivery_key, received_at)
             VALUES ($1, $2, $3)";
-        tx.execute(sql, params![self.letter, self.key.as_slice(), self.now])
+        tx.send(sql, params![self.letter, self.key.as_slice(), self.now])
             .await?;
         let mut notes = journey::encode(&delivery.notes);
         notes.extend(journey::encode(&copies.notes));
@@ -524,9 +537,8 @@ impl Deliver {
 }
 
 async fn confirm(tx: &mut Tx<'_>, letter: LetterId) -> Result<(), StoreError> {
-    tx.execute("DELETE FROM delivery WHERE letter_id = $1", params![letter])
-        .await?;
-    Ok(())
+    tx.send("DELETE FROM delivery WHERE letter_id = $1", params![letter])
+        .await
 }
 
 struct Confirm {
@@ -560,6 +572,10 @@ impl Body for Submit {
 
     fn account(&self) -> Option<AccountId> {
         self.submission.account
+    }
+
+    fn blobs(&self) -> Vec<[u8; 32]> {
+        vec![self.prepared.hash]
     }
 
     async fn run(&self, tx: &mut Tx<'_>) -> Result<Option<Stored>, StoreError> {

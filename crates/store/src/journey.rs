@@ -142,14 +142,14 @@ pub(crate) async fn add_row(
     message_key: Option<i64>,
     notes: &[u8],
 ) -> Result<(), StoreError> {
-    tx.execute(
+    tx.send(
         "INSERT INTO journey (letter_id, batch, notes) VALUES ($1, $2, $3)",
         params![letter, batch, notes],
     )
     .await?;
     if let Some(key) = message_key {
         let sql = "INSERT INTO letter_name (letter_id, message_key) VALUES ($1, $2)";
-        tx.execute(sql, params![letter, key]).await?;
+        tx.send(sql, params![letter, key]).await?;
     }
     Ok(())
 }

@@ -448,6 +448,10 @@ impl Body for Append {
         Some(self.account)
     }
 
+    fn blobs(&self) -> Vec<[u8; 32]> {
+        vec![self.prepared.hash]
+    }
+
     async fn run(&self, tx: &mut Tx<'_>) -> Result<Stored, StoreError> {
         let blob_id = crate::blobs::store_blob(tx, &self.prepared).await?;
         let new = NewMessage {

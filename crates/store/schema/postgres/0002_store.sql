@@ -287,3 +287,13 @@ CREATE TABLE import_state (
     changed_at BIGINT NOT NULL,
     PRIMARY KEY (account_id, source)
 );
+
+-- PostgreSQL alone: the number of the last transaction of each connection, by which a node finds
+-- out what became of a COMMIT that was not answered. A connection updates its own row, over and
+-- over, and so keeps room for its next version beside it.
+CREATE SEQUENCE connection_mark AS BIGINT;
+CREATE TABLE commit_mark (
+    mark BIGINT NOT NULL PRIMARY KEY,
+    number BIGINT NOT NULL,
+    at BIGINT NOT NULL
+) WITH (fillfactor = 10);

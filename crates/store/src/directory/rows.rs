@@ -101,6 +101,9 @@ impl Body for RemoveDomain {
 
     async fn run(&self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
         let name = self.domain.as_str();
+        // Whoever takes an address of it holds the same row.
+        let lock = "SELECT 1 FROM domain WHERE name = $1 FOR UPDATE";
+        tx.lock(lock, params![name]).await?;
         let used = "SELECT address FROM address WHERE domain = $1 LIMIT 1";
         if let Some(mut row) = tx.row(used, params![name]).await? {
             return Err(StoreError::Invalid(format!(
@@ -333,7 +336,7 @@ impl Body for SetCredential {
     type Out = ();
 
     async fn run(&self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
-        let sql = "SELECT 1 FROM account WHERE account_id = $1 AND removing = 0";
+        let sql = "SELECT 1 FROM account WHERE account_id = $1 AND removing = 0 FOR UPDATE";
         if tx.row(sql, params![self.id]).await?.is_none() {
             return Err(StoreError::NotFound("account"));
         }
@@ -417,7 +420,7 @@ impl Body for AddAlias {
     async fn run(&self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
         need_domain(tx, &self.alias.domain).await?;
         let key = self.alias.key();
-        let known = "SELECT account_id FROM address WHERE address_key = $1";
+        let known = "SELECT account_id FROM address WHERE address_key = $1 FOR UPDATE";
         match tx.row(known, params![&key]).await? {
             Some(row) if row.maybe_int(0)?.is_some() => return Err(StoreError::Exists("address")),
             Some(_) => {}
@@ -472,7 +475,7 @@ impl Body for RemoveAlias {
 }
 
 async fn need_domain(tx: &mut Tx<'_>, domain: &Domain) -> Result<(), StoreError> {
-    let sql = "SELECT 1 FROM domain WHERE name = $1";
+    let sql = "SELECT 1 FROM domain WHERE name = $1 FOR UPDATE";
     let found = tx.row(sql, params![domain.as_str()]).await?;
     found.map(|_| ()).ok_or(StoreError::NotFound("domain"))
 }

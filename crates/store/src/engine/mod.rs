@@ -4,7 +4,7 @@
 //! and has no effect outside its [`Tx`]; what must follow a commit stands in [`Body::committed`].
 //! Statements are one text for every engine: numbered parameters `$1`, `ON CONFLICT`, `RETURNING`,
 //! lists as `IN list($n)`; values are whole numbers, text and bytes, with truth as 0 or 1 and times
-//! as milliseconds.
+//! as milliseconds. `FOR UPDATE` at the end of a SELECT locks its rows where more than one writes.
 //!
 //! It does no work on letters: parsing, hashing and compressing are done before a body is queued.
 
@@ -111,6 +111,17 @@ pub(crate) trait Body: Send + Sync + 'static {
         None
     }
 
+    /// All accounts whose rows it changes. They are locked before the body runs, in ascending order,
+    /// so that transactions do not wait for each other in a ring.
+    fn accounts(&self) -> Vec<AccountId> {
+        self.account().into_iter().collect()
+    }
+
+    /// The hashes of the blobs that it may store.
+    fn blobs(&self) -> Vec<[u8; 32]> {
+        Vec::new()
+    }
+
     /// Called once, after the commit and before the acknowledgement, even if nobody waits for the
     /// answer any more. Must be short: the next batch waits for it.
     fn committed(&self, _out: &Self::Out) {}
@@ -126,6 +137,31 @@ impl Tx<'_> {
         match &mut self.backend {
             Backend::Sqlite(session) => session.execute(sql, params),
             Backend::Postgres(session) => session.execute(sql, params).await,
+        }
+    }
+
+    /// Runs a statement whose result nobody needs, without waiting for it where that saves time. If
+    /// it fails, a later statement or the commit does.
+    pub(crate) async fn send(
+        &mut self,
+        sql: &'static str,
+        params: &[Value<'_>],
+    ) -> Result<(), StoreError> {
+        match &mut self.backend {
+            Backend::Sqlite(session) => session.execute(sql, params).map(drop),
+            Backend::Postgres(session) => session.send(sql, params).await,
+        }
+    }
+
+    /// Takes rows by a `SELECT … FOR UPDATE` until the transaction ends, where more than one writes.
+    pub(crate) async fn lock(
+        &mut self,
+        sql: &'static str,
+        params: &[Value<'_>],
+    ) -> Result<(), StoreError> {
+        match &mut self.backend {
+            Backend::Sqlite(_) => Ok(()),
+            Backend::Postgres(session) => session.send(sql, params).await,
         }
     }
 

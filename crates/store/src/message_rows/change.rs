@@ -70,7 +70,7 @@ impl SetFlags {
             let sql = "UPDATE placement SET deleted = $4, modseq = $5
                 WHERE account_id = $1 AND mailbox_id = $2 AND uid = $3";
             let values = params![self.account, self.mailbox, placement.uid, deleted, modseq];
-            tx.execute(sql, values).await?;
+            tx.send(sql, values).await?;
             counters.of(self.mailbox).deleted += if deleted { 1 } else { -1 };
             placement.deleted = deleted;
             placement.modseq = ModSeq(modseq);
@@ -246,7 +246,7 @@ impl Transfer {
             SELECT account_id, $3, thread_id, letter_id, received_at, size, head_bytes, blob_hash,
                 blob_id, head, envelope, structure, preview
             FROM message WHERE account_id = $1 AND message_id = $2";
-        tx.execute(sql, params![self.account, source.message, message])
+        tx.send(sql, params![self.account, source.message, message])
             .await?;
         let (kind, operation) = (ChangeKind::Message, Operation::Created);
         note_change(
@@ -289,7 +289,7 @@ impl Transfer {
             self.now,
             &source.keywords,
         ];
-        tx.execute(sql, values).await?;
+        tx.send(sql, values).await?;
         if message == source.message {
             let (kind, operation) = (ChangeKind::Message, Operation::Updated);
             note_change(

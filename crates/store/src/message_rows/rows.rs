@@ -48,7 +48,7 @@ impl Counters {
                 delta.size,
                 modseq
             ];
-            tx.execute(sql, values).await?;
+            tx.send(sql, values).await?;
         }
         Ok(())
     }
@@ -80,7 +80,7 @@ pub(crate) async fn remove_placements(
         delta.size -= row.int(3)?;
         let sql = "INSERT INTO expunged (account_id, mailbox_id, modseq, uid)
             VALUES ($1, $2, $3, $4)";
-        tx.execute(sql, params![account, mailbox, modseq, *uid])
+        tx.send(sql, params![account, mailbox, modseq, *uid])
             .await?;
         if let Some(freed) = leave_mailbox(tx, account, row.int(0)?, modseq, now).await? {
             bytes += freed;

@@ -157,13 +157,14 @@ impl TakeClaims {
         let recipients: Result<Vec<_>, _> = rows.into_iter().map(claimed).collect();
         let mut recipients = recipients?;
         recipients.sort_by_key(|recipient| recipient.id);
+        if recipients.is_empty() {
+            // Another was quicker, and the letter may be gone.
+            return Ok(None);
+        }
         let sql = "SELECT sender_account, reverse_path, envelope_id, dsn_return, needs_utf8,
                 head, size, received_at, expires_at
             FROM letter WHERE letter_id = $1";
         let mut row = tx.one(sql, params![letter]).await?;
-        if recipients.is_empty() {
-            return Ok(None);
-        }
         let reverse_path = row.maybe_text(1)?;
         Ok(Some(Claim {
             reference: ClaimRef { letter, fence },

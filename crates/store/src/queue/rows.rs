@@ -34,7 +34,7 @@ pub(crate) async fn insert_letter(
     shared: &Shared,
 ) -> Result<(), StoreError> {
     let reverse_path = new.reverse_path.map(ToString::to_string);
-    tx.execute(
+    tx.send(
         "INSERT INTO letter (letter_id, blob_hash, sender_account, reverse_path, envelope_id,
             dsn_return, needs_utf8, size, received_at, expires_at, head, blob_id)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
@@ -55,7 +55,7 @@ pub(crate) async fn insert_letter(
     )
     .await?;
     for recipient in new.recipients {
-        tx.execute(
+        tx.send(
             "INSERT INTO recipient (letter_id, recipient_id, address, domain, original, notify,
                 attempts, delay_reported, held, next_at, reason, fence, node, incarnation)
              VALUES ($1, $2, $3, $4, $5, $6, 0, 0, 0, $7, '', 0, '', 0)",
@@ -80,11 +80,11 @@ pub(crate) async fn remove_if_done(
     letter: LetterId,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let left = "SELECT 1 FROM recipient WHERE letter_id = $1 LIMIT 1";
-    if tx.row(left, params![letter]).await?.is_some() {
-        return Ok(());
-    }
-    let sql = "DELETE FROM letter WHERE letter_id = $1 RETURNING blob_hash";
+    // Two that remove the last two recipients would each see that of the other.
+    let lock = "SELECT 1 FROM letter WHERE letter_id = $1 FOR UPDATE";
+    tx.lock(lock, params![letter]).await?;
+    let sql = "DELETE FROM letter WHERE letter_id = $1 AND NOT EXISTS
+        (SELECT 1 FROM recipient WHERE recipient.letter_id = $1) RETURNING blob_hash";
     if let Some(mut row) = tx.row(sql, params![letter]).await? {
         condemn(tx, &row.hash(0)?, now).await?;
     }

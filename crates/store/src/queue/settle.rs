@@ -84,9 +84,26 @@ pub(super) struct Settled {
 impl Body for Settle {
     type Out = Settled;
 
+    fn account(&self) -> Option<AccountId> {
+        self.copies.first_account()
+    }
+
+    fn accounts(&self) -> Vec<AccountId> {
+        let senders = self.reports.iter().filter_map(Body::account);
+        self.copies.accounts().chain(senders).collect()
+    }
+
+    fn blobs(&self) -> Vec<[u8; 32]> {
+        let letter = self.prepared.iter().map(|prepared| prepared.hash);
+        letter
+            .chain(self.reports.iter().flat_map(Body::blobs))
+            .collect()
+    }
+
     async fn run(&self, tx: &mut Tx<'_>) -> Result<Settled, StoreError> {
         let claim = self.settlement.claim;
-        let sql = "SELECT recipient_id FROM recipient WHERE letter_id = $1 AND fence = $2";
+        let sql = "SELECT recipient_id FROM recipient WHERE letter_id = $1 AND fence = $2
+            ORDER BY recipient_id FOR UPDATE";
         let rows = tx.rows(sql, params![claim.letter, claim.fence]).await?;
         let mut held = BTreeSet::new();
         for row in &rows {
@@ -152,7 +169,7 @@ impl Settle {
             match outcome {
                 Outcome::Done | Outcome::Failed { .. } => {
                     let sql = "DELETE FROM recipient WHERE letter_id = $1 AND recipient_id = $2";
-                    tx.execute(sql, params![letter, *recipient]).await?;
+                    tx.send(sql, params![letter, *recipient]).await?;
                 }
                 Outcome::Retry {
                     at,
@@ -166,15 +183,14 @@ impl Settle {
                         WHERE letter_id = $5 AND recipient_id = $6";
                     let reason = &reason[..reason.floor_char_boundary(REASON_BYTES_MAX)];
                     let values = params![*at, reason, *counts, *delay_reported, letter, *recipient];
-                    tx.execute(sql, values).await?;
+                    tx.send(sql, values).await?;
                 }
             }
         }
         for recipient in held {
             let sql = "UPDATE recipient SET fence = 0, node = '', incarnation = 0, next_at = $1
                 WHERE letter_id = $2 AND recipient_id = $3";
-            tx.execute(sql, params![self.now, letter, recipient])
-                .await?;
+            tx.send(sql, params![self.now, letter, recipient]).await?;
         }
         Ok(())
     }

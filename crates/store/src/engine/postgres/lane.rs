@@ -5,11 +5,14 @@
 //! that waits in one transaction, each in a savepoint of its own, and commits once. At low load a
 //! lane holds one body and costs nothing.
 
+use std::collections::BTreeSet;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 
+use base::AccountId;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::session::Session;
 use super::{Engine, run};
@@ -34,6 +37,18 @@ pub(super) trait Job: Send {
     /// Whose row the body locks first; batches go in this order.
     fn order(&self) -> i64;
 
+    /// The accounts whose rows it changes, ascending.
+    fn accounts(&self) -> Vec<AccountId>;
+
+    /// The blobs that it may store, by a part of their hashes.
+    fn blobs(&self) -> Vec<i64>;
+
+    /// Since when it waits.
+    fn queued_at(&self) -> Instant;
+
+    /// Why the last run failed, if it did.
+    fn refusal(&self) -> Option<StoreError>;
+
     /// Tells the answer of the last run, which is committed if it succeeded.
     fn acknowledge(self: Box<Self>);
 
@@ -45,6 +60,7 @@ struct BodyJob<B: Body> {
     body: B,
     answer: Option<Result<B::Out, StoreError>>,
     reply: oneshot::Sender<Result<B::Out, StoreError>>,
+    queued_at: Instant,
 }
 
 impl<B: Body> Job for BodyJob<B> {
@@ -65,11 +81,31 @@ impl<B: Body> Job for BodyJob<B> {
         self.body.account().map_or(i64::MAX, |account| account.0)
     }
 
+    fn accounts(&self) -> Vec<AccountId> {
+        let accounts: BTreeSet<_> = self.body.accounts().into_iter().collect();
+        accounts.into_iter().collect()
+    }
+
+    fn blobs(&self) -> Vec<i64> {
+        let part =
+            |hash: [u8; 32]| i64::from(i32::from_le_bytes([hash[0], hash[1], hash[2], hash[3]]));
+        self.body.blobs().into_iter().map(part).collect()
+    }
+
+    fn queued_at(&self) -> Instant {
+        self.queued_at
+    }
+
+    fn refusal(&self) -> Option<StoreError> {
+        self.answer.as_ref()?.as_ref().err().cloned()
+    }
+
     fn acknowledge(self: Box<Self>) {
         let Self {
             body,
             answer,
             reply,
+            queued_at: _,
         } = *self;
         let not_run = || Err(StoreError::Bug("a transaction was not run".to_owned()));
         let answer = answer.unwrap_or_else(not_run);
@@ -131,6 +167,7 @@ impl Lanes {
             body,
             answer: None,
             reply,
+            queued_at: Instant::now(),
         };
         lane.send(Box::new(job))
             .await

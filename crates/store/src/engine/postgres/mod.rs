@@ -3,13 +3,15 @@
 //! Bodies that wait for the same writing connection share a commit (see [`lane`]). When the server
 //! says that one collided with another (serialisation, deadlock, two that made the same row), or the
 //! connection is lost before COMMIT was sent, it is run again. When the connection is lost while
-//! COMMIT is under way, the server is asked what became of the transaction.
+//! COMMIT is under way, the server is asked what became of the transaction: each notes its number in
+//! `commit_mark`.
 
 mod failure;
 mod lane;
 mod pool;
 mod schema;
 mod session;
+mod values;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,6 +21,7 @@ use base::Timestamp;
 use tokio::time::Instant;
 
 pub(crate) use session::Session;
+use session::{Ended, Marked};
 
 use super::{Backend, Body, Priority, Tx};
 use crate::metrics::StoreMetrics;
@@ -29,6 +32,8 @@ use pool::Pool;
 
 /// How long a body is tried again before its caller is told to come later.
 const TRY_FOR: Duration = Duration::from_secs(10);
+/// How long the server is asked what became of a transaction.
+const ASK_FOR: Duration = Duration::from_secs(10);
 /// The first pause before another try; each next one is twice as long.
 const PAUSE_FIRST: Duration = Duration::from_millis(2);
 /// The longest pause before another try.
@@ -59,9 +64,7 @@ enum Attempt {
     Failed,
     /// Nothing is stored, and another run may succeed.
     Again(StoreError),
-    /// COMMIT was sent and no answer came; the transaction's id.
-    Unknown(i64),
-    /// It could not begin, and trying again does not help.
+    /// The transaction failed whatever the body answered, or what became of it is not known.
     Refused(StoreError),
 }
 
@@ -116,7 +119,7 @@ impl Postgres {
             let mut session = self.engine.pool.take().await?;
             session.begin_snapshot();
             let answer = run(&body, &mut session).await;
-            let fault = session.take_fault();
+            let fault = session.fault();
             session.end_snapshot();
             self.engine.pool.give_back(session);
             match (answer, fault) {
@@ -152,11 +155,16 @@ impl Engine {
             0 | 1 => Together::Nothing,
             _ => self.together(jobs).await,
         };
+        // What kept one from being tried in its time keeps those behind it, too.
+        let mut down = None;
         for job in jobs.drain(..) {
-            match &together {
-                Together::Done => job.acknowledge(),
-                Together::Nothing => self.alone(job).await,
-                Together::Unknown(error) => job.refuse(error.clone()),
+            match (&together, &down) {
+                (Together::Done, _) => job.acknowledge(),
+                (Together::Unknown(error), _) => job.refuse(error.clone()),
+                (Together::Nothing, Some(error)) if job.queued_at().elapsed() > TRY_FOR => {
+                    job.refuse(StoreError::clone(error));
+                }
+                (Together::Nothing, _) => down = self.alone(job).await,
             }
         }
     }
@@ -166,64 +174,53 @@ impl Engine {
             return Together::Nothing;
         };
         let started = Instant::now();
-        session.begin();
-        for job in jobs.iter_mut() {
-            session.set_savepoint();
-            let succeeded = job.run(&mut session).await;
-            if session.has_fault() {
-                session.roll_back();
-                self.pool.give_back(session);
-                return Together::Nothing;
-            }
-            if succeeded {
-                session.release_savepoint();
-            } else {
-                session.roll_back_to_savepoint();
-            }
+        if !run_all(&mut session, jobs).await {
+            session.roll_back();
+            self.pool.give_back(session);
+            return Together::Nothing;
         }
-        match self.end(session).await {
-            Attempt::Done => {
+        let ended = session.commit().await;
+        self.pool.give_back(session);
+        match ended {
+            Ended::Committed => {
                 self.note(started, jobs.len());
                 Together::Done
             }
-            Attempt::Unknown(transaction) => {
-                let until = Instant::now() + TRY_FOR;
-                match self.is_committed(transaction, until).await {
-                    Ok(true) => Together::Done,
-                    Ok(false) => Together::Nothing,
-                    Err(error) => Together::Unknown(error),
-                }
-            }
-            Attempt::Failed | Attempt::Again(_) | Attempt::Refused(_) => Together::Nothing,
+            Ended::Nothing(_) => Together::Nothing,
+            Ended::Unknown(marked) => match self.is_committed(marked).await {
+                Ok(true) => Together::Done,
+                Ok(false) => Together::Nothing,
+                Err(error) => Together::Unknown(error),
+            },
         }
     }
 
-    /// Runs a body in a transaction of its own, again where that may help, and answers it.
-    async fn alone(&self, mut job: Box<dyn Job>) {
-        let until = Instant::now() + TRY_FOR;
+    /// Runs a body in a transaction of its own, again where that may help, and answers it. Gives
+    /// the error if it could not be tried to the end.
+    async fn alone(&self, mut job: Box<dyn Job>) -> Option<StoreError> {
+        let until = job.queued_at() + TRY_FOR;
         let mut pause = PAUSE_FIRST;
         loop {
             let started = Instant::now();
             let error = match self.attempt(job.as_mut()).await {
                 Attempt::Done => {
                     self.note(started, 1);
-                    return job.acknowledge();
+                    job.acknowledge();
+                    return None;
                 }
-                Attempt::Failed => return job.acknowledge(),
-                Attempt::Refused(error) => return job.refuse(error),
+                Attempt::Failed => {
+                    job.acknowledge();
+                    return None;
+                }
+                Attempt::Refused(error) => {
+                    job.refuse(error);
+                    return None;
+                }
                 Attempt::Again(error) => error,
-                Attempt::Unknown(transaction) => {
-                    match self.is_committed(transaction, until).await {
-                        Ok(true) => return job.acknowledge(),
-                        Ok(false) => {
-                            StoreError::Io("the connection to the database was lost".into())
-                        }
-                        Err(error) => return job.refuse(error),
-                    }
-                }
             };
             if Instant::now() >= until {
-                return job.refuse(error);
+                job.refuse(error.clone());
+                return Some(error);
             }
             wait(&mut pause).await;
         }
@@ -235,34 +232,35 @@ impl Engine {
             Err(error @ (StoreError::Busy(_) | StoreError::Io(_))) => return Attempt::Again(error),
             Err(error) => return Attempt::Refused(error),
         };
-        session.begin();
-        if job.run(&mut session).await {
-            return self.end(session).await;
-        }
-        let fault = session.take_fault();
-        session.roll_back();
-        self.pool.give_back(session);
-        match fault {
-            Some(Fault::Again | Fault::Lost) => {
-                Attempt::Again(StoreError::Busy("transactions collided".to_owned()))
+        let ended = match session.begin(&job.accounts(), &[]).await {
+            Ok(()) if job.run(&mut session).await => session.commit().await,
+            Ok(()) => {
+                session.roll_back();
+                let fault = session.fault();
+                self.pool.give_back(session);
+                return match (fault, job.refusal()) {
+                    (Some(Fault::Again | Fault::Lost), Some(error)) => Attempt::Again(error),
+                    _ => Attempt::Failed,
+                };
             }
-            None => Attempt::Failed,
-        }
-    }
-
-    /// Commits and gives the connection back.
-    async fn end(&self, mut session: Session) -> Attempt {
-        let ended = session.commit().await;
-        let fault = session.take_fault();
-        let transaction = session.transaction();
-        if ended.is_err() {
+            Err(error) => Ended::Nothing(error),
+        };
+        if !matches!(ended, Ended::Committed) {
             session.roll_back();
         }
+        let fault = session.fault();
         self.pool.give_back(session);
-        match (ended, fault, transaction) {
-            (Ok(()), _, _) => Attempt::Done,
-            (Err(_), Some(Fault::Lost), Some(transaction)) => Attempt::Unknown(transaction),
-            (Err(error), _, _) => Attempt::Again(error),
+        match ended {
+            Ended::Committed => Attempt::Done,
+            Ended::Nothing(error) if fault.is_some() => Attempt::Again(error),
+            Ended::Nothing(error) => Attempt::Refused(error),
+            Ended::Unknown(marked) => match self.is_committed(marked).await {
+                Ok(true) => Attempt::Done,
+                Ok(false) => Attempt::Again(StoreError::Io(
+                    "the connection to the database was lost".to_owned(),
+                )),
+                Err(error) => Attempt::Refused(error),
+            },
         }
     }
 
@@ -273,31 +271,58 @@ impl Engine {
         self.metrics.commit_seconds.observe(took);
     }
 
-    /// Asks what became of a transaction whose COMMIT was not answered.
-    async fn is_committed(&self, transaction: i64, until: Instant) -> Result<bool, StoreError> {
+    /// Finds out what became of a transaction whose COMMIT was not answered.
+    async fn is_committed(&self, marked: Marked) -> Result<bool, StoreError> {
+        let until = Instant::now() + ASK_FOR;
         let mut pause = PAUSE_FIRST;
         loop {
-            let error = match self.pool.take().await {
+            let answer = match self.pool.take().await {
                 Ok(mut session) => {
-                    let status = session.status_of(transaction).await;
+                    let answer = session.is_committed(marked).await;
                     self.pool.give_back(session);
-                    match status.as_ref().map(String::as_str) {
-                        Ok("committed") => return Ok(true),
-                        Ok("aborted") => return Ok(false),
-                        // It is still being committed, or the server is starting.
-                        Ok(_) => StoreError::Busy("a commit is under way".to_owned()),
-                        Err(error) => error.clone(),
-                    }
+                    answer
                 }
-                Err(error) => error,
+                Err(error) => Err(error),
             };
-            if Instant::now() >= until {
-                tracing::error!(transaction, %error, "what became of a commit is not known");
-                return Err(error);
+            match answer {
+                Ok(committed) => return Ok(committed),
+                Err(error) if Instant::now() >= until => {
+                    tracing::error!(?marked, %error, "what became of a commit is not known");
+                    return Err(error);
+                }
+                Err(_) => wait(&mut pause).await,
             }
-            wait(&mut pause).await;
         }
     }
+}
+
+/// Runs bodies one after another in a transaction, each in a savepoint. `false`: nothing of it may
+/// be committed.
+async fn run_all(session: &mut Session, jobs: &mut [Box<dyn Job>]) -> bool {
+    let accounts: BTreeSet<_> = jobs.iter().flat_map(|job| job.accounts()).collect();
+    let accounts: Vec<_> = accounts.into_iter().collect();
+    let blobs: BTreeSet<_> = jobs.iter().flat_map(|job| job.blobs()).collect();
+    let blobs: Vec<_> = match blobs.len() {
+        // One alone is not waited for in a ring.
+        0 | 1 => Vec::new(),
+        _ => blobs.into_iter().collect(),
+    };
+    if session.begin(&accounts, &blobs).await.is_err() {
+        return false;
+    }
+    for job in jobs {
+        session.set_savepoint();
+        let succeeded = job.run(session).await;
+        if session.fault().is_some() || session.is_broken() {
+            return false;
+        }
+        if succeeded {
+            session.release_savepoint();
+        } else if session.roll_back_to_savepoint().await.is_err() {
+            return false;
+        }
+    }
+    true
 }
 
 async fn run<B: Body>(body: &B, session: &mut Session) -> Result<B::Out, StoreError> {

@@ -9,6 +9,12 @@ use crate::engine::value::Value;
 /// The versions and what leads to each from the one before.
 const MIGRATIONS: &[(i64, &str)] = &[(2, include_str!("../../../schema/postgres/0002_store.sql"))];
 
+/// Marks of connections of long ago: nobody asks for them any more.
+const FORGET_MARKS: &str = "DELETE FROM commit_mark
+    WHERE at < CAST(extract(epoch FROM now()) * 1000 AS BIGINT) - 86400000
+        AND NOT EXISTS (SELECT 1 FROM pg_stat_activity
+            WHERE application_name = 'pennyblack ' || to_hex(mark))";
+
 /// Nodes that start together wait for each other here.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(7310579, 1)";
 
@@ -52,5 +58,6 @@ async fn migrate_within(session: &mut Session, now: Timestamp) -> Result<(), Sto
             session.execute(note, &values).await?;
         }
     }
+    session.batch(FORGET_MARKS).await?;
     Ok(())
 }

@@ -1,50 +1,105 @@
-//! A connection with its prepared statements, and how values travel.
+//! A connection with its prepared statements.
+//!
+//! Statements go out one after another without waiting for the answers of those before: whoever
+//! needs no answer sends its statement and goes on ([`Session::send`]). The server runs them in
+//! order, so that an answer that is waited for tells that all before it succeeded; the others are
+//! looked at before a commit is believed. This matters: COMMIT of a transaction that failed answers
+//! without an error, and stores nothing.
 
 use std::collections::HashMap;
-use std::error::Error as StdError;
 use std::future::Future;
-use std::pin::pin;
-use std::sync::PoisonError;
-use std::task::{Context, Waker};
+use std::pin::Pin;
+use std::sync::{Arc, PoisonError};
+use std::task::{Context, Poll, Waker};
 
-use bytes::{BufMut as _, BytesMut};
+use base::AccountId;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
-use tokio_postgres::{Client, Statement};
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Error, Statement};
 
 use super::Statements;
 use super::failure::{Fault, failure};
+use super::values::{Kept, Param, ReadCell};
 use crate::StoreError;
 use crate::engine::value::{Cell, Row, Value};
 
 /// What a connection is told first: no statement and no forgotten transaction holds locks for long.
 const SETTINGS: &str = "SET statement_timeout = '60s'; SET lock_timeout = '20s';
-    SET idle_in_transaction_session_timeout = '60s'; SET synchronous_commit = on;";
-/// The transaction's id; made with the first write and known before COMMIT is sent.
-const TRANSACTION_ID: &str = "SELECT CAST(CAST(pg_current_xact_id() AS TEXT) AS BIGINT)";
-const TRANSACTION_STATUS: &str =
-    "SELECT coalesce(pg_xact_status(CAST(CAST($1 AS TEXT) AS xid8)), 'unknown')";
+    SET idle_in_transaction_session_timeout = '30s'; SET synchronous_commit = on;";
+/// Notes in each transaction its number on this connection, by which its outcome is found out when
+/// COMMIT was not answered. (The server's own number of a transaction does not serve: after a crash
+/// it gives the numbers of lost ones to others.)
+const MARK: &str = "INSERT INTO commit_mark (mark, number, at)
+    VALUES ($1, $2, CAST(extract(epoch FROM now()) * 1000 AS BIGINT))
+    ON CONFLICT (mark) DO UPDATE SET number = excluded.number, at = excluded.at";
+/// The row must be there before the first transaction: only then can others wait for its end.
+const NEW_MARK: &str = "INSERT INTO commit_mark (mark, number, at)
+    SELECT nextval('connection_mark'), 0, CAST(extract(epoch FROM now()) * 1000 AS BIGINT)
+    RETURNING mark";
+/// Waits until the transaction of that mark is over.
+const READ_MARK: &str = "SELECT number FROM commit_mark WHERE mark = $1 FOR UPDATE";
+/// Ends a connection that may still hold a transaction. One that is being committed is committed
+/// first.
+const END_CONNECTION: &str = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+    WHERE usename = current_user AND application_name = $1";
+/// Takes an account's row before anything else.
+const LOCK_ACCOUNT: &str = "SELECT 1 FROM account WHERE account_id = $1 FOR NO KEY UPDATE";
+/// Takes the right to store blobs, in the order of the list.
+const LOCK_BLOBS: &str =
+    "SELECT count(pg_advisory_xact_lock(7310580, CAST(k AS INTEGER))) FROM unnest($1) k";
+
+/// An answer that is on its way.
+type Sent<T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>;
 
 /// One connection.
 pub(crate) struct Session {
-    client: Client,
+    client: Arc<Client>,
     /// By the address and length of our text.
     prepared: HashMap<(usize, usize), Statement>,
     statements: Statements,
+    /// Answers that nobody has looked at.
+    sent: Vec<Sent<()>>,
+    /// What the first of them that failed said.
+    broken: Option<StoreError>,
     /// Why the transaction may be run again.
     fault: Option<Fault>,
-    transaction: Option<i64>,
+    /// Whether the connection failed.
+    lost: bool,
+    /// Unlike that of any other connection; made with the first transaction.
+    mark: Option<i64>,
+    /// Of the transaction, counted on this connection.
+    number: i64,
     place: Option<OwnedSemaphorePermit>,
+}
+
+/// How a transaction ended.
+pub(super) enum Ended {
+    Committed,
+    /// Nothing is stored.
+    Nothing(StoreError),
+    /// COMMIT was sent and its answer did not come.
+    Unknown(Marked),
+}
+
+/// By what a transaction is found again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Marked {
+    mark: i64,
+    number: i64,
 }
 
 impl Session {
     pub(super) fn new(client: Client, statements: Statements) -> Self {
         Self {
-            client,
+            client: Arc::new(client),
             prepared: HashMap::new(),
             statements,
+            sent: Vec::new(),
+            broken: None,
             fault: None,
-            transaction: None,
+            lost: false,
+            mark: None,
+            number: 0,
             place: None,
         }
     }
@@ -58,86 +113,148 @@ impl Session {
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        self.client.is_closed()
+        self.lost || self.client.is_closed()
     }
 
     pub(super) async fn prepare_for_use(&mut self) -> Result<(), StoreError> {
-        let done = self.client.batch_execute(SETTINGS).await;
-        done.map_err(|error| self.note(&error))
+        self.batch(SETTINGS).await
     }
 
-    /// Begins a transaction; the statement travels with the first one of the body.
-    pub(super) fn begin(&mut self) {
-        self.fault = None;
-        self.transaction = None;
-        self.send("BEGIN");
+    /// Begins a transaction and takes rows of accounts, in ascending order, and then the right to
+    /// store blobs: transactions that take locks in one order do not wait for each other in a ring.
+    /// All of it travels with the first statement that is waited for.
+    pub(super) async fn begin(
+        &mut self,
+        accounts: &[AccountId],
+        blobs: &[i64],
+    ) -> Result<(), StoreError> {
+        self.start_anew();
+        let mark = match self.mark {
+            Some(mark) => mark,
+            None => self.make_mark().await?,
+        };
+        self.number += 1;
+        self.post_text("BEGIN");
+        self.send(MARK, &[Value::Int(mark), Value::Int(self.number)])
+            .await?;
+        for account in accounts {
+            self.send(LOCK_ACCOUNT, &[Value::from(*account)]).await?;
+        }
+        if !blobs.is_empty() {
+            self.send(LOCK_BLOBS, &[Value::List(blobs)]).await?;
+        }
+        Ok(())
     }
 
     /// Begins a snapshot.
     pub(super) fn begin_snapshot(&mut self) {
-        self.fault = None;
-        self.send("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
+        self.start_anew();
+        self.post_text("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
     }
 
     /// Ends a snapshot. Nobody waits for the answer: whatever comes next on this connection comes
     /// after it.
     pub(super) fn end_snapshot(&mut self) {
-        self.send("COMMIT");
+        self.post_text("COMMIT");
     }
 
     pub(super) fn roll_back(&mut self) {
-        self.send("ROLLBACK");
+        self.post_text("ROLLBACK");
     }
 
     /// Begins a part of the transaction that can be taken back alone.
     pub(super) fn set_savepoint(&mut self) {
-        self.send("SAVEPOINT body");
+        self.post_text("SAVEPOINT body");
     }
 
     pub(super) fn release_savepoint(&mut self) {
-        self.send("RELEASE body");
+        self.post_text("RELEASE body");
     }
 
-    pub(super) fn roll_back_to_savepoint(&mut self) {
-        self.send("ROLLBACK TO body; RELEASE body");
+    /// Takes back what was done since the savepoint.
+    ///
+    /// # Errors
+    /// That of a statement that was sent before: it may have been one of an earlier part, and going
+    /// back would hide that its part is gone as well.
+    pub(super) async fn roll_back_to_savepoint(&mut self) -> Result<(), StoreError> {
+        self.look_at_sent().await?;
+        self.post_text("ROLLBACK TO body; RELEASE body");
+        Ok(())
+    }
+
+    /// Commits. COMMIT travels behind the statements that nobody has waited for; if one of them
+    /// failed, the server stores nothing.
+    pub(super) async fn commit(&mut self) -> Ended {
+        let client = Arc::clone(&self.client);
+        let mut committing: Sent<()> =
+            Box::pin(async move { client.batch_execute("COMMIT").await });
+        let done = match poll_once(&mut committing) {
+            Poll::Ready(done) => done,
+            Poll::Pending => {
+                let all_else = self.look_at_sent().await;
+                let done = committing.await;
+                match (all_else, done) {
+                    // The server has refused a statement: the transaction was lost before COMMIT.
+                    (Err(error), _) if self.fault != Some(Fault::Lost) => {
+                        return Ended::Nothing(error);
+                    }
+                    (_, done) => done,
+                }
+            }
+        };
+        match done {
+            Ok(()) => Ended::Committed,
+            Err(error) => {
+                self.note(&error);
+                Ended::Unknown(Marked {
+                    mark: self.mark.unwrap_or_default(),
+                    number: self.number,
+                })
+            }
+        }
+    }
+
+    /// Whether a transaction of another connection was committed. That connection is ended first:
+    /// nobody may wait for it any more, and its COMMIT must not come later.
+    pub(super) async fn is_committed(&mut self, other: Marked) -> Result<bool, StoreError> {
+        self.start_anew();
+        let name = name_of(other.mark);
+        self.rows(END_CONNECTION, &[Value::Text(&name)], 1).await?;
+        let rows = self.rows(READ_MARK, &[Value::Int(other.mark)], 1).await?;
+        let row = rows.first();
+        let row = row.ok_or_else(|| StoreError::Io("a commit's mark is gone".to_owned()))?;
+        Ok(row.int(0)? >= other.number)
     }
 
     /// Whether the transaction broke in a way that another run may mend.
-    pub(super) fn has_fault(&self) -> bool {
-        self.fault.is_some()
+    pub(super) fn fault(&self) -> Option<Fault> {
+        self.fault
     }
 
-    /// Commits; the transaction's id is known before.
-    pub(super) async fn commit(&mut self) -> Result<(), StoreError> {
-        let id = self.rows(TRANSACTION_ID, &[], 1).await?;
-        self.transaction = id.first().map(|row| row.int(0)).transpose()?;
-        let done = self.client.batch_execute("COMMIT").await;
-        done.map_err(|error| self.note(&error))
-    }
-
-    /// The id of the transaction whose COMMIT was sent.
-    pub(super) fn transaction(&self) -> Option<i64> {
-        self.transaction
-    }
-
-    pub(super) async fn status_of(&mut self, transaction: i64) -> Result<String, StoreError> {
-        let text = transaction.to_string();
-        let rows = self
-            .rows(TRANSACTION_STATUS, &[Value::Text(&text)], 1)
-            .await?;
-        let row = rows.into_iter().next();
-        row.ok_or_else(|| StoreError::Bug("no status".to_owned()))?
-            .text(0)
-    }
-
-    pub(super) fn take_fault(&mut self) -> Option<Fault> {
-        self.fault.take()
+    /// Whether a statement failed that nobody waited for.
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken.is_some()
     }
 
     /// Runs statements of the engine itself.
     pub(super) async fn batch(&mut self, sql: &str) -> Result<(), StoreError> {
         let done = self.client.batch_execute(sql).await;
         done.map_err(|error| self.note(&error))
+    }
+
+    /// Sends a statement on its way; its failure shows in a later one, or when it is committed.
+    pub(crate) async fn send(
+        &mut self,
+        sql: &'static str,
+        params: &[Value<'_>],
+    ) -> Result<(), StoreError> {
+        let statement = self.statement(sql).await?;
+        let params: Vec<Kept> = params.iter().map(|value| Kept::of(*value)).collect();
+        let client = Arc::clone(&self.client);
+        self.post(Box::pin(async move {
+            client.execute_raw(&statement, params).await.map(drop)
+        }));
+        Ok(())
     }
 
     /// Runs a statement; gives the number of rows changed.
@@ -151,7 +268,10 @@ impl Session {
             .client
             .execute_raw(&statement, params.iter().map(|value| Param(*value)))
             .await;
-        done.map_err(|error| self.note(&error))
+        match done {
+            Ok(changed) => Ok(changed),
+            Err(error) => Err(self.failed(&error).await),
+        }
     }
 
     /// Runs a statement; gives at most `limit` of its rows.
@@ -167,8 +287,10 @@ impl Session {
             .iter()
             .map(|param| param as &(dyn ToSql + Sync))
             .collect();
-        let found = self.client.query(&statement, &params).await;
-        let found = found.map_err(|error| self.note(&error))?;
+        let found = match self.client.query(&statement, &params).await {
+            Ok(found) => found,
+            Err(error) => return Err(self.failed(&error).await),
+        };
         let columns = statement.columns().len();
         found
             .iter()
@@ -194,94 +316,93 @@ impl Session {
             .unwrap_or_else(PoisonError::into_inner)
             .insert(sql);
         let made = self.client.prepare(&rewrite(sql)).await;
-        let statement = made.map_err(|error| match self.note(&error) {
-            StoreError::Bug(why) => StoreError::Bug(format!("{why}: {sql}")),
-            other => other,
-        })?;
+        let statement = match made {
+            Ok(statement) => statement,
+            Err(error) => {
+                return Err(match self.failed(&error).await {
+                    StoreError::Bug(why) => StoreError::Bug(format!("{why}: {sql}")),
+                    other => other,
+                });
+            }
+        };
         self.prepared.insert(key, statement.clone());
         Ok(statement)
     }
 
-    /// Sends a statement without waiting for its answer.
-    fn send(&self, sql: &'static str) {
-        let sending = pin!(self.client.batch_execute(sql));
-        // One poll puts it on its way; an answer that nobody waits for is passed over.
-        let _ = sending.poll(&mut Context::from_waker(Waker::noop()));
+    async fn make_mark(&mut self) -> Result<i64, StoreError> {
+        let rows = self.rows(NEW_MARK, &[], 1).await?;
+        let mark = rows.first().map_or(Ok(0), |row| row.int(0))?;
+        let name = name_of(mark);
+        self.batch(&format!("SET application_name = '{name}'"))
+            .await?;
+        self.mark = Some(mark);
+        Ok(mark)
     }
 
-    fn note(&mut self, error: &tokio_postgres::Error) -> StoreError {
+    fn start_anew(&mut self) {
+        self.sent.clear();
+        self.broken = None;
+        self.fault = None;
+    }
+
+    /// Sends a statement of the engine itself.
+    fn post_text(&mut self, sql: &'static str) {
+        let client = Arc::clone(&self.client);
+        self.post(Box::pin(async move { client.batch_execute(sql).await }));
+    }
+
+    fn post(&mut self, mut sending: Sent<()>) {
+        match poll_once(&mut sending) {
+            Poll::Pending => self.sent.push(sending),
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(error)) => {
+                let told = self.note(&error);
+                self.broken.get_or_insert(told);
+            }
+        }
+    }
+
+    /// Waits for the answers that nobody has looked at.
+    async fn look_at_sent(&mut self) -> Result<(), StoreError> {
+        for answer in std::mem::take(&mut self.sent) {
+            // What fails after the first does so because of it.
+            if let Err(error) = answer.await
+                && self.broken.is_none()
+            {
+                self.broken = Some(self.note(&error));
+            }
+        }
+        self.broken.clone().map_or(Ok(()), Err)
+    }
+
+    /// What a failed statement means: one sent before it may be the cause.
+    async fn failed(&mut self, error: &Error) -> StoreError {
+        match self.look_at_sent().await {
+            Ok(()) => self.note(error),
+            Err(first) => first,
+        }
+    }
+
+    fn note(&mut self, error: &Error) -> StoreError {
         let (told, fault) = failure(error);
         self.fault = self.fault.or(fault);
+        self.lost |= fault == Some(Fault::Lost);
         told
     }
+}
+
+/// A connection's name on the server.
+fn name_of(mark: i64) -> String {
+    format!("pennyblack {mark:x}")
+}
+
+/// The first poll puts a statement on its way.
+fn poll_once<T>(sending: &mut Sent<T>) -> Poll<Result<T, Error>> {
+    let mut context = Context::from_waker(Waker::noop());
+    sending.as_mut().poll(&mut context)
 }
 
 /// Writes a statement the way PostgreSQL takes it: `IN list($n)` as `= ANY($n)`.
 fn rewrite(sql: &str) -> String {
     sql.replace("IN list(", "= ANY(")
-}
-
-/// A value on its way into a statement.
-#[derive(Debug)]
-struct Param<'a>(Value<'a>);
-
-impl ToSql for Param<'_> {
-    fn to_sql(
-        &self,
-        kind: &Type,
-        out: &mut BytesMut,
-    ) -> Result<IsNull, Box<dyn StdError + Sync + Send>> {
-        match self.0 {
-            Value::Null => return Ok(IsNull::Yes),
-            Value::Int(number) => match *kind {
-                Type::INT8 => out.put_i64(number),
-                Type::INT4 => out.put_i32(i32::try_from(number)?),
-                _ => return Err(format!("a number where {kind} is wanted").into()),
-            },
-            Value::Text(text) => put_text(text, out),
-            Value::Bytes(bytes) => out.put_slice(bytes),
-            Value::List(list) => return list.to_sql(kind, out),
-        }
-        Ok(IsNull::No)
-    }
-
-    fn accepts(_: &Type) -> bool {
-        true
-    }
-
-    to_sql_checked!();
-}
-
-/// PostgreSQL has no NUL in texts; SQLite has. Where one stood, the sign for an unknown character
-/// stands.
-fn put_text(text: &str, out: &mut BytesMut) {
-    let mut pieces = text.split('\0');
-    out.put_slice(pieces.next().unwrap_or_default().as_bytes());
-    for piece in pieces {
-        out.put_slice("\u{fffd}".as_bytes());
-        out.put_slice(piece.as_bytes());
-    }
-}
-
-/// A value read from a row.
-struct ReadCell(Cell);
-
-impl<'a> FromSql<'a> for ReadCell {
-    fn from_sql(kind: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn StdError + Sync + Send>> {
-        Ok(Self(match *kind {
-            Type::INT8 => Cell::Int(i64::from_sql(kind, raw)?),
-            Type::INT4 => Cell::Int(i64::from(i32::from_sql(kind, raw)?)),
-            Type::TEXT | Type::VARCHAR | Type::NAME => Cell::Text(String::from_sql(kind, raw)?),
-            Type::BYTEA => Cell::Bytes(raw.to_vec()),
-            _ => return Err(format!("a column of type {kind}").into()),
-        }))
-    }
-
-    fn from_sql_null(_: &Type) -> Result<Self, Box<dyn StdError + Sync + Send>> {
-        Ok(Self(Cell::Null))
-    }
-
-    fn accepts(_: &Type) -> bool {
-        true
-    }
 }

@@ -266,9 +266,10 @@ fn cell(value: ValueRef<'_>) -> Result<Cell, StoreError> {
 
 /// Writes a statement the way SQLite takes it: `$n` as `?n` (SQLite numbers `$n` by first
 /// appearance) and `IN list($n)` as a look-up in a JSON list. Quoted text stays as it is.
+/// `FOR UPDATE` at the end is left out: there is one writer.
 pub(super) fn rewrite(sql: &str) -> String {
     let mut text = String::with_capacity(sql.len() + 32);
-    let mut rest = sql;
+    let mut rest = sql.strip_suffix(" FOR UPDATE").unwrap_or(sql);
     while let Some(at) = rest.find(['$', '\'', 'l']) {
         text.push_str(&rest[..at]);
         rest = &rest[at..];
