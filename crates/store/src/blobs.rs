@@ -11,6 +11,15 @@ mod compaction;
 pub(crate) mod home;
 pub(crate) mod segments;
 
+mod cache;
+mod fault;
+mod object_home;
+mod object_options;
+mod objects;
+mod orphans;
+
+pub use object_options::{ObjectKeys, ObjectOptions};
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +31,7 @@ use crate::engine::{Body, Priority, Tx, params};
 use crate::prepare::{PART_BYTES, Part, Prepared, decompress};
 use crate::{Store, StoreError};
 use home::{Got, IN_ROW, Place};
+use objects::ObjectName;
 use segments::Name;
 
 /// Longer than any transaction, read or backup that may still want a condemned blob.
@@ -105,6 +115,21 @@ impl Store {
         })
     }
 
+    /// Removes blobs that were condemned long ago and that nobody names: the rows, and after the
+    /// commit what they named outside the database.
+    pub(crate) async fn collect(&self) -> Result<(), StoreError> {
+        loop {
+            let collect = Collect::new(self.0.shared.now());
+            let collected = self.0.engine.write(collect, Priority::Bulk).await?;
+            if let Some(home) = self.0.homes.objects() {
+                home.remove(&collected.objects).await;
+            }
+            if collected.looked_at == 0 {
+                return Ok(());
+            }
+        }
+    }
+
     /// Reads one part of a blob as it was before compression.
     ///
     /// # Errors
@@ -155,10 +180,11 @@ pub struct KeptBlobs {
 
 /// The error of a part whose home has nothing at its place.
 fn lost(place: Place) -> StoreError {
-    StoreError::Io(format!(
-        "a letter's bytes are missing: there is no segment file {}",
-        place.segment
-    ))
+    let what = match place.segment {
+        home::IN_OBJECT => "the object store has not its object".to_owned(),
+        segment => format!("there is no segment file {segment}"),
+    };
+    StoreError::Io(format!("a letter's bytes are missing: {what}"))
 }
 
 /// About what a part adds to its row's transaction.
@@ -381,8 +407,8 @@ impl StoredPart {
     }
 }
 
-/// One step of the collector: removes blobs that were condemned long ago and that nobody names.
-/// Gives the number it looked at.
+/// One step of the collector: removes the rows of blobs that were condemned long ago and that
+/// nobody names.
 pub(crate) struct Collect {
     pub now: Timestamp,
     pub grace: Duration,
@@ -394,17 +420,28 @@ impl Collect {
     }
 }
 
-impl Body for Collect {
-    type Out = usize;
+/// What a step of the collector did.
+pub(crate) struct Collected {
+    /// Blobs that it looked at.
+    pub looked_at: usize,
+    /// Objects that no row names any more.
+    pub objects: Vec<ObjectName>,
+}
 
-    async fn run(&self, tx: &mut Tx<'_>) -> Result<usize, StoreError> {
+impl Body for Collect {
+    type Out = Collected;
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<Collected, StoreError> {
         // Whoever stores such a blob meanwhile waits here, or has taken its row from the list.
         let sql = "SELECT hash FROM condemned WHERE condemned_at <= $1
             ORDER BY condemned_at LIMIT $2 FOR UPDATE";
         let rows = tx
             .rows(sql, params![self.now - self.grace, COLLECT_MAX])
             .await?;
-        let looked_at = rows.len();
+        let mut collected = Collected {
+            looked_at: rows.len(),
+            objects: Vec::new(),
+        };
         for mut row in rows {
             let hash = row.hash(0)?;
             // The collector belongs to no account: it is the one place that asks across them.
@@ -412,11 +449,13 @@ impl Body for Collect {
                 AND (EXISTS (SELECT 1 FROM message m WHERE m.blob_id = blob.blob_id)
                     OR EXISTS (SELECT 1 FROM letter l WHERE l.blob_id = blob.blob_id))";
             if tx.row(named, params![&hash]).await?.is_none() {
+                let objects = orphans::named_objects(tx, &hash).await?;
+                collected.objects.extend(objects);
                 tx.execute("DELETE FROM blob WHERE hash = $1", params![&hash])
                     .await?;
             }
             revive(tx, &hash).await?;
         }
-        Ok(looked_at)
+        Ok(collected)
     }
 }

@@ -28,7 +28,7 @@ mod verify;
 mod watch;
 
 pub use auth::ScramKeys;
-pub use blobs::KeptBlobs;
+pub use blobs::{KeptBlobs, ObjectKeys, ObjectOptions};
 pub use deliver::{Delivered, Delivery, LocalRecipient, StoredCopy, Submission, Unconfirmed};
 pub use directory::{
     AccountInfo, AliasInfo, DomainInfo, NewAccount, QuotaChange, Refusal, Resolved, Target,
@@ -123,24 +123,13 @@ pub enum BlobHome {
     },
     /// In an S3-compatible object store.
     Objects(ObjectOptions),
-}
-
-/// How an S3-compatible object store is reached. The keys come from the environment
-/// (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`).
-#[derive(Clone, Debug)]
-pub struct ObjectOptions {
-    /// The bucket.
-    pub bucket: String,
-    /// What stands before the name of each object; may be empty.
-    pub prefix: String,
-    /// The server's URL; empty for AWS.
-    pub endpoint: String,
-    /// The region.
-    pub region: String,
-    /// Bytes of the local read cache.
-    pub cache_bytes: u64,
-    /// Letters up to this size stay in the database.
-    pub inline_bytes_max: u64,
+    /// In that home; those that an object store still holds are read from there.
+    Leaving {
+        /// Where letters are kept from now on; not in an object store.
+        home: Box<BlobHome>,
+        /// Where they were.
+        objects: ObjectOptions,
+    },
 }
 
 /// What a store needs to open.

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use base::{AccountId, Timestamp};
 
-use crate::blobs::Collect;
 use crate::deliver::ForgetDeliveries;
 use crate::engine::{Body, Priority, Tx, params};
 use crate::ids::first_id_at;
@@ -52,7 +51,8 @@ impl Store {
         self.finish_removals().await?;
         let engine = &self.0.engine;
         let now = self.0.shared.now();
-        while engine.write(Collect::new(now), Priority::Bulk).await? > 0 {}
+        self.collect().await?;
+        self.remove_orphans_when_due().await?;
         while engine
             .write(ForgetDeliveries { now }, Priority::Bulk)
             .await?

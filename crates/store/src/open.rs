@@ -165,12 +165,14 @@ async fn open(options: StoreOptions) -> Result<Inner, StoreError> {
         let (home, data_dir) = (options.blobs.clone(), data_dir.clone());
         let is_embedded = matches!(options.database, Database::Sqlite { .. });
         let flushes = options.synchronous == Synchronous::Full;
+        let entropy = Arc::clone(&options.entropy);
         let open = move || {
             Homes::open(&HomeOptions {
                 home: &home,
                 data_dir: &data_dir,
                 is_embedded,
                 flushes,
+                entropy,
             })
         };
         blocking(open).await?
@@ -194,6 +196,7 @@ async fn open(options: StoreOptions) -> Result<Inner, StoreError> {
             (engine, Some(lock))
         }
     };
+    homes.greet(&engine).await?;
     let random = options.entropy.next_u64();
     let incarnation = i64::from_le_bytes(options.entropy.next_u64().to_le_bytes());
     let shared = Shared::new(

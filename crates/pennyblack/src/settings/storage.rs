@@ -2,7 +2,7 @@
 
 use base::Secret;
 use base::settings::{Kind, Setting};
-use store::{BlobHome, Database, ObjectOptions, PostgresOptions, Wakeup};
+use store::{BlobHome, Database, ObjectKeys, ObjectOptions, PostgresOptions, Wakeup};
 
 use super::Typing;
 
@@ -70,6 +70,23 @@ pub(super) const STORAGE: &[Setting] = &[
         doc: "The region of the object store.",
     },
     Setting {
+        name: "blobs.leaving",
+        kind: Kind::Text,
+        default: "\"\"",
+        doc: "`s3://bucket/prefix` when letters are still there that `blobs.url` is to keep from now \
+              on: they are read from there until `pennyblack store move-blobs` has moved them.",
+    },
+    Setting {
+        name: "blobs.timeout",
+        kind: Kind::Span {
+            min_ms: 1_000,
+            max_ms: 300_000,
+        },
+        default: "\"60 s\"",
+        doc: "How long a letter waits for the object store, all tries together and besides a \
+              second per MiB, before its sender is told to come again.",
+    },
+    Setting {
         name: "blobs.cache",
         kind: Kind::Bytes {
             min: 0,
@@ -113,6 +130,29 @@ impl Typing<'_> {
     }
 
     pub(super) fn blob_home(&mut self) -> BlobHome {
+        let home = self.home();
+        let leaving = self.text("blobs.leaving");
+        if leaving.is_empty() {
+            return home;
+        }
+        if matches!(home, BlobHome::Objects(_)) {
+            self.mistake(
+                "blobs.leaving",
+                "letters cannot be in two object stores: copy the objects to the other with the \
+                 stores' own tools, under the same names, and name only that one in `blobs.url`"
+                    .to_owned(),
+            );
+        }
+        match self.objects("blobs.leaving", &leaving) {
+            Some(objects) => BlobHome::Leaving {
+                home: Box::new(home),
+                objects,
+            },
+            None => home,
+        }
+    }
+
+    fn home(&mut self) -> BlobHome {
         let url = self.text("blobs.url");
         let inline_bytes_max = self.number("blobs.inline_max");
         if url == "inline:" {
@@ -125,18 +165,9 @@ impl Typing<'_> {
                 inline_bytes_max,
             };
         }
-        if let Some(place) = url.strip_prefix("s3://") {
-            let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
-            if !bucket.is_empty() {
-                return BlobHome::Objects(ObjectOptions {
-                    bucket: bucket.to_owned(),
-                    prefix: prefix.trim_matches('/').to_owned(),
-                    endpoint: self.text("blobs.endpoint"),
-                    region: self.text("blobs.region"),
-                    cache_bytes: self.number("blobs.cache"),
-                    inline_bytes_max,
-                });
-            }
+        if url.starts_with("s3://") {
+            let objects = self.objects("blobs.url", &url);
+            return objects.map_or(BlobHome::Inline, BlobHome::Objects);
         }
         self.mistake(
             "blobs.url",
@@ -147,4 +178,42 @@ impl Typing<'_> {
         );
         BlobHome::Inline
     }
+
+    fn objects(&mut self, name: &'static str, url: &str) -> Option<ObjectOptions> {
+        let mut options = match ObjectOptions::from_url(url) {
+            Ok(options) => options,
+            Err(error) => {
+                self.mistake(name, format!("`{name}`: {error}"));
+                return None;
+            }
+        };
+        options.endpoint = self.text("blobs.endpoint");
+        options.region = self.text("blobs.region");
+        options.timeout = self.span("blobs.timeout");
+        options.cache_bytes = self.number("blobs.cache");
+        options.inline_bytes_max = self.number("blobs.inline_max");
+        options.keys = keys();
+        let is_web =
+            |endpoint: &str| endpoint.starts_with("http://") || endpoint.starts_with("https://");
+        if !options.endpoint.is_empty() && !is_web(&options.endpoint) {
+            self.mistake(
+                "blobs.endpoint",
+                format!(
+                    "`blobs.endpoint` must be `https://host` or `http://host:port`, not \"{}\"",
+                    options.endpoint
+                ),
+            );
+        }
+        Some(options)
+    }
+}
+
+/// The keys of the object store. They are not settings: a file of settings is shown to others.
+fn keys() -> Option<ObjectKeys> {
+    let read = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    Some(ObjectKeys {
+        key_id: read("AWS_ACCESS_KEY_ID")?,
+        secret_key: Secret::new(read("AWS_SECRET_ACCESS_KEY")?),
+        token: read("AWS_SESSION_TOKEN").map(Secret::new),
+    })
 }

@@ -14,8 +14,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use base::ports::Entropy;
 use bytes::Bytes;
 
+use super::object_home::ObjectHome;
+use super::objects::ObjectName;
 use super::segments::{Hold, Name, Options, Pending, ReadError, Record, Segments};
 use crate::engine::{Body, Engine, Priority, Tx, params};
 use crate::prepare::Part;
@@ -67,6 +70,7 @@ pub(crate) struct Homes {
     segments: Option<Arc<Segments>>,
     /// Held by the one who moves what is in them.
     pub(super) compacting: tokio::sync::Mutex<()>,
+    objects: Option<Arc<ObjectHome>>,
 }
 
 /// Which home takes new letters.
@@ -74,11 +78,13 @@ pub(crate) struct Homes {
 enum Takes {
     Rows,
     Segments,
+    Objects,
 }
 
 /// While it lives, nothing outside the database that a snapshot of it may name is removed.
 pub(crate) struct Kept {
     _segments: Option<Hold>,
+    _objects: Option<Arc<()>>,
 }
 
 /// What the homes need to open.
@@ -89,6 +95,8 @@ pub(crate) struct HomeOptions<'a> {
     pub is_embedded: bool,
     /// Whether writes are flushed.
     pub flushes: bool,
+    /// For the pauses between tries.
+    pub entropy: Arc<dyn Entropy>,
 }
 
 impl Homes {
@@ -100,7 +108,11 @@ impl Homes {
     /// the path.
     pub(crate) fn open(options: &HomeOptions<'_>) -> Result<Self, StoreError> {
         let usual = options.data_dir.join(SEGMENTS_FOLDER);
-        let (takes, folder, inline_bytes_max) = match options.home {
+        let (home, leaving) = match options.home {
+            BlobHome::Leaving { home, objects } => (home.as_ref(), Some(objects)),
+            home => (home, None),
+        };
+        let (takes, folder, inline_bytes_max) = match home {
             BlobHome::Inline => (Takes::Rows, usual, u64::MAX),
             BlobHome::Segments { .. } if !options.is_embedded => {
                 return Err(StoreError::Invalid(
@@ -117,10 +129,32 @@ impl Homes {
                 crate::open::make_folder(&folder)?;
                 (Takes::Segments, folder, *inline_bytes_max)
             }
-            BlobHome::Objects(_) => {
-                let why = "an object store for the bytes of letters is not there yet";
-                return Err(StoreError::Invalid(why.to_owned()));
+            BlobHome::Objects(objects) => (Takes::Objects, usual, objects.inline_bytes_max),
+            BlobHome::Leaving { .. } => {
+                let why = "letters can leave one object store at a time".to_owned();
+                return Err(StoreError::Invalid(why));
             }
+        };
+        let objects = match (home, leaving) {
+            (BlobHome::Objects(_), Some(_)) => {
+                return Err(StoreError::Invalid(
+                    "letters cannot be in two object stores: copy the objects of one to the other \
+                     with the tools of the stores, under the same names, and name only that one"
+                        .to_owned(),
+                ));
+            }
+            (BlobHome::Objects(objects), None) => Some(objects),
+            (BlobHome::Inline | BlobHome::Segments { .. } | BlobHome::Leaving { .. }, leaving) => {
+                leaving
+            }
+        };
+        let objects = match objects {
+            Some(objects) => {
+                let entropy = Arc::clone(&options.entropy);
+                let home = ObjectHome::open(objects, options.data_dir, entropy)?;
+                Some(Arc::new(home))
+            }
+            None => None,
         };
         let segments = if options.is_embedded && folder.is_dir() {
             Some(open_segments(folder, options.flushes)?)
@@ -132,7 +166,27 @@ impl Homes {
             inline_bytes_max,
             segments,
             compacting: tokio::sync::Mutex::default(),
+            objects,
         })
+    }
+
+    /// Asks the object store, if there is one, whether its bucket is there, the keys are right and
+    /// its letters are ours. One that does not answer now is no reason not to start: letters wait,
+    /// and what is cached can be read.
+    ///
+    /// # Errors
+    /// [`StoreError::Invalid`] with what has to be corrected.
+    pub(crate) async fn greet(&self, engine: &Engine) -> Result<(), StoreError> {
+        let Some(objects) = &self.objects else {
+            return Ok(());
+        };
+        match objects.check_owner(engine).await {
+            Err(StoreError::Busy(why)) => {
+                tracing::warn!(%why, "the object store does not answer; letters wait for it");
+                Ok(())
+            }
+            other => other,
+        }
     }
 
     /// Whether a letter of this size is kept outside the database.
@@ -151,6 +205,14 @@ impl Homes {
         (hash, blob_id): ([u8; 32], i64),
         parts: &[Part],
     ) -> Result<Put, StoreError> {
+        if self.takes == Takes::Objects {
+            let name = ObjectName {
+                hash,
+                blob_id,
+                generation: 0,
+            };
+            return self.put_object(name, parts).await;
+        }
         let records = (0..).zip(parts).map(|(part, stored)| Record {
             name: Name {
                 hash,
@@ -167,14 +229,29 @@ impl Homes {
         append(engine, segments, records.collect()).await
     }
 
+    async fn put_object(&self, name: ObjectName, parts: &[Part]) -> Result<Put, StoreError> {
+        let objects = self.objects.as_deref();
+        let objects =
+            objects.ok_or_else(|| StoreError::Bug("no object store takes letters".to_owned()))?;
+        let parts: Vec<Bytes> = parts.iter().map(|part| part.data.clone()).collect();
+        Ok(Put {
+            places: objects.put(name, &parts).await?,
+            pending: Vec::new(),
+        })
+    }
+
     /// Reads the stored bytes of a part that is not in its row.
     ///
     /// # Errors
     /// [`StoreError::Io`], which names what is damaged and where.
     pub(crate) async fn get(&self, name: Name, place: Place) -> Result<Got, StoreError> {
         if place.segment == IN_OBJECT {
-            let why = "a letter is in an object store, and none is configured (blobs.url)";
-            return Err(StoreError::Io(why.to_owned()));
+            let Some(objects) = &self.objects else {
+                let why = "a letter is in an object store, and none is configured (blobs.url, \
+                    blobs.leaving)";
+                return Err(StoreError::Io(why.to_owned()));
+            };
+            return objects.get(name, place).await;
         }
         let Some(segments) = self.segments.clone() else {
             let why = "a letter is in a segment file, and their folder is not there (blobs.url)";
@@ -198,10 +275,16 @@ impl Homes {
         self.segments.as_ref().map(|segments| segments.folder())
     }
 
+    /// The object store, if there is one.
+    pub(crate) fn objects(&self) -> Option<&Arc<ObjectHome>> {
+        self.objects.as_ref()
+    }
+
     /// Keeps everything that rows of a snapshot taken from now on may name, for a copy of the store.
     pub(crate) fn keep(&self) -> Kept {
         Kept {
             _segments: self.segments.as_ref().map(|segments| segments.hold()),
+            _objects: self.objects.as_ref().map(|objects| objects.hold()),
         }
     }
 

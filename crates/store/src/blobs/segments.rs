@@ -31,7 +31,7 @@ use base::Timestamp;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 pub(crate) use reader::ReadError;
-pub(crate) use record::{HEADER_BYTES, Name, Record};
+pub(crate) use record::{HEADER_BYTES, Name, Record, checksum};
 pub(crate) use usage::{Hold, Pending};
 pub(crate) use writer::Appended;
 

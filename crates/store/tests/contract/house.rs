@@ -11,9 +11,11 @@ use base::ports::{Clock, Entropy};
 use base::{AccountId, Domain, EmailAddress, Secret, Timestamp};
 use bytes::Bytes;
 use interop::postgres::{Flushed, Postgres};
+use interop::s3::{Access, S3Server};
 use pennyblack_store::{
-    BlobHome, Database, Delivery, Keywords, Letter, LocalRecipient, NewAccount, Notify,
-    PostgresOptions, QueueRecipient, Role, Store, StoreOptions, Submission, Synchronous, Wakeup,
+    BlobHome, Database, Delivery, Keywords, Letter, LocalRecipient, NewAccount, Notify, ObjectKeys,
+    ObjectOptions, PostgresOptions, QueueRecipient, Role, Store, StoreOptions, Submission,
+    Synchronous, Wakeup,
 };
 use tempfile::TempDir;
 
@@ -53,6 +55,8 @@ pub(crate) struct House {
     pub(crate) blobs: BlobHome,
     /// The server, if there is one.
     pub(crate) postgres: Option<Postgres>,
+    /// The object store, if there is one.
+    pub(crate) objects: Option<S3Server>,
 }
 
 impl House {
@@ -68,6 +72,15 @@ impl House {
             folder: None,
             inline_bytes_max: 0,
         };
+        house
+    }
+
+    /// For the embedded engine with every letter in an object store.
+    pub(crate) fn objects() -> Self {
+        let mut house = Self::sqlite();
+        let server = S3Server::start();
+        house.blobs = BlobHome::Objects(object_options(&server.access()));
+        house.objects = Some(server);
         house
     }
 
@@ -89,6 +102,7 @@ impl House {
             database,
             blobs: BlobHome::Inline,
             postgres,
+            objects: None,
         }
     }
 
@@ -218,6 +232,21 @@ impl House {
             notes: Vec::new(),
         }
     }
+}
+
+/// How the bucket of a server is reached, for every letter, with little patience.
+pub(crate) fn object_options(access: &Access) -> ObjectOptions {
+    let mut options = ObjectOptions::from_url(&format!("s3://{}/mail", access.bucket)).unwrap();
+    options.endpoint = access.endpoint.clone();
+    options.region = access.region.clone();
+    options.keys = Some(ObjectKeys {
+        key_id: access.key_id.clone(),
+        secret_key: Secret::new(access.secret_key.clone()),
+        token: None,
+    });
+    options.timeout = Duration::from_secs(8);
+    options.inline_bytes_max = 0;
+    options
 }
 
 pub(crate) fn recipient(to: &str) -> QueueRecipient {

@@ -33,6 +33,13 @@ macro_rules! contract {
             })*
         }
 
+        mod objects {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$module::$name(&super::House::objects()).await;
+            })*
+        }
+
         mod postgres {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $name() {
