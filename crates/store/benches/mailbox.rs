@@ -10,13 +10,12 @@
 
 mod world;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use base::{AccountId, MailboxId, MessageId, Uid};
-use pennyblack_store::{FlagChange, FlagOp, Keywords, Role, Store};
+use pennyblack_store::{FlagChange, FlagOp, Role, Store};
 use world::{Place, Times, letter, number, proc_number};
 
 /// Messages of a page of a list.
@@ -84,7 +83,7 @@ impl Inbox {
     async fn flag(&self, uids: &[Uid], op: FlagOp) {
         let change = FlagChange {
             op,
-            keywords: Keywords(BTreeSet::from(["$flagged".into()])),
+            keywords: ["$flagged"].into_iter().collect(),
             deleted: false,
             unchanged_since: None,
         };

@@ -2,6 +2,7 @@
 
 mod body;
 mod change;
+mod keywords;
 mod read;
 pub(crate) mod rows;
 
@@ -21,22 +22,12 @@ use crate::shared::Shared;
 use crate::{Letter, Store, StoreError};
 
 pub use body::BodyReader;
+pub use keywords::Keywords;
 
 /// Messages that one transaction changes; more are split.
 const PIECE: usize = 200;
 /// Messages that one snapshot reads; more are split.
 const PAGE: usize = 500;
-/// Keywords of one message.
-const KEYWORDS_MAX: usize = 100;
-/// Bytes of one keyword (RFC 8621 §4.1.1).
-const KEYWORD_BYTES_MAX: usize = 255;
-/// Bytes of all keywords of one message: whoever opens a mailbox holds them for all its messages.
-const KEYWORDS_BYTES_MAX: usize = 1_024;
-
-/// The keywords of a message in JMAP form (RFC 8621 §4.1.1): `$seen`, `$flagged`, `$answered`,
-/// `$draft`, and any other in lower case. `\Deleted` is not one of them: it belongs to a placement.
-#[derive(Clone, Debug, PartialEq, Eq, Default, PartialOrd, Ord)]
-pub struct Keywords(pub BTreeSet<Box<str>>);
 
 /// A message's place in a mailbox, and what a list of messages needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,46 +134,6 @@ pub struct MailboxChanges {
     pub uid_next: Uid,
     /// The mailbox is gone.
     pub mailbox_gone: bool,
-}
-
-impl Keywords {
-    /// Whether `$seen` is among them.
-    #[must_use]
-    pub fn seen(&self) -> bool {
-        self.0.contains("$seen")
-    }
-
-    /// As they are stored: in order, with spaces between them.
-    pub(crate) fn stored(&self) -> Result<String, StoreError> {
-        if self.0.len() > KEYWORDS_MAX {
-            return Err(StoreError::Invalid(format!(
-                "a message has at most {KEYWORDS_MAX} keywords"
-            )));
-        }
-        let mut text = String::new();
-        for keyword in &self.0 {
-            let fits = (1..=KEYWORD_BYTES_MAX).contains(&keyword.len())
-                && keyword.bytes().all(|byte| byte.is_ascii_graphic());
-            if !fits {
-                return Err(StoreError::Invalid("a keyword is not an atom".to_owned()));
-            }
-            if !text.is_empty() {
-                text.push(' ');
-            }
-            text.push_str(keyword);
-        }
-        if text.len() > KEYWORDS_BYTES_MAX {
-            return Err(StoreError::Invalid(format!(
-                "the keywords of a message have at most {KEYWORDS_BYTES_MAX} bytes"
-            )));
-        }
-        Ok(text)
-    }
-
-    /// From what was stored.
-    pub(crate) fn from_stored(text: &str) -> Self {
-        Self(text.split_ascii_whitespace().map(Box::from).collect())
-    }
 }
 
 impl Store {

@@ -42,13 +42,13 @@ impl FlagSet {
                 Flag::Seen => "$seen".into(),
                 Flag::Keyword(keyword) => keyword.as_str().to_ascii_lowercase().into(),
             };
-            set.keywords.0.insert(keyword);
+            set.keywords.insert(&keyword);
         }
         set
     }
 
     pub(super) fn has(&self, keyword: &str) -> bool {
-        self.keywords.0.contains(keyword)
+        self.keywords.contains(keyword)
     }
 
     pub(super) fn is_seen(&self) -> bool {
@@ -57,8 +57,9 @@ impl FlagSet {
 
     /// The keywords that are no system flags.
     pub(super) fn custom(&self) -> impl Iterator<Item = &str> {
-        let keywords = self.keywords.0.iter().map(AsRef::as_ref);
-        keywords.filter(|keyword| !SYSTEM.iter().any(|(system, _)| system == keyword))
+        self.keywords
+            .iter()
+            .filter(|keyword| !SYSTEM.iter().any(|(system, _)| system == keyword))
     }
 }
 

@@ -98,14 +98,11 @@ fn expected(before: &FlagSet, change: &FlagChange) -> FlagSet {
             after.deleted = change.deleted;
         }
         FlagOp::Add => {
-            after.keywords.0.extend(change.keywords.0.iter().cloned());
+            after.keywords = after.keywords.with(&change.keywords);
             after.deleted |= change.deleted;
         }
         FlagOp::Remove => {
-            after
-                .keywords
-                .0
-                .retain(|word| !change.keywords.0.contains(word));
+            after.keywords = after.keywords.without(&change.keywords);
             after.deleted &= !change.deleted;
         }
     }

@@ -97,6 +97,42 @@ impl Engine {
     }
 }
 
+/// A row while it passes by; nothing of it is copied.
+pub(crate) enum Passing<'r> {
+    Sqlite(&'r rusqlite::Row<'r>),
+    Postgres(&'r tokio_postgres::Row),
+}
+
+impl Passing<'_> {
+    /// A whole number.
+    pub(crate) fn int(&self, at: usize) -> Result<i64, StoreError> {
+        match self {
+            Self::Sqlite(row) => row.get(at).map_err(|error| unfit(at, &error)),
+            Self::Postgres(row) => row.try_get(at).map_err(|error| unfit(at, &error)),
+        }
+    }
+
+    /// A whole number of 32 bits.
+    pub(crate) fn u32(&self, at: usize) -> Result<u32, StoreError> {
+        u32::try_from(self.int(at)?).map_err(|error| unfit(at, &error))
+    }
+
+    /// A text.
+    pub(crate) fn text(&self, at: usize) -> Result<&str, StoreError> {
+        match self {
+            Self::Sqlite(row) => {
+                let value = row.get_ref(at).map_err(|error| unfit(at, &error))?;
+                value.as_str().map_err(|error| unfit(at, &error))
+            }
+            Self::Postgres(row) => row.try_get(at).map_err(|error| unfit(at, &error)),
+        }
+    }
+}
+
+fn unfit(at: usize, error: &dyn std::error::Error) -> StoreError {
+    StoreError::Bug(format!("column {at} of a row: {error}"))
+}
+
 /// The work of one transaction.
 pub(crate) trait Body: Send + Sync + 'static {
     /// What it gives back.
@@ -174,6 +210,20 @@ impl Tx<'_> {
         match &mut self.backend {
             Backend::Sqlite(session) => session.rows(sql, params, usize::MAX),
             Backend::Postgres(session) => session.rows(sql, params, usize::MAX).await,
+        }
+    }
+
+    /// Runs a statement and shows its rows one by one: for lists of a whole mailbox, where keeping
+    /// each value of each row would cost more than finding it.
+    pub(crate) async fn scan(
+        &mut self,
+        sql: &'static str,
+        params: &[Value<'_>],
+        each: &mut (dyn FnMut(&Passing<'_>) -> Result<(), StoreError> + Send),
+    ) -> Result<(), StoreError> {
+        match &mut self.backend {
+            Backend::Sqlite(session) => session.scan(sql, params, each),
+            Backend::Postgres(session) => session.scan(sql, params, each).await,
         }
     }
 

@@ -97,17 +97,11 @@ impl SetFlags {
 
 /// The keywords and `\Deleted` after a change.
 fn changed(change: &FlagChange, placement: &PlacementRow) -> (Keywords, bool) {
-    let (old, new) = (&placement.keywords.0, &change.keywords.0);
+    let (old, new) = (&placement.keywords, &change.keywords);
     match change.op {
         FlagOp::Replace => (change.keywords.clone(), change.deleted),
-        FlagOp::Add => (
-            Keywords(old.union(new).cloned().collect()),
-            placement.deleted || change.deleted,
-        ),
-        FlagOp::Remove => (
-            Keywords(old.difference(new).cloned().collect()),
-            placement.deleted && !change.deleted,
-        ),
+        FlagOp::Add => (old.with(new), placement.deleted || change.deleted),
+        FlagOp::Remove => (old.without(new), placement.deleted && !change.deleted),
     }
 }
 

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use base::{AccountId, LetterId, MailboxId, MessageId, ModSeq, ThreadId, Uid};
 
+use super::keywords::Kinds;
 use super::{Keywords, MailboxChanges, MessageMeta, PlacementRow, Structured};
 use crate::StoreError;
-use crate::engine::{Body, Row, Tx, params};
+use crate::engine::{Body, Passing, Row, Tx, params};
 
 pub(super) fn placement(mut row: Row) -> Result<PlacementRow, StoreError> {
     Ok(PlacementRow {
@@ -15,6 +16,16 @@ pub(super) fn placement(mut row: Row) -> Result<PlacementRow, StoreError> {
         modseq: ModSeq(row.int(2)?),
         deleted: row.truth(3)?,
         keywords: Keywords::from_stored(&row.text(4)?),
+    })
+}
+
+fn passing(row: &Passing<'_>, kinds: &mut Kinds) -> Result<PlacementRow, StoreError> {
+    Ok(PlacementRow {
+        uid: Uid(row.u32(0)?),
+        message: MessageId(row.int(1)?),
+        modseq: ModSeq(row.int(2)?),
+        deleted: row.int(3)? != 0,
+        keywords: kinds.read(row.text(4)?),
     })
 }
 
@@ -32,11 +43,14 @@ impl Body for Placements {
         let sql = "SELECT uid, message_id, modseq, deleted, keywords FROM placement
             WHERE account_id = $1 AND mailbox_id = $2 AND uid >= $3 ORDER BY uid LIMIT $4";
         let values = params![self.account, self.mailbox, self.from, self.limit];
-        tx.rows(sql, values)
-            .await?
-            .into_iter()
-            .map(placement)
-            .collect()
+        let mut found = Vec::new();
+        let mut kinds = Kinds::default();
+        let mut each = |row: &Passing<'_>| {
+            found.push(passing(row, &mut kinds)?);
+            Ok(())
+        };
+        tx.scan(sql, values, &mut each).await?;
+        Ok(found)
     }
 }
 
@@ -66,8 +80,13 @@ impl Body for Changes {
         let sql = "SELECT uid, message_id, modseq, deleted, keywords FROM placement
             WHERE account_id = $1 AND mailbox_id = $2 AND modseq > $3";
         let values = params![self.account, self.mailbox, self.since];
-        let changed = tx.rows(sql, values).await?.into_iter().map(placement);
-        let mut changed = changed.collect::<Result<Vec<_>, _>>()?;
+        let mut changed = Vec::new();
+        let mut kinds = Kinds::default();
+        let mut each = |row: &Passing<'_>| {
+            changed.push(passing(row, &mut kinds)?);
+            Ok(())
+        };
+        tx.scan(sql, values, &mut each).await?;
         changed.sort_by_key(|placement| placement.uid);
         let uid_next = mailbox.u32(0)?;
         let vanished = if self.since.0 >= account.int(1)? {

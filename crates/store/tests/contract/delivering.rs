@@ -263,7 +263,7 @@ pub(crate) async fn one_letter_many_recipients(house: &House) {
     let mut delivery = house.delivery(&store, &letter("m"), &to).await;
     delivery.local[0].mailbox = Role::Archive;
     delivery.local[1].mailbox = Role::Junk;
-    delivery.local[1].keywords.0.insert("$junk".into());
+    delivery.local[1].keywords.insert("$junk");
     delivery.forwards = vec![recipient("else@blue.test")];
     delivery.forward_head = Bytes::from_static(b"Received: here\r\n");
     let delivered = store.deliver(delivery).await.unwrap();
@@ -272,7 +272,7 @@ pub(crate) async fn one_letter_many_recipients(house: &House) {
     assert_eq!(inbox.status.messages, 1);
     let junk = store.mailbox(alice, "Junk").await.unwrap().unwrap();
     let page = store.placements(alice, junk.id, Uid(1), 9).await.unwrap();
-    assert!(page[0].keywords.0.contains("$junk"));
+    assert!(page[0].keywords.contains("$junk"));
     let queue = store.queue_list(&QueueFilter::default()).await.unwrap();
     assert_eq!(queue[0].letter, delivered.letter);
     assert_eq!(queue[0].size, letter("m").len() as u64 + 16);

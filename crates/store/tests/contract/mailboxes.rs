@@ -11,7 +11,7 @@ use pennyblack_store::{
 use crate::house::{House, letter};
 
 fn keywords(names: &[&str]) -> Keywords {
-    Keywords(names.iter().map(|name| Box::from(*name)).collect())
+    names.iter().copied().collect()
 }
 
 fn flags(op: FlagOp, names: &[&str], deleted: bool) -> FlagChange {

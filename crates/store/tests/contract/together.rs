@@ -83,7 +83,7 @@ pub(crate) async fn one_of_many(
         .unwrap();
     let change = FlagChange {
         op: FlagOp::Add,
-        keywords: Keywords(BTreeSet::from([Box::from("$seen")])),
+        keywords: ["$seen"].into_iter().collect(),
         deleted: false,
         unchanged_since: None,
     };
@@ -282,7 +282,7 @@ async fn set_flags(
 ) {
     let change = FlagChange {
         op,
-        keywords: Keywords(BTreeSet::from([Box::from(word)])),
+        keywords: [word].into_iter().collect(),
         deleted,
         unchanged_since: None,
     };
@@ -299,11 +299,11 @@ async fn set_flags(
         let row = model.get_mut(&mailbox).unwrap().get_mut(uid).unwrap();
         match op {
             FlagOp::Add => {
-                row.1.0.insert(word.into());
+                row.1.insert(word);
                 row.2 |= deleted;
             }
             FlagOp::Remove => {
-                row.1.0.remove(word);
+                row.1 = row.1.without(&[word].into_iter().collect());
                 row.2 &= !deleted;
             }
             FlagOp::Replace => (row.1, row.2) = (change.keywords.clone(), deleted),

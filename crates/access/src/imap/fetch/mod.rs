@@ -17,7 +17,7 @@ use proto::imap::command::Numbering;
 use proto::imap::date::DateTime;
 use proto::imap::fetch::{Item, Rfc822};
 use proto::imap::{MessageSet, envelope};
-use store::{FlagChange, FlagOp, Keywords, MessageMeta, Store};
+use store::{FlagChange, FlagOp, MessageMeta, Store};
 
 pub(super) use binary::{Decoder, Encoding};
 pub(super) use section::next_piece;
@@ -150,7 +150,7 @@ impl Session {
         }
         let change = FlagChange {
             op: FlagOp::Add,
-            keywords: Keywords(["$seen".into()].into()),
+            keywords: ["$seen"].into_iter().collect(),
             deleted: false,
             unchanged_since: None,
         };

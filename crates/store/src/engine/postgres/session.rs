@@ -21,6 +21,7 @@ use super::Statements;
 use super::failure::{Fault, failure};
 use super::values::{Kept, Param, ReadCell};
 use crate::StoreError;
+use crate::engine::Passing;
 use crate::engine::value::{Cell, Row, Value};
 
 /// What a connection is told first: no statement and no forgotten transaction holds locks for long.
@@ -274,6 +275,20 @@ impl Session {
         }
     }
 
+    /// Runs a statement and shows its rows one by one.
+    pub(crate) async fn scan(
+        &mut self,
+        sql: &'static str,
+        params: &[Value<'_>],
+        each: &mut (dyn FnMut(&Passing<'_>) -> Result<(), StoreError> + Send),
+    ) -> Result<(), StoreError> {
+        let statement = self.statement(sql).await?;
+        let found = self.query(&statement, params).await?;
+        found
+            .iter()
+            .try_for_each(|row| each(&Passing::Postgres(row)))
+    }
+
     /// Runs a statement; gives at most `limit` of its rows.
     pub(crate) async fn rows(
         &mut self,
@@ -282,15 +297,7 @@ impl Session {
         limit: usize,
     ) -> Result<Vec<Row>, StoreError> {
         let statement = self.statement(sql).await?;
-        let params: Vec<Param<'_>> = params.iter().map(|value| Param(*value)).collect();
-        let params: Vec<&(dyn ToSql + Sync)> = params
-            .iter()
-            .map(|param| param as &(dyn ToSql + Sync))
-            .collect();
-        let found = match self.client.query(&statement, &params).await {
-            Ok(found) => found,
-            Err(error) => return Err(self.failed(&error).await),
-        };
+        let found = self.query(&statement, params).await?;
         let columns = statement.columns().len();
         found
             .iter()
@@ -304,6 +311,22 @@ impl Session {
                     .map_err(|error| StoreError::Bug(format!("a row of {sql}: {error}")))
             })
             .collect()
+    }
+
+    async fn query(
+        &mut self,
+        statement: &Statement,
+        params: &[Value<'_>],
+    ) -> Result<Vec<tokio_postgres::Row>, StoreError> {
+        let params: Vec<Param<'_>> = params.iter().map(|value| Param(*value)).collect();
+        let params: Vec<&(dyn ToSql + Sync)> = params
+            .iter()
+            .map(|param| param as &(dyn ToSql + Sync))
+            .collect();
+        match self.client.query(statement, &params).await {
+            Ok(found) => Ok(found),
+            Err(error) => Err(self.failed(&error).await),
+        }
     }
 
     async fn statement(&mut self, sql: &'static str) -> Result<Statement, StoreError> {

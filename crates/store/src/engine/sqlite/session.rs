@@ -8,6 +8,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags, types::ValueRef};
 
 use super::{EngineOptions, Statements};
+use crate::engine::Passing;
 use crate::engine::value::{Cell, Row, Value};
 use crate::{StoreError, Synchronous};
 
@@ -194,6 +195,21 @@ impl Session {
             found.push(Row(cells.collect::<Result<_, _>>()?));
         }
         Ok(found)
+    }
+
+    /// Runs a statement and shows its rows one by one.
+    pub(crate) fn scan(
+        &mut self,
+        sql: &'static str,
+        params: &[Value<'_>],
+        each: &mut dyn FnMut(&Passing<'_>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut statement = self.prepare(sql, params)?;
+        let mut rows = statement.raw_query();
+        while let Some(row) = rows.next().map_err(failure)? {
+            each(&Passing::Sqlite(row))?;
+        }
+        Ok(())
     }
 
     fn prepare(
