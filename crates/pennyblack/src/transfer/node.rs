@@ -543,7 +543,7 @@ fn mailbox_out(mailbox: &MailboxInfo) -> MailboxOut {
 
 fn flags(row: &PlacementRow) -> Flags {
     Flags {
-        keywords: row.keywords.0.iter().map(|word| word.to_string()).collect(),
+        keywords: row.keywords.iter().map(str::to_owned).collect(),
         deleted: row.deleted,
     }
 }
@@ -554,7 +554,7 @@ fn keywords(flags: &Flags) -> Keywords {
     for keyword in &flags.keywords {
         clean.insert(keyword);
     }
-    Keywords(clean.keywords.into_iter().map(Box::from).collect())
+    clean.keywords.iter().map(String::as_str).collect()
 }
 
 const ROLES: [(&str, Role); 6] = [

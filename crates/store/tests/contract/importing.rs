@@ -1,12 +1,10 @@
 //! Letters that come in numbers from outside.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
-
 use base::{AccountId, Timestamp, Uid};
 use bytes::Bytes;
 use pennyblack_store::{
-    ImportLetter, ImportMailbox, ImportMark, Imported, Keywords, Role, Store, StoreError,
+    ImportLetter, ImportMailbox, ImportMark, Imported, Keywords, QuotaChange, Role, Store,
+    StoreError,
 };
 
 use crate::house::{House, letter};
@@ -52,7 +50,7 @@ pub(crate) async fn letters_with_all_they_have(house: &House) {
         letters.push(incoming(&store, &format!("{number:03}"), &deep).await);
     }
     let mut special = incoming(&store, "special", &spam).await;
-    special.keywords = Keywords(BTreeSet::from(["$seen".into(), "work".into()]));
+    special.keywords = ["$seen", "work"].into_iter().collect();
     special.deleted = true;
     special.mark = Some(mark("mbox:/a/b", "7"));
     letters.push(special);
@@ -103,7 +101,11 @@ pub(crate) async fn as_far_as_the_quota(house: &House) {
     let (store, _, bob) = house.with_people().await;
     let target = mailbox("a", None);
     let bytes = letter("x").len() as u64;
-    store.set_quota(bob, Some(bytes * 2 + 1)).await.unwrap();
+    let at_most = QuotaChange::AtMost(bytes * 2 + 1);
+    store
+        .set_quota(bob, at_most, QuotaChange::Keep)
+        .await
+        .unwrap();
     let mut letters = Vec::new();
     for name in ["1", "2", "3"] {
         letters.push(incoming(&store, name, &target).await);
@@ -137,7 +139,7 @@ pub(crate) async fn what_is_refused(house: &House) {
     assert_eq!(count(&store, bob, "a").await, 0);
     assert_eq!(store.import_marks(bob, "mbox:/a").await.unwrap(), []);
     let mut wrong = incoming(&store, "1", &good).await;
-    wrong.keywords = Keywords(BTreeSet::from(["two words".into()]));
+    wrong.keywords = ["two words"].into_iter().collect();
     let refused = store.import(bob, vec![wrong], false).await;
     assert!(matches!(refused, Err(StoreError::Invalid(_))));
     let nobody = store.import(
