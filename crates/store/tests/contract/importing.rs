@@ -1,5 +1,7 @@
 //! Letters that come in numbers from outside.
 
+use std::sync::Arc;
+
 use base::{AccountId, Timestamp, Uid};
 use bytes::Bytes;
 use pennyblack_store::{
