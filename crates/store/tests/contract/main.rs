@@ -11,6 +11,7 @@ mod mailboxes;
 mod nodes;
 mod people;
 mod queueing;
+mod races;
 mod statements;
 mod together;
 
@@ -108,6 +109,13 @@ contract! {
     queueing::a_drop_under_a_claim,
     queueing::claims_are_disjoint,
     queueing::submissions,
+    races::a_reader_follows_many_writers,
+    races::the_last_recipients_together,
+    races::claims_without_a_lease,
+    races::a_blob_at_the_collector,
+    races::one_letter_in_many_deliveries,
+    races::a_quota_from_many_tasks,
+    races::names_from_many_tasks,
     together::each_verb_from_many_tasks,
     together::wake_ups,
     together::random_sequences,

@@ -43,7 +43,7 @@ pub(crate) async fn each_verb_from_many_tasks(house: &House) {
 }
 
 /// Runs futures together on this task; each hands its work to the store's threads.
-async fn join(work: Vec<impl Future<Output = ()>>) {
+pub(crate) async fn join(work: Vec<impl Future<Output = ()>>) {
     let mut work: Vec<_> = work.into_iter().map(Box::pin).collect();
     std::future::poll_fn(|context| {
         work.retain_mut(|one| one.as_mut().poll(context).is_pending());
