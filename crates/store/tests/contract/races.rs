@@ -2,7 +2,7 @@
 //! of a letter, a blob that the collector is about to take, quotas, claims whose lease ran out.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use base::{AccountId, MailboxId, ModSeq, Uid};
@@ -62,7 +62,7 @@ async fn write_to(
     }
     let mut change = FlagChange {
         op: FlagOp::Add,
-        keywords: Keywords(BTreeSet::from([Box::from("$seen")])),
+        keywords: ["$seen"].into_iter().collect(),
         deleted: false,
         unchanged_since: None,
     };
