@@ -59,6 +59,7 @@ async fn open(folder: &TempDir) -> (Store, Arc<ImapContext>) {
         clock: clock.clone(),
         entropy: entropy.clone(),
         metrics: metrics.clone(),
+        extractor: None,
     })
     .await
     .unwrap();

@@ -23,6 +23,7 @@ mod metrics;
 mod open;
 mod prepare;
 mod queue;
+mod search;
 mod shared;
 mod verify;
 mod watch;
@@ -48,6 +49,7 @@ pub use queue::{
     Claim, ClaimRef, ClaimedRecipient, DsnReturn, DueDestination, Notify, Outcome, QueueEntry,
     QueueFilter, QueueRecipient, QueueRecipientState, RecipientEntry, Settlement,
 };
+pub use search::{Highlights, SearchField, SearchFields, SearchQuery, Snippet, TextExtractor};
 pub use watch::{AccountWatch, QueueSignal};
 
 use std::path::PathBuf;
@@ -152,6 +154,8 @@ pub struct StoreOptions {
     pub entropy: Arc<dyn Entropy>,
     /// Where the store's metrics go.
     pub metrics: Metrics,
+    /// What reads the text of formats that are not read in this process, for search.
+    pub extractor: Option<Arc<dyn TextExtractor>>,
 }
 
 /// The store of one node. Cheap to clone; all clones share one writer.

@@ -18,8 +18,9 @@ use crate::engine::{Body, Engine, Priority, SqliteOptions, Tx, params};
 use crate::ids::IdSource;
 use crate::letter::{io, memory_for};
 use crate::metrics::StoreMetrics;
+use crate::search;
 use crate::shared::Shared;
-use crate::{Database, DiskSpace, Store, StoreError, StoreOptions, Synchronous};
+use crate::{Database, DiskSpace, Store, StoreError, StoreOptions, Synchronous, TextExtractor};
 
 /// How long a process that was killed may take to be gone: the system may still be writing for it.
 const LOCK_WAIT: Duration = Duration::from_secs(1);
@@ -32,6 +33,8 @@ pub(crate) struct Inner {
     /// Where the bytes of letters are.
     pub homes: Homes,
     pub shared: Arc<Shared>,
+    pub search: search::Index,
+    pub extractor: Option<Arc<dyn TextExtractor>>,
     pub passwords: Passwords,
     pub limits: Arc<Limits>,
     pub entropy: Arc<dyn Entropy>,
@@ -69,6 +72,7 @@ impl Store {
             tracing::info!(recipients = reclaimed, "took back the work of the last run");
         }
         store.start_maintenance();
+        search::start(&store);
         Ok(store)
     }
 
@@ -88,6 +92,7 @@ impl Store {
         tokio::task::spawn_blocking(move || {
             inner.homes.close();
             inner.engine.close();
+            inner.search.close();
         })
         .await
         .map_err(|error| StoreError::Bug(format!("closing failed: {error}")))
@@ -179,7 +184,7 @@ async fn open(options: StoreOptions) -> Result<Inner, StoreError> {
     };
     let metrics = Arc::new(StoreMetrics::new(&options.metrics));
     let now = options.clock.now();
-    let (engine, lock) = match options.database {
+    let (engine, search, lock) = match options.database {
         Database::Sqlite { path } => {
             let engine_options = SqliteOptions {
                 path: path.unwrap_or_else(|| data_dir.join("mail.db")),
@@ -189,11 +194,13 @@ async fn open(options: StoreOptions) -> Result<Inner, StoreError> {
                 lock: Arc::new(lock),
             };
             let engine = blocking(move || Engine::open_sqlite(engine_options)).await?;
-            (engine, None)
+            let folder = data_dir.clone();
+            let search = blocking(move || search::open_file(&folder)).await?;
+            (engine, search, None)
         }
         Database::Postgres(postgres) => {
             let engine = Engine::open_postgres(&postgres, Arc::clone(&metrics), now).await?;
-            (engine, Some(lock))
+            (engine, search::in_database(), Some(lock))
         }
     };
     homes.greet(&engine).await?;
@@ -210,6 +217,8 @@ async fn open(options: StoreOptions) -> Result<Inner, StoreError> {
         engine,
         homes,
         shared: Arc::new(shared),
+        search,
+        extractor: options.extractor,
         passwords: Passwords::new(options.entropy.as_ref()),
         memory: memory_for(&options.limits),
         limits: options.limits,

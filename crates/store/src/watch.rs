@@ -1,11 +1,11 @@
 //! Wake-ups: a change of an account, or of the queue, is told to whoever waits in this process.
 //! Losing one costs only latency: every waiter also looks by itself from time to time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use base::AccountId;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::Store;
 
@@ -27,6 +27,32 @@ pub struct QueueSignal {
 pub(crate) struct Watches {
     accounts: Mutex<BTreeMap<AccountId, watch::Sender<u64>>>,
     queue: watch::Sender<u64>,
+    /// For the search index.
+    pub(crate) touched: Arc<Touched>,
+}
+
+/// Accounts that have changed since somebody last took the list: at most all there are.
+#[derive(Default)]
+pub(crate) struct Touched {
+    accounts: Mutex<BTreeSet<AccountId>>,
+    pub(crate) any: Notify,
+}
+
+impl Touched {
+    /// Notes an account.
+    pub(crate) fn add(&self, account: AccountId) {
+        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        if accounts.insert(account) {
+            drop(accounts);
+            self.any.notify_one();
+        }
+    }
+
+    /// Takes the list.
+    pub(crate) fn take(&self) -> BTreeSet<AccountId> {
+        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut accounts)
+    }
 }
 
 impl Default for Watches {
@@ -34,6 +60,7 @@ impl Default for Watches {
         Self {
             accounts: Mutex::default(),
             queue: watch::Sender::new(0),
+            touched: Arc::default(),
         }
     }
 }
@@ -41,6 +68,7 @@ impl Default for Watches {
 impl Watches {
     /// Wakes those who watch an account.
     pub(crate) fn account_changed(&self, account: AccountId) {
+        self.touched.add(account);
         if let Some(sender) = self.lock().get(&account) {
             sender.send_modify(|count| *count = count.wrapping_add(1));
         }

@@ -74,6 +74,7 @@ fn options(settings: &Settings, metrics: &Metrics) -> StoreOptions {
         clock: Arc::new(SystemClock),
         entropy: Arc::new(OsEntropy),
         metrics: metrics.clone(),
+        extractor: None,
     }
 }
 

@@ -284,6 +284,7 @@ pub(crate) fn options(folder: &Path) -> StoreOptions {
         clock: Arc::new(WallClock),
         entropy: Arc::new(Counting(AtomicU64::new(7))),
         metrics: Metrics::default(),
+        extractor: None,
     }
 }
 

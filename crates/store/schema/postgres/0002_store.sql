@@ -297,3 +297,26 @@ CREATE TABLE commit_mark (
     number BIGINT NOT NULL,
     at BIGINT NOT NULL
 ) WITH (fillfactor = 10);
+
+-- Full-text search (with SQLite it is in a file of its own). How far the index has come with an
+-- account: changes up to modseq are in it (-1: none); scan_after: while the mailboxes are being read
+-- through, the last message that is in it. node, held_until: who is at work on it.
+CREATE TABLE search_progress (
+    account_id BIGINT NOT NULL PRIMARY KEY,
+    modseq BIGINT NOT NULL,
+    scan_after BIGINT,
+    node TEXT COLLATE "C" NOT NULL,
+    held_until BIGINT NOT NULL
+);
+
+-- The words of letters. A long letter is several rows (pieces). Every word begins with its account,
+-- so that one index serves all accounts and no query touches another's words.
+CREATE TABLE search_document (
+    account_id BIGINT NOT NULL,
+    message_id BIGINT NOT NULL,
+    piece BIGINT NOT NULL,
+    pieces BIGINT NOT NULL,
+    document TSVECTOR NOT NULL,
+    PRIMARY KEY (account_id, message_id, piece)
+);
+CREATE INDEX search_document_words ON search_document USING GIN (document);

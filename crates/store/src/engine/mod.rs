@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use base::{AccountId, Timestamp};
 
-pub(crate) use sqlite::{EngineOptions as SqliteOptions, Priority};
+pub(crate) use sqlite::{EngineOptions as SqliteOptions, Priority, failure as sqlite_failure};
 pub use tables::{TABLES, TableClass};
 pub(crate) use value::{Row, Value, params};
 

@@ -38,6 +38,8 @@ pub const TABLES: &[(&str, TableClass)] = &[
     ("recipient", TableClass::Letter),
     ("removed", TableClass::Account),
     ("schema_version", TableClass::Global),
+    ("search_document", TableClass::Account),
+    ("search_progress", TableClass::Account),
     ("sequence", TableClass::Global),
     ("server_secret", TableClass::Global),
     ("thread_key", TableClass::Account),

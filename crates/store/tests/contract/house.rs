@@ -121,6 +121,7 @@ impl House {
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
             entropy: Arc::new(TestEntropy(AtomicU64::new(1))),
             metrics: Metrics::default(),
+            extractor: None,
         }
     }
 

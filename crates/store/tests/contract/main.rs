@@ -12,6 +12,7 @@ mod nodes;
 mod people;
 mod queueing;
 mod races;
+mod searching;
 mod statements;
 mod together;
 
@@ -116,6 +117,13 @@ contract! {
     races::one_letter_in_many_deliveries,
     races::a_quota_from_many_tasks,
     races::names_from_many_tasks,
+    searching::words_phrases_and_beginnings,
+    searching::pages,
+    searching::the_index_follows,
+    searching::a_log_that_was_cut,
+    searching::catching_up,
+    searching::long_letters,
+    searching::highlights,
     together::each_verb_from_many_tasks,
     together::wake_ups,
     together::random_sequences,

@@ -12,6 +12,9 @@ use crate::together::one_of_many;
 /// Statements of no one account by their nature: lists for the operator, the collector, checks.
 const ACROSS_ACCOUNTS: &[&str] = &[
     "FROM account WHERE removing",
+    "SELECT account_id, modseq FROM account",
+    "FROM account a WHERE a.removing",
+    "FROM search_progress p WHERE NOT EXISTS",
     "(SELECT 1 FROM message m WHERE m.blob_id = blob.blob_id)",
     "INSERT INTO account ",
 ];
@@ -56,6 +59,9 @@ pub(crate) async fn statements_keep_to_their_account(house: &House) {
 /// background or for the operator.
 const SCANS: &[&str] = &[
     "FROM account WHERE removing",
+    "SELECT account_id, modseq FROM account",
+    "FROM account a WHERE a.removing",
+    "FROM search_progress p WHERE NOT EXISTS",
     "FROM domain",
     "FROM address",
     "FROM alias_target",
@@ -171,7 +177,7 @@ fn check_plans_of_postgres(server: &Postgres, statements: &[&str]) -> usize {
 
 /// Tables that one engine has alone: how each searches is its own, and only one has commits that
 /// may not be answered.
-const OF_ONE_ENGINE: &[&str] = &["search_document", "search_cursor", "commit_mark"];
+const OF_ONE_ENGINE: &[&str] = &["search_document", "search_progress", "commit_mark"];
 
 /// Both schemas have the same tables, columns, keys and indexes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -19,7 +19,7 @@ use std::thread::JoinHandle;
 use base::Timestamp;
 
 pub(crate) use queue::Priority;
-pub(crate) use session::Session;
+pub(crate) use session::{Session, failure};
 
 use super::Body;
 use crate::metrics::StoreMetrics;

@@ -314,7 +314,7 @@ pub(super) fn rewrite(sql: &str) -> String {
     clippy::needless_pass_by_value,
     reason = "the form that map_err asks for"
 )]
-pub(super) fn failure(error: rusqlite::Error) -> StoreError {
+pub(crate) fn failure(error: rusqlite::Error) -> StoreError {
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => StoreError::DiskFull,
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {

@@ -85,6 +85,7 @@ impl World {
             clock: clock.clone(),
             entropy: entropy.clone(),
             metrics: metrics.clone(),
+            extractor: None,
         })
         .await
         .unwrap();

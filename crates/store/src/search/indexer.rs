@@ -1,0 +1,332 @@
+//! The background work of the index: whatever changed in an account is read and put into it, in
+//! batches of several accounts, one batch after another, on one thread beside those that serve
+//! people. Nobody waits for it.
+//!
+//! It keeps nothing that a crash could lose: how far it has come is stored with what it stores.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use base::{AccountId, MessageId};
+use message::search::SearchText;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::TextExtractor;
+use super::index::{Progress, Step};
+use super::text::{Document, Raw};
+use super::work::{Look, Work, WorkKind};
+use crate::open::Inner;
+use crate::watch::Touched;
+use crate::{Store, StoreError, Structured};
+
+/// How long changes gather before they are looked at: many letters then share a step.
+const GATHER: Duration = Duration::from_millis(100);
+/// How often what belongs to removed accounts is looked for.
+const FORGET_EVERY: Duration = Duration::from_secs(600);
+/// Letters of a batch; an account adds up to 200 at a time.
+const BATCH_LETTERS: usize = 300;
+/// Bytes of letters of a batch.
+const BATCH_BYTES: usize = 8 * 1024 * 1024;
+/// Letters that are read at once: an object store answers each after many milliseconds.
+const READS_AT_ONCE: usize = 4;
+/// The pause after an error, longer after each.
+const PAUSE_FIRST: Duration = Duration::from_millis(500);
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// How often a letter is read in vain before the index goes on without its text.
+const READ_ATTEMPTS: u32 = 5;
+
+/// Starts the work; it ends with the store.
+pub(super) fn start(store: Weak<Inner>, touched: Arc<Touched>) {
+    tokio::spawn(async move {
+        let mut indexer = Indexer::default();
+        let mut times = Times {
+            look: Instant::now(),
+            forget: Instant::now(),
+        };
+        let mut pause = PAUSE_FIRST;
+        loop {
+            if indexer.waiting.is_empty() {
+                let woken = tokio::time::timeout_at(times.look, touched.any.notified()).await;
+                if woken.is_ok() {
+                    tokio::time::sleep(GATHER).await;
+                }
+            }
+            let Some(inner) = store.upgrade() else { return };
+            match indexer.round(&Store(inner), &touched, &mut times).await {
+                Ok(()) => pause = PAUSE_FIRST,
+                Err(StoreError::Closed) => return,
+                Err(error) => {
+                    tracing::warn!(%error, "the search index could not go on");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(PAUSE_MAX);
+                }
+            }
+        }
+    });
+}
+
+/// Brings the index up to what is committed now.
+pub(super) async fn catch_up(store: &Store) -> Result<(), StoreError> {
+    let mut indexer = Indexer {
+        is_thorough: true,
+        ..Indexer::default()
+    };
+    indexer.waiting = lagging(store).await?;
+    while !indexer.waiting.is_empty() {
+        indexer.batch(store).await?;
+    }
+    Ok(())
+}
+
+async fn lagging(store: &Store) -> Result<BTreeSet<AccountId>, StoreError> {
+    let inner = &store.0;
+    let found = inner.search.lagging(&inner.engine).await?;
+    Ok(found.into_iter().collect())
+}
+
+/// When what is done from time to time is next done.
+struct Times {
+    look: Instant,
+    forget: Instant,
+}
+
+#[derive(Default)]
+struct Indexer {
+    /// Accounts that may have changed.
+    waiting: BTreeSet<AccountId>,
+    /// The account looked at last: the next in order follows, so that each has its turn.
+    last: i64,
+    /// How often each letter could not be read.
+    unreadable: BTreeMap<(AccountId, MessageId), u32>,
+    /// Whether accounts wait until a look finds nothing, whoever else is at work on them.
+    is_thorough: bool,
+}
+
+/// What is done for one account in a batch.
+struct Task {
+    account: AccountId,
+    from: Option<Progress>,
+    work: Work,
+    letters: Vec<Raw>,
+}
+
+impl Indexer {
+    async fn round(
+        &mut self,
+        store: &Store,
+        touched: &Touched,
+        times: &mut Times,
+    ) -> Result<(), StoreError> {
+        let inner = &store.0;
+        self.waiting.extend(touched.take());
+        if times.forget <= Instant::now() {
+            times.forget = Instant::now() + FORGET_EVERY;
+            inner.search.forget_removed(&inner.engine).await?;
+        }
+        if times.look <= Instant::now() {
+            times.look = Instant::now() + inner.search.look_every();
+            self.waiting.extend(lagging(store).await?);
+        }
+        self.batch(store).await
+    }
+
+    /// Does a batch. What is left to do waits, and what failed too.
+    async fn batch(&mut self, store: &Store) -> Result<(), StoreError> {
+        let mut tasks = Vec::new();
+        let mut taken = Vec::new();
+        let gathered = self.gather(store, &mut tasks, &mut taken).await;
+        let done = match gathered {
+            Ok(()) => take(store, tasks).await,
+            Err(error) => Err(error),
+        };
+        if done.is_err() || self.is_thorough {
+            self.waiting.extend(taken);
+        }
+        done
+    }
+
+    /// Reads letters until there are enough for a batch, or no account waits. `taken` tells the
+    /// accounts that the batch is about.
+    async fn gather(
+        &mut self,
+        store: &Store,
+        tasks: &mut Vec<Task>,
+        taken: &mut Vec<AccountId>,
+    ) -> Result<(), StoreError> {
+        let inner = &store.0;
+        let (mut letters, mut bytes) = (0, 0);
+        let mut unfinished = Vec::new();
+        while letters < BATCH_LETTERS
+            && bytes < BATCH_BYTES
+            && let Some(account) = self.next_account()
+        {
+            let held_elsewhere = !self.is_thorough
+                && !inner
+                    .search
+                    .lease(&inner.engine, account, inner.shared.as_ref())
+                    .await?;
+            if held_elsewhere {
+                continue;
+            }
+            let progress = inner.search.progress(&inner.engine, account).await?;
+            let look = Look { account, progress };
+            let Some(work) = inner.engine.read(look).await? else {
+                continue;
+            };
+            taken.push(account);
+            let room = BATCH_BYTES.saturating_sub(bytes);
+            let (work, read) = self.read_letters(store, account, work, room).await?;
+            letters += read.len();
+            bytes += read.iter().map(Raw::bytes).sum::<usize>();
+            if work.to.modseq < work.modseq || work.to.scan_after.is_some() {
+                unfinished.push(account);
+            }
+            tasks.push(Task {
+                account,
+                from: progress,
+                work,
+                letters: read,
+            });
+        }
+        self.waiting.extend(unfinished);
+        Ok(())
+    }
+
+    fn next_account(&mut self) -> Option<AccountId> {
+        let above = AccountId(self.last.saturating_add(1));
+        let next = self.waiting.range(above..).next();
+        let account = *next.or_else(|| self.waiting.first())?;
+        self.waiting.remove(&account);
+        self.last = account.0;
+        Some(account)
+    }
+
+    /// Reads the letters of a piece of work.
+    async fn read_letters(
+        &mut self,
+        store: &Store,
+        account: AccountId,
+        mut work: Work,
+        room: usize,
+    ) -> Result<(Work, Vec<Raw>), StoreError> {
+        let mut letters = Vec::with_capacity(work.created.len());
+        let mut bytes = 0;
+        let mut ids = work.created.as_slice();
+        while !ids.is_empty() {
+            let (page, rest) = ids.split_at(ids.len().min(READS_AT_ONCE * 8));
+            ids = rest;
+            let rows = store.structured(account, page).await?;
+            for raw in self.read_page(store, account, rows).await? {
+                bytes += raw.bytes();
+                letters.push(raw);
+            }
+            // Large letters: the rest waits, where the work can be divided.
+            if bytes > room
+                && let WorkKind::Mailboxes(after, _) = work.kind
+                && let Some(last) = page.last()
+                && !ids.is_empty()
+            {
+                work.kind = WorkKind::Mailboxes(after, last.0);
+                work.to.scan_after = Some(last.0);
+                break;
+            }
+        }
+        Ok((work, letters))
+    }
+
+    async fn read_page(
+        &mut self,
+        store: &Store,
+        account: AccountId,
+        rows: Vec<Structured>,
+    ) -> Result<Vec<Raw>, StoreError> {
+        let mut letters = Vec::with_capacity(rows.len());
+        let mut reading = JoinSet::new();
+        let mut rows = rows.into_iter();
+        loop {
+            while reading.len() < READS_AT_ONCE
+                && let Some(row) = rows.next()
+            {
+                let store = store.clone();
+                reading.spawn(async move {
+                    let read = Raw::read(&store, account, &row).await;
+                    (row, read)
+                });
+            }
+            let Some(joined) = reading.join_next().await else {
+                return Ok(letters);
+            };
+            let (row, read) = joined
+                .map_err(|error| StoreError::Bug(format!("reading a letter panicked: {error}")))?;
+            match read {
+                Ok(raw) => letters.extend(raw),
+                Err(error) => letters.extend(self.unread(account, &row, error)?),
+            }
+        }
+    }
+
+    /// A letter that cannot be read holds the index up for a while only.
+    fn unread(
+        &mut self,
+        account: AccountId,
+        row: &Structured,
+        error: StoreError,
+    ) -> Result<Option<Raw>, StoreError> {
+        let message = row.meta.id;
+        let attempts = self.unreadable.entry((account, message)).or_default();
+        *attempts += 1;
+        if *attempts < READ_ATTEMPTS || error == StoreError::Closed {
+            return Err(error);
+        }
+        self.unreadable.remove(&(account, message));
+        tracing::warn!(account = account.0, message = message.0, %error,
+            "a letter cannot be read: it is found by its subject and addresses only");
+        Ok(Raw::without_bytes(row))
+    }
+}
+
+/// Makes the tokens and takes the steps.
+async fn take(store: &Store, tasks: Vec<Task>) -> Result<(), StoreError> {
+    if tasks.is_empty() {
+        return Ok(());
+    }
+    let extractor = store.0.extractor.clone();
+    let making = move || -> Vec<Step> {
+        let steps = tasks.into_iter();
+        steps.map(|task| step(task, extractor.as_ref())).collect()
+    };
+    let steps = tokio::task::spawn_blocking(making)
+        .await
+        .map_err(|error| StoreError::Bug(format!("reading texts panicked: {error}")))?;
+    store.0.search.take(&store.0.engine, steps).await
+}
+
+fn step(task: Task, extractor: Option<&Arc<dyn TextExtractor>>) -> Step {
+    let account = task.account;
+    let documents = task.letters.iter().map(|raw| {
+        let made = catch_unwind(AssertUnwindSafe(|| raw.document(account, extractor)));
+        made.unwrap_or_else(|_| {
+            // One letter must not hold up all others for ever.
+            tracing::error!(
+                account = account.0,
+                message = raw.message.0,
+                "a text panicked"
+            );
+            Document::new(account, raw.message, &SearchText::default())
+        })
+    });
+    Step {
+        account,
+        from: task.from,
+        to: task.work.to,
+        cleared: match task.work.kind {
+            WorkKind::Mailboxes(after, through) => Some((after, through)),
+            WorkKind::Log => None,
+        },
+        documents: documents.collect(),
+        removed: task.work.destroyed,
+    }
+}

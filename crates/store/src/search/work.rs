@@ -1,0 +1,144 @@
+//! What the index still has to do for an account: read from its log of changes, or, where the log
+//! does not reach back, from what is in its mailboxes.
+
+use std::collections::BTreeMap;
+
+use base::{AccountId, MessageId};
+
+use super::index::Progress;
+use crate::StoreError;
+use crate::copies::{ChangeKind, Operation};
+use crate::engine::{Body, Tx, params};
+
+/// Rows of the log, and messages of a mailbox, that one look reads.
+const LOOK_ROWS: i64 = 200;
+
+/// What one look has found.
+pub(crate) struct Work {
+    /// What there is to do.
+    pub kind: WorkKind,
+    /// Messages that are new.
+    pub created: Vec<MessageId>,
+    /// Messages that are gone.
+    pub destroyed: Vec<MessageId>,
+    /// How far the index has come when this is done.
+    pub to: Progress,
+    /// The account's modseq at the look.
+    pub modseq: i64,
+}
+
+/// Where it was found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum WorkKind {
+    /// In the log, up to where it ends now or at the limit of rows.
+    Log,
+    /// In the mailboxes: all messages above the first id up to the second.
+    Mailboxes(i64, i64),
+}
+
+/// The next piece of work for an account; nothing if the account is gone or all is done.
+pub(crate) struct Look {
+    pub account: AccountId,
+    pub progress: Option<Progress>,
+}
+
+impl Body for Look {
+    type Out = Option<Work>;
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<Option<Work>, StoreError> {
+        let sql = "SELECT modseq, change_floor FROM account
+            WHERE account_id = $1 AND removing = 0";
+        let Some(row) = tx.row(sql, params![self.account]).await? else {
+            return Ok(None);
+        };
+        let (modseq, floor) = (row.int(0)?, row.int(1)?);
+        // An index ahead of its database belongs to another one: a backup was put back.
+        let reaches = |progress: &Progress| (floor..=modseq).contains(&progress.modseq);
+        let progress = self.progress.filter(reaches);
+        let progress = progress.unwrap_or_else(|| Progress::start(modseq));
+        if let Some(after) = progress.scan_after {
+            let mut work = mailboxes(tx, self.account, progress.modseq, after).await?;
+            work.modseq = modseq;
+            return Ok(Some(work));
+        }
+        if progress.modseq == modseq {
+            return Ok(None);
+        }
+        log(tx, self.account, progress.modseq, modseq)
+            .await
+            .map(Some)
+    }
+}
+
+async fn mailboxes(
+    tx: &mut Tx<'_>,
+    account: AccountId,
+    modseq: i64,
+    after: i64,
+) -> Result<Work, StoreError> {
+    let sql = "SELECT DISTINCT message_id FROM placement
+        WHERE account_id = $1 AND message_id > $2 ORDER BY message_id LIMIT $3";
+    let rows = tx.rows(sql, params![account, after, LOOK_ROWS]).await?;
+    let created = rows
+        .iter()
+        .map(|row| Ok(MessageId(row.int(0)?)))
+        .collect::<Result<Vec<_>, StoreError>>()?;
+    let last = created
+        .last()
+        .filter(|_| i64::try_from(created.len()) == Ok(LOOK_ROWS))
+        .map(|last| last.0);
+    Ok(Work {
+        kind: WorkKind::Mailboxes(after, last.unwrap_or(i64::MAX)),
+        created,
+        destroyed: Vec::new(),
+        to: Progress {
+            modseq,
+            scan_after: last,
+        },
+        modseq,
+    })
+}
+
+async fn log(
+    tx: &mut Tx<'_>,
+    account: AccountId,
+    since: i64,
+    modseq: i64,
+) -> Result<Work, StoreError> {
+    // Whole changes: the rows of one modseq are not divided.
+    let sql = "SELECT count(*), max(modseq) FROM (SELECT modseq FROM change
+        WHERE account_id = $1 AND modseq > $2 ORDER BY modseq LIMIT $3) limited";
+    let limited = tx.one(sql, params![account, since, LOOK_ROWS]).await?;
+    let until = match limited.maybe_int(1)? {
+        Some(last) if limited.int(0)? == LOOK_ROWS => last,
+        _ => modseq,
+    };
+    let sql = "SELECT id, operation FROM change
+        WHERE account_id = $1 AND modseq > $2 AND modseq <= $3 AND type = $4 ORDER BY modseq";
+    let kind = ChangeKind::Message as i64;
+    let mut last = BTreeMap::new();
+    for row in tx.rows(sql, params![account, since, until, kind]).await? {
+        let operation = row.int(1)?;
+        // A message that is updated is in other mailboxes or has other keywords, but the same text.
+        if operation != Operation::Updated as i64 {
+            last.insert(
+                MessageId(row.int(0)?),
+                operation == Operation::Created as i64,
+            );
+        }
+    }
+    let of = |wanted: bool| {
+        let chosen = last.iter().filter(move |(_, created)| **created == wanted);
+        chosen.map(|(message, _)| *message).collect()
+    };
+    Ok(Work {
+        kind: WorkKind::Log,
+        created: of(true),
+        destroyed: of(false),
+        to: Progress {
+            modseq: until,
+            scan_after: None,
+        },
+        modseq,
+    })
+}
