@@ -50,6 +50,7 @@ async fn open(folder: &TempDir) -> (Store, Arc<ImapContext>) {
     let (clock, entropy) = (Arc::new(RealClock), Arc::new(Counter(AtomicU64::new(7))));
     let (limits, metrics) = (Arc::new(Limits::default()), Metrics::default());
     let store = Store::open(StoreOptions {
+        key_file: None,
         data_dir: folder.path().to_owned(),
         database: Database::default(),
         blobs: BlobHome::Inline,

@@ -18,6 +18,7 @@ use base::{AccountId, Secret, Timestamp};
 use tokio::sync::Semaphore;
 
 use crate::engine::{Body, Priority, Tx, params};
+use crate::keys::{Keyring, scram_place, secret_place};
 use crate::{Store, StoreError};
 
 /// Argon2id with m = 19 MiB, t = 2, p = 1: the first choice of the OWASP Password Storage Cheat
@@ -55,6 +56,7 @@ pub struct ScramKeys {
 pub(crate) struct Credential {
     argon2: String,
     scram: ScramKeys,
+    keys: Arc<Keyring>,
 }
 
 /// The pool for checks and the successes remembered.
@@ -113,10 +115,10 @@ impl Store {
         let body = ReadScram { account };
         let (secret, keys) = self.0.engine.read(body).await?;
         if let Some(keys) = keys {
-            return Ok(keys);
+            return keys.open(&self.0.keys);
         }
         let secret = match secret {
-            Some(secret) => secret,
+            Some(secret) => self.0.keys.unseal(&secret_place("scram"), &secret)?,
             None => self.make_server_secret().await?,
         };
         Ok(made_up_keys(&secret, &login))
@@ -137,9 +139,10 @@ impl Store {
         for salt in &mut salts {
             self.0.entropy.fill(salt);
         }
+        let keys = Arc::clone(&self.0.keys);
         self.0
             .passwords
-            .work(move || Credential::of(&password, &salts))
+            .work(move || Credential::of(&password, &salts, keys))
             .await?
     }
 
@@ -157,10 +160,11 @@ impl Store {
     async fn make_server_secret(&self) -> Result<Vec<u8>, StoreError> {
         let mut value = [0; 32];
         self.0.entropy.fill(&mut value);
-        self.0
-            .engine
-            .write(KeepServerSecret { value }, Priority::Urgent)
-            .await
+        let place = secret_place("scram");
+        let value = self.0.keys.seal(&place, &value)?;
+        let body = KeepServerSecret { value };
+        let kept = self.0.engine.write(body, Priority::Urgent).await?;
+        self.0.keys.unseal(&place, &kept)
     }
 }
 
@@ -249,7 +253,11 @@ impl Passwords {
 }
 
 impl Credential {
-    fn of(password: &Secret, salts: &[[u8; SALT_BYTES]; 2]) -> Result<Self, StoreError> {
+    fn of(
+        password: &Secret,
+        salts: &[[u8; SALT_BYTES]; 2],
+        keys: Arc<Keyring>,
+    ) -> Result<Self, StoreError> {
         let argon2 = argon2()?
             .hash_password_with_salt(password.expose(), &salts[0])
             .map_err(|error| StoreError::Bug(format!("argon2: {error}")))?
@@ -257,6 +265,7 @@ impl Credential {
         Ok(Self {
             argon2,
             scram: derive_scram(password.expose(), &salts[1]),
+            keys,
         })
     }
 
@@ -266,6 +275,9 @@ impl Credential {
         account: AccountId,
         now: Timestamp,
     ) -> Result<(), StoreError> {
+        let seal = |which, key: &[u8]| self.keys.seal(&scram_place(account.0, which), key);
+        let stored_key = seal("stored", &self.scram.stored_key)?;
+        let server_key = seal("server", &self.scram.server_key)?;
         tx.execute(
             "INSERT INTO credential (account_id, argon2, scram_salt, scram_iterations,
                 scram_stored_key, scram_server_key, changed_at)
@@ -278,8 +290,8 @@ impl Credential {
                 &self.argon2,
                 self.scram.salt.as_slice(),
                 self.scram.iterations,
-                &self.scram.stored_key,
-                &self.scram.server_key,
+                stored_key.as_slice(),
+                server_key.as_slice(),
                 now,
             ],
         )
@@ -385,12 +397,39 @@ impl Body for ReadArgon2 {
     }
 }
 
+/// SCRAM keys as they are stored.
+struct SealedKeys {
+    account: Option<AccountId>,
+    salt: Vec<u8>,
+    iterations: u32,
+    stored_key: Vec<u8>,
+    server_key: Vec<u8>,
+}
+
+impl SealedKeys {
+    fn open(self, keys: &Keyring) -> Result<ScramKeys, StoreError> {
+        let account = self.account.unwrap_or(AccountId(0)).0;
+        let open = |which, value: &[u8]| {
+            let plain = keys.unseal(&scram_place(account, which), value)?;
+            <[u8; 32]>::try_from(plain)
+                .map_err(|_| StoreError::Io("a SCRAM key has the wrong length".to_owned()))
+        };
+        Ok(ScramKeys {
+            account: self.account,
+            stored_key: open("stored", &self.stored_key)?,
+            server_key: open("server", &self.server_key)?,
+            salt: self.salt,
+            iterations: self.iterations,
+        })
+    }
+}
+
 struct ReadScram {
     account: Option<AccountId>,
 }
 
 impl Body for ReadScram {
-    type Out = (Option<Vec<u8>>, Option<ScramKeys>);
+    type Out = (Option<Vec<u8>>, Option<SealedKeys>);
 
     async fn run(&self, tx: &mut Tx<'_>) -> Result<Self::Out, StoreError> {
         let secret = "SELECT value FROM server_secret WHERE name = 'scram'";
@@ -402,22 +441,23 @@ impl Body for ReadScram {
             FROM credential WHERE account_id = $1";
         let account = self.account.unwrap_or(AccountId(0));
         let keys = match tx.row(sql, params![account]).await? {
-            Some(mut row) => Some(ScramKeys {
+            Some(mut row) => Some(SealedKeys {
                 account: self.account,
                 salt: row.bytes(0)?,
                 iterations: row.u32(1)?,
-                stored_key: row.hash(2)?,
-                server_key: row.hash(3)?,
+                stored_key: row.bytes(2)?,
+                server_key: row.bytes(3)?,
             }),
             None => None,
         };
-        Ok((secret, keys))
+        // Keys that were given up with the key that sealed them are as those of nobody.
+        Ok((secret, keys.filter(|keys| !keys.stored_key.is_empty())))
     }
 }
 
 /// Keeps a secret of this installation, unless there is one; gives the one that is kept.
 struct KeepServerSecret {
-    value: [u8; 32],
+    value: Vec<u8>,
 }
 
 impl Body for KeepServerSecret {
@@ -426,7 +466,7 @@ impl Body for KeepServerSecret {
     async fn run(&self, tx: &mut Tx<'_>) -> Result<Vec<u8>, StoreError> {
         let insert = "INSERT INTO server_secret (name, value) VALUES ('scram', $1)
             ON CONFLICT (name) DO NOTHING";
-        tx.execute(insert, params![&self.value]).await?;
+        tx.execute(insert, params![self.value.as_slice()]).await?;
         let read = "SELECT value FROM server_secret WHERE name = 'scram'";
         tx.one(read, &[]).await?.bytes(0)
     }

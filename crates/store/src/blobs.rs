@@ -28,6 +28,7 @@ use bytes::Bytes;
 
 use crate::directory::signed;
 use crate::engine::{Body, Priority, Tx, params};
+use crate::hold::is_held;
 use crate::prepare::{PART_BYTES, Part, Prepared, decompress};
 use crate::{Store, StoreError};
 use home::{Got, IN_ROW, Place};
@@ -139,13 +140,28 @@ impl Store {
         hash: [u8; 32],
         part: u32,
     ) -> Result<Option<Bytes>, StoreError> {
+        match self.read_stored(hash, part).await? {
+            Some(part) => part.plain().map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Reads one part of a blob as it is stored.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] if its home has lost it.
+    pub(crate) async fn read_stored(
+        &self,
+        hash: [u8; 32],
+        part: u32,
+    ) -> Result<Option<StoredPart>, StoreError> {
         let mut looked_at = None;
         loop {
             let Some(row) = self.0.engine.read(ReadPart { hash, part }).await? else {
                 return Ok(None);
             };
             let Some(place) = row.place else {
-                return row.plain(None).map(Some);
+                return Ok(Some(row));
             };
             let name = Name {
                 hash,
@@ -153,7 +169,7 @@ impl Store {
                 part,
             };
             match self.0.homes.get(name, place).await? {
-                Got::Bytes(stored) => return row.plain(Some(stored)).map(Some),
+                Got::Bytes(data) => return Ok(Some(StoredPart { data, ..row })),
                 // It was moved between the two looks; if not, it is lost.
                 Got::Nothing if looked_at != Some(place) => looked_at = Some(place),
                 Got::Nothing => return Err(lost(place)),
@@ -382,28 +398,28 @@ impl Body for ReadPart {
         Ok(Some(StoredPart {
             coding: row.int(0)?,
             plain_bytes: usize::try_from(row.unsigned(1)?).unwrap_or(usize::MAX),
-            data: row.bytes(2)?,
+            data: row.bytes(2)?.into(),
             blob_id: row.int(3)?,
             place: (place.segment != IN_ROW).then_some(place),
         }))
     }
 }
 
-/// A part as its row says.
-struct StoredPart {
-    coding: i64,
-    plain_bytes: usize,
-    data: Vec<u8>,
+/// A part as it is stored.
+pub(crate) struct StoredPart {
+    pub coding: i64,
+    pub plain_bytes: usize,
+    /// Its bytes; none while they are still to be fetched from its place.
+    pub data: Bytes,
     blob_id: i64,
     /// Where the bytes are, if they are not in the row.
     place: Option<Place>,
 }
 
 impl StoredPart {
-    /// The bytes before compression, of those in the row or of those that its home gave.
-    fn plain(self, outside: Option<Bytes>) -> Result<Bytes, StoreError> {
-        let stored = outside.unwrap_or_else(|| self.data.into());
-        decompress(self.coding, self.plain_bytes, stored)
+    /// The bytes before compression.
+    fn plain(self) -> Result<Bytes, StoreError> {
+        decompress(self.coding, self.plain_bytes, self.data)
     }
 }
 
@@ -432,6 +448,12 @@ impl Body for Collect {
     type Out = Collected;
 
     async fn run(&self, tx: &mut Tx<'_>) -> Result<Collected, StoreError> {
+        if is_held(tx, self.now).await? {
+            return Ok(Collected {
+                looked_at: 0,
+                objects: Vec::new(),
+            });
+        }
         // Whoever stores such a blob meanwhile waits here, or has taken its row from the list.
         let sql = "SELECT hash FROM condemned WHERE condemned_at <= $1
             ORDER BY condemned_at LIMIT $2 FOR UPDATE";

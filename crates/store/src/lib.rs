@@ -5,24 +5,30 @@
 //! What a verb that writes has answered with `Ok` is on disk.
 
 mod auth;
+pub mod backup;
 mod blobs;
 mod copies;
 mod deliver;
 mod directory;
 mod engine;
 mod error;
+mod hold;
 mod ids;
 mod import;
+mod intake;
 mod jobs;
 mod journey;
+mod keys;
 mod letter;
 mod mailbox;
 mod maintenance;
 mod message_rows;
 mod metrics;
+mod moving;
 mod open;
 mod prepare;
 mod queue;
+mod restore;
 mod search;
 mod shared;
 mod verify;
@@ -45,10 +51,13 @@ pub use message_rows::{
     Appended, BodyReader, CopiedUid, FlagChange, FlagOp, Keywords, MailboxChanges, MessageMeta,
     PlacementRow, Structured,
 };
+pub use moving::MoveReport;
+pub use open::Lost;
 pub use queue::{
     Claim, ClaimRef, ClaimedRecipient, DsnReturn, DueDestination, Notify, Outcome, QueueEntry,
     QueueFilter, QueueRecipient, QueueRecipientState, RecipientEntry, Settlement,
 };
+pub use restore::{RestoreOptions, RestoreReport};
 pub use search::{Highlights, SearchField, SearchFields, SearchQuery, Snippet, TextExtractor};
 pub use watch::{AccountWatch, QueueSignal};
 
@@ -142,6 +151,8 @@ pub struct StoreOptions {
     pub database: Database,
     /// Where the bytes of letters are kept.
     pub blobs: BlobHome,
+    /// The file with the key of the store's secrets; `data_dir/store.key` when not given.
+    pub key_file: Option<PathBuf>,
     /// The node's name, for queue claims.
     pub node: String,
     /// How durable a commit is.

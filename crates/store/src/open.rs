@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use base::limits::Limits;
@@ -16,6 +16,7 @@ use crate::blobs::home::{HomeOptions, Homes};
 use crate::directory::LoadDirectory;
 use crate::engine::{Body, Engine, Priority, SqliteOptions, Tx, params};
 use crate::ids::IdSource;
+use crate::keys::{self, Keyring, open_keys};
 use crate::letter::{io, memory_for};
 use crate::metrics::StoreMetrics;
 use crate::search;
@@ -38,13 +39,17 @@ pub(crate) struct Inner {
     pub passwords: Passwords,
     pub limits: Arc<Limits>,
     pub entropy: Arc<dyn Entropy>,
+    /// The keys of the secrets.
+    pub keys: Arc<Keyring>,
     pub spool_dir: PathBuf,
     /// Memory for large letters, in KiB.
     pub memory: Arc<Semaphore>,
     data_dir: PathBuf,
     disk: Mutex<Option<(Instant, DiskSpace)>>,
     /// Where the engine does not hold it itself.
-    _lock: Option<Flock<fs::File>>,
+    _held: Option<Arc<Flock<fs::File>>>,
+    /// The lock, for a second store with the same folder.
+    lock: Weak<Flock<fs::File>>,
 }
 
 impl Store {
@@ -54,8 +59,8 @@ impl Store {
     /// When another process holds the folder, the schema is newer than this program, or the disk
     /// refuses.
     pub async fn open(options: StoreOptions) -> Result<Self, StoreError> {
-        let inner = open(options).await?;
-        let store = Self(Arc::new(inner));
+        let store = Self::open_idle(options, Lost::Nothing).await?;
+        store.refuse_unfinished().await?;
         let directory = store.0.engine.read(LoadDirectory).await?;
         *store.0.shared.directory_mut() = directory;
         let reclaimed = store
@@ -80,6 +85,25 @@ impl Store {
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.0.limits
+    }
+
+    /// Opens the store for work on it as a whole: nothing runs in the background, and claims stay as
+    /// they are.
+    ///
+    /// # Errors
+    /// Those of [`Store::open`].
+    pub async fn open_idle(options: StoreOptions, lost: Lost) -> Result<Self, StoreError> {
+        Ok(Self(Arc::new(open(options, lost, None).await?)))
+    }
+
+    /// Opens a second store beside this one, also idle; it may have the same folder.
+    ///
+    /// # Errors
+    /// Those of [`Store::open`].
+    pub async fn open_beside(&self, options: StoreOptions) -> Result<Self, StoreError> {
+        let same = is_same(&self.0.data_dir, &options.data_dir);
+        let lock = if same { self.0.lock.upgrade() } else { None };
+        Ok(Self(Arc::new(open(options, Lost::Nothing, lock).await?)))
     }
 
     /// Finishes what is acknowledged, checkpoints and closes. Later calls answer
@@ -156,16 +180,37 @@ fn space_of(folder: &Path) -> DiskSpace {
 struct House {
     data_dir: PathBuf,
     spool_dir: PathBuf,
-    lock: Flock<fs::File>,
+    lock: Arc<Flock<fs::File>>,
 }
 
-async fn open(options: StoreOptions) -> Result<Inner, StoreError> {
+/// What an operator has given up, so that a store opens.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Lost {
+    /// Nothing.
+    Nothing,
+    /// The key of the secrets, and with it everything that it sealed.
+    Key,
+}
+
+fn is_same(one: &Path, other: &Path) -> bool {
+    match (one.canonicalize(), other.canonicalize()) {
+        (Ok(one), Ok(other)) => one == other,
+        // A folder that is not there yet is no other.
+        _ => false,
+    }
+}
+
+async fn open(
+    options: StoreOptions,
+    lost: Lost,
+    held: Option<Arc<Flock<fs::File>>>,
+) -> Result<Inner, StoreError> {
     let data_dir = options.data_dir.clone();
     let House {
         data_dir,
         spool_dir,
         lock,
-    } = blocking(move || enter(data_dir)).await?;
+    } = blocking(move || enter(data_dir, held)).await?;
     let homes = {
         let (home, data_dir) = (options.blobs.clone(), data_dir.clone());
         let is_embedded = matches!(options.database, Database::Sqlite { .. });
@@ -184,6 +229,7 @@ async fn open(options: StoreOptions) -> Result<Inner, StoreError> {
     };
     let metrics = Arc::new(StoreMetrics::new(&options.metrics));
     let now = options.clock.now();
+    let held = Arc::downgrade(&lock);
     let (engine, search, lock) = match options.database {
         Database::Sqlite { path } => {
             let engine_options = SqliteOptions {
@@ -191,7 +237,7 @@ async fn open(options: StoreOptions) -> Result<Inner, StoreError> {
                 synchronous: options.synchronous,
                 metrics: Arc::clone(&metrics),
                 now,
-                lock: Arc::new(lock),
+                lock,
             };
             let engine = blocking(move || Engine::open_sqlite(engine_options)).await?;
             let folder = data_dir.clone();
@@ -204,6 +250,13 @@ async fn open(options: StoreOptions) -> Result<Inner, StoreError> {
         }
     };
     homes.greet(&engine).await?;
+    let key_file = options
+        .key_file
+        .unwrap_or_else(|| data_dir.join("store.key"));
+    if lost == Lost::Key {
+        keys::forget(&engine).await?;
+    }
+    let keys = open_keys(&engine, key_file, Arc::clone(&options.entropy)).await?;
     let random = options.entropy.next_u64();
     let incarnation = i64::from_le_bytes(options.entropy.next_u64().to_le_bytes());
     let shared = Shared::new(
@@ -223,10 +276,12 @@ async fn open(options: StoreOptions) -> Result<Inner, StoreError> {
         memory: memory_for(&options.limits),
         limits: options.limits,
         entropy: options.entropy,
+        keys,
         spool_dir,
         data_dir,
         disk: Mutex::new(None),
-        _lock: lock,
+        _held: lock,
+        lock: held,
     })
 }
 
@@ -238,10 +293,17 @@ async fn blocking<T: Send + 'static>(
         .map_err(|error| StoreError::Bug(format!("opening failed: {error}")))?
 }
 
-fn enter(data_dir: PathBuf) -> Result<House, StoreError> {
+fn enter(data_dir: PathBuf, held: Option<Arc<Flock<fs::File>>>) -> Result<House, StoreError> {
     make_folder(&data_dir)?;
-    let lock = take_lock(&data_dir)?;
     let spool_dir = data_dir.join("spool");
+    if let Some(lock) = held {
+        return Ok(House {
+            data_dir,
+            spool_dir,
+            lock,
+        });
+    }
+    let lock = Arc::new(take_lock(&data_dir)?);
     // Files of a crashed process; open ones have no name.
     match fs::remove_dir_all(&spool_dir) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(error)),

@@ -20,7 +20,7 @@ pub(crate) const PART_BYTES: usize = 256 * 1024;
 const ZSTD_LEVEL: i32 = 1;
 
 /// A letter, ready to be stored.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Prepared {
     /// Of the letter.
     pub hash: [u8; 32],

@@ -66,6 +66,7 @@ pub async fn open(settings: &Settings, metrics: &Metrics) -> Result<Store, Store
 fn options(settings: &Settings, metrics: &Metrics) -> StoreOptions {
     StoreOptions {
         data_dir: settings.data_dir.clone(),
+        key_file: settings.key_file.clone(),
         database: settings.database.clone(),
         blobs: settings.blobs.clone(),
         node: settings.hostname.to_string(),

@@ -125,6 +125,8 @@ pub struct Settings {
     pub data_dir: PathBuf,
     /// Domains to add at the start.
     pub domains: Vec<Domain>,
+    /// The file with the key of the store's secrets, if it is not in the data folder.
+    pub key_file: Option<PathBuf>,
     /// The database.
     pub database: Database,
     /// Where the bytes of letters are kept.
@@ -223,6 +225,7 @@ impl Typing<'_> {
         Some(Settings {
             data_dir: self.path("data_dir").unwrap_or_default(),
             domains: self.domains(),
+            key_file: self.path("store.key_file"),
             database: self.database(),
             blobs: self.blob_home(),
             synchronous: match self.text("store.synchronous").as_str() {

@@ -27,6 +27,14 @@ pub(super) const STORAGE: &[Setting] = &[
               difference.",
     },
     Setting {
+        name: "store.key_file",
+        kind: Kind::Text,
+        default: "\"\"",
+        doc: "The file with the key that seals the secrets in the store; made at the first start. \
+              When empty: `store.key` in the data folder. Nodes that share a store need the same \
+              file.",
+    },
+    Setting {
         name: "store.connections",
         kind: Kind::Integer { min: 4, max: 1_000 },
         default: "16",

@@ -275,6 +275,7 @@ pub(crate) fn options(folder: &Path) -> StoreOptions {
         other => panic!("home={other}: inline or segments"),
     };
     StoreOptions {
+        key_file: None,
         data_dir: folder.join("data"),
         database: Database::default(),
         blobs,

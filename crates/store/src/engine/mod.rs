@@ -9,6 +9,7 @@
 //! It does no work on letters: parsing, hashing and compressing are done before a body is queued.
 
 mod postgres;
+mod rows;
 mod sqlite;
 mod tables;
 mod value;
@@ -17,8 +18,12 @@ use std::future::Future;
 use std::sync::Arc;
 
 use base::{AccountId, Timestamp};
+use tokio::sync::mpsc::Sender;
 
-pub(crate) use sqlite::{EngineOptions as SqliteOptions, Priority, failure as sqlite_failure};
+pub(crate) use rows::{Batch, Piece};
+pub(crate) use sqlite::{
+    EngineOptions as SqliteOptions, Priority, SCHEMA, failure as sqlite_failure,
+};
 pub use tables::{TABLES, TableClass};
 pub(crate) use value::{Row, Value, params};
 
@@ -77,6 +82,15 @@ impl Engine {
         match self {
             Self::Sqlite(engine) => engine.read(body).await,
             Self::Postgres(engine) => engine.read(body).await,
+        }
+    }
+
+    /// Runs a body once on a snapshot of its own: one that gives what it reads to somebody while it
+    /// runs, and so must not begin anew.
+    pub(crate) async fn read_once<B: Body>(&self, body: B) -> Result<B::Out, StoreError> {
+        match self {
+            Self::Sqlite(engine) => engine.read(body).await,
+            Self::Postgres(engine) => engine.read_once(body).await,
         }
     }
 
@@ -251,4 +265,57 @@ impl Tx<'_> {
             .await?
             .ok_or_else(|| StoreError::Bug(format!("no row from: {sql}")))
     }
+
+    /// Gives all rows of a table of [`TABLES`]. Only within [`Engine::read_once`].
+    pub(crate) async fn copy_out(
+        &mut self,
+        table: &'static str,
+        to: &Sender<Piece>,
+    ) -> Result<(), StoreError> {
+        match &mut self.backend {
+            // A reading thread waits; it belongs to no runtime.
+            Backend::Sqlite(session) => {
+                session.copy_out(table, |piece| to.blocking_send(piece).map_err(|_| nobody()))
+            }
+            Backend::Postgres(session) => session.copy_out(table, to).await,
+        }
+    }
+
+    /// Puts rows into a table of [`TABLES`].
+    pub(crate) async fn copy_in(
+        &mut self,
+        table: &'static str,
+        columns: &[String],
+        rows: &[Row],
+    ) -> Result<(), StoreError> {
+        match &mut self.backend {
+            Backend::Sqlite(session) => session.copy_in(table, columns, rows),
+            Backend::Postgres(session) => session.copy_in(table, columns, rows).await,
+        }
+    }
+
+    /// How many rows a table of [`TABLES`] has.
+    pub(crate) async fn count(&mut self, table: &'static str) -> Result<u64, StoreError> {
+        match &mut self.backend {
+            Backend::Sqlite(session) => session.count(table),
+            Backend::Postgres(session) => session.count(table).await,
+        }
+    }
+
+    /// Removes all rows of a table of [`TABLES`].
+    pub(crate) async fn empty(&mut self, table: &'static str) -> Result<(), StoreError> {
+        match &mut self.backend {
+            Backend::Sqlite(session) => session.empty(table),
+            Backend::Postgres(session) => session.empty(table).await,
+        }
+    }
+}
+
+async fn give(to: &Sender<Piece>, piece: Piece) -> Result<(), StoreError> {
+    to.send(piece).await.map_err(|_| nobody())
+}
+
+/// The one who took the rows has ended, and says why itself.
+fn nobody() -> StoreError {
+    StoreError::Io("nobody takes the rows any more".to_owned())
 }

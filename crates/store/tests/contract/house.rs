@@ -95,6 +95,16 @@ impl House {
         Self::new(database, Some(server))
     }
 
+    /// One with another engine, for what is carried from one to the other.
+    pub(crate) fn other(&self) -> Self {
+        let other = match self.postgres {
+            Some(_) => Self::segments(),
+            None => Self::postgres(),
+        };
+        other.pass(self.clock.now().since(other.clock.now()));
+        other
+    }
+
     fn new(database: Database, postgres: Option<Postgres>) -> Self {
         Self {
             folder: tempfile::tempdir().unwrap(),
@@ -112,6 +122,7 @@ impl House {
 
     pub(crate) fn options(&self) -> StoreOptions {
         StoreOptions {
+            key_file: None,
             data_dir: self.folder.path().join("data"),
             database: self.database.clone(),
             blobs: self.blobs.clone(),

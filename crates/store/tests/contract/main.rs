@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test")]
 
+mod carrying;
 mod delivering;
 mod house;
 mod importing;
@@ -68,6 +69,11 @@ many_nodes! {
 }
 
 contract! {
+    carrying::a_backup_is_restored_elsewhere,
+    carrying::backups_share_their_packs,
+    carrying::the_collector_waits_for_a_backup,
+    carrying::a_damaged_backup_is_refused,
+    carrying::a_move_and_back,
     delivering::a_letter_travels,
     delivering::a_repetition_after_a_lost_reply,
     delivering::confirmations_count_even_with_a_refusal,

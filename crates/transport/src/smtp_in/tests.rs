@@ -116,6 +116,7 @@ impl World {
         let entropy = Arc::new(Counting::default());
         let metrics = Metrics::default();
         let store = Store::open(StoreOptions {
+            key_file: None,
             data_dir: dir.path().to_owned(),
             database: Database::default(),
             blobs: BlobHome::Inline,

@@ -11,6 +11,7 @@ mod lane;
 mod pool;
 mod schema;
 mod session;
+mod tables;
 mod values;
 
 use std::collections::BTreeSet;
@@ -129,6 +130,16 @@ impl Postgres {
                 (answer, _) => return answer,
             }
         }
+    }
+
+    /// Runs a body on a snapshot of its own, once.
+    pub(crate) async fn read_once<B: Body>(&self, body: B) -> Result<B::Out, StoreError> {
+        let mut session = self.engine.pool.take().await?;
+        session.begin_snapshot();
+        let answer = run(&body, &mut session).await;
+        session.end_snapshot();
+        self.engine.pool.give_back(session);
+        answer
     }
 
     /// Ends all connections; later calls answer [`StoreError::Closed`].

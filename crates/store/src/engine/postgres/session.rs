@@ -298,18 +298,10 @@ impl Session {
     ) -> Result<Vec<Row>, StoreError> {
         let statement = self.statement(sql).await?;
         let found = self.query(&statement, params).await?;
-        let columns = statement.columns().len();
         found
             .iter()
             .take(limit)
-            .map(|row| {
-                let cells =
-                    (0..columns).map(|at| row.try_get::<_, ReadCell>(at).map(|cell| cell.0));
-                cells
-                    .collect::<Result<Vec<Cell>, _>>()
-                    .map(Row)
-                    .map_err(|error| StoreError::Bug(format!("a row of {sql}: {error}")))
-            })
+            .map(|row| row_of(row, sql))
             .collect()
     }
 
@@ -399,14 +391,19 @@ impl Session {
     }
 
     /// What a failed statement means: one sent before it may be the cause.
-    async fn failed(&mut self, error: &Error) -> StoreError {
+    pub(super) async fn failed(&mut self, error: &Error) -> StoreError {
         match self.look_at_sent().await {
             Ok(()) => self.note(error),
             Err(first) => first,
         }
     }
 
-    fn note(&mut self, error: &Error) -> StoreError {
+    /// The connection itself, for whole tables.
+    pub(super) fn client(&self) -> Arc<Client> {
+        Arc::clone(&self.client)
+    }
+
+    pub(super) fn note(&mut self, error: &Error) -> StoreError {
         let (told, fault) = failure(error);
         self.fault = self.fault.or(fault);
         self.lost |= fault == Some(Fault::Lost);
@@ -428,4 +425,13 @@ fn poll_once<T>(sending: &mut Sent<T>) -> Poll<Result<T, Error>> {
 /// Writes a statement the way PostgreSQL takes it: `IN list($n)` as `= ANY($n)`.
 fn rewrite(sql: &str) -> String {
     sql.replace("IN list(", "= ANY(")
+}
+
+/// A row as it was read.
+pub(super) fn row_of(row: &tokio_postgres::Row, of: &str) -> Result<Row, StoreError> {
+    let cells = (0..row.len()).map(|at| row.try_get::<_, ReadCell>(at).map(|cell| cell.0));
+    cells
+        .collect::<Result<Vec<Cell>, _>>()
+        .map(Row)
+        .map_err(|error| StoreError::Bug(format!("a row of {of}: {error}")))
 }

@@ -7,6 +7,7 @@ mod queue;
 mod readers;
 mod schema;
 mod session;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -19,6 +20,7 @@ use std::thread::JoinHandle;
 use base::Timestamp;
 
 pub(crate) use queue::Priority;
+pub(crate) use schema::SCHEMA;
 pub(crate) use session::{Session, failure};
 
 use super::Body;

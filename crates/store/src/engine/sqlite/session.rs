@@ -102,6 +102,11 @@ impl Session {
         )))
     }
 
+    /// The connection itself, for whole tables.
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
     /// Runs statements of the engine itself.
     pub(super) fn batch(&self, sql: &str) -> Result<(), StoreError> {
         self.connection.execute_batch(sql).map_err(failure)
@@ -248,7 +253,7 @@ fn synchronous(choice: Synchronous) -> &'static str {
     }
 }
 
-fn bind(
+pub(super) fn bind(
     statement: &mut rusqlite::CachedStatement<'_>,
     at: usize,
     value: Value<'_>,
@@ -265,7 +270,7 @@ fn bind(
     }
 }
 
-fn cell(value: ValueRef<'_>) -> Result<Cell, StoreError> {
+pub(super) fn cell(value: ValueRef<'_>) -> Result<Cell, StoreError> {
     match value {
         ValueRef::Null => Ok(Cell::Null),
         ValueRef::Integer(number) => Ok(Cell::Int(number)),

@@ -73,6 +73,7 @@ impl World {
         let entropy = Arc::new(Counting::default());
         let metrics = Metrics::default();
         let store = Store::open(StoreOptions {
+            key_file: None,
             data_dir: folder.path().to_owned(),
             database: Database::default(),
             blobs: BlobHome::Inline,
