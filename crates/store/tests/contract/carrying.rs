@@ -74,7 +74,7 @@ async fn lived_in(house: &House) -> (Store, AccountId, AccountId) {
     store.copy(bob, inbox, &uids, archive).await.unwrap();
     let change = FlagChange {
         op: FlagOp::Add,
-        keywords: Keywords([Box::from("$seen"), Box::from("blue")].into()),
+        keywords: ["$seen", "blue"].into_iter().collect(),
         deleted: true,
         unchanged_since: None,
     };
