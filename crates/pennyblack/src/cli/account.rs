@@ -1,10 +1,12 @@
 //! `pennyblack account`.
 
+use std::path::PathBuf;
+
 use clap::{ArgGroup, Subcommand};
 
 use super::exit::Exit;
 use super::output::{Output, bytes, field};
-use super::{ListArgs, Operator, password};
+use super::{ListArgs, Operator, export, password};
 use crate::control::{Quota, Request};
 use crate::random;
 use crate::settings::value;
@@ -62,6 +64,17 @@ pub(super) enum AccountCommand {
         /// No limit of either kind.
         #[arg(long, conflicts_with_all = ["bytes", "messages"], group = "which")]
         none: bool,
+    },
+    /// Writes everything of a person into a zip: all mail with flags and dates, and what is known of
+    /// the account.
+    Export {
+        /// The account's address.
+        address: String,
+        /// The file to write.
+        file: PathBuf,
+        /// Prints what was done as JSON, and no bar.
+        #[arg(long)]
+        json: bool,
     },
     /// Lets an account log in and receive again.
     Enable {
@@ -132,6 +145,11 @@ pub(super) fn run(operator: &Operator, command: AccountCommand) -> Result<(), Ex
                 quota_messages: messages.unwrap_or(otherwise),
             })
         }
+        AccountCommand::Export {
+            address,
+            file,
+            json,
+        } => export::account(operator, address, &file, json),
         AccountCommand::Enable { address } => operator.act(Request::AccountEnable {
             address,
             enabled: true,

@@ -21,6 +21,8 @@ pub enum Exit {
     Exists(String),
     /// 5: not now; trying again may help (the store is in use, the disk is full).
     Transient(String),
+    /// 6: done, but some things were left out and are named.
+    Skipped(String),
 }
 
 impl Exit {
@@ -33,6 +35,7 @@ impl Exit {
             Self::NotFound(_) => 3,
             Self::Exists(_) => 4,
             Self::Transient(_) => 5,
+            Self::Skipped(_) => 6,
         }
     }
 
@@ -50,7 +53,8 @@ impl fmt::Display for Exit {
             | Self::Usage(text)
             | Self::NotFound(text)
             | Self::Exists(text)
-            | Self::Transient(text) => f.write_str(text),
+            | Self::Transient(text)
+            | Self::Skipped(text) => f.write_str(text),
         }
     }
 }

@@ -2,13 +2,17 @@
 //! works beside a running node as well as without one.
 //!
 //! Exit codes: 0 all well; 1 it did not work; 2 the command line or the configuration is wrong;
-//! 3 the thing named does not exist; 4 the thing to be made exists; 5 not now, try again.
+//! 3 the thing named does not exist; 4 the thing to be made exists; 5 not now, try again; 6 done,
+//! but some letters were skipped.
 
 mod account;
 mod alias;
 mod demo;
 mod domain;
 pub mod exit;
+mod export;
+mod imap;
+mod import;
 pub mod output;
 mod password;
 mod queue;
@@ -30,7 +34,7 @@ use output::Output;
 /// For scripts; the numbers stay.
 const EXIT_CODES: &str = "Exit codes: 0 all well; 1 it did not work; 2 the command line or the \
     configuration is wrong;\n3 the thing named does not exist; 4 the thing to be made exists; \
-    5 not now, try again.";
+    5 not now, try again;\n6 done, but some letters were skipped.";
 
 /// A complete e-mail system: one binary, one command.
 #[derive(Parser)]
@@ -67,6 +71,10 @@ enum Command {
     /// Letters that are still to be sent.
     #[command(subcommand)]
     Queue(queue::QueueCommand),
+    /// Imports letters: mbox, Maildir, folders and zips, or another server by IMAP.
+    Import(import::ImportArgs),
+    /// Exports letters: mbox, Maildir, a folder or a zip.
+    Export(export::ExportArgs),
     /// Prints all settings with their docs.
     Settings {
         /// As the page docs/settings.md.
@@ -117,6 +125,8 @@ fn run(cli: Cli) -> Result<(), Exit> {
         Command::Account(command) => account::run(&Operator::new(&cli.config)?, command),
         Command::Alias(command) => alias::run(&Operator::new(&cli.config)?, command),
         Command::Queue(command) => queue::run(&Operator::new(&cli.config)?, command),
+        Command::Import(args) => import::run(&Operator::new(&cli.config)?, args),
+        Command::Export(args) => export::run(&Operator::new(&cli.config)?, args),
         Command::Verify => {
             let operator = Operator::new(&cli.config)?;
             operator.act(Request::Verify)
@@ -149,6 +159,13 @@ impl Operator {
         let answer = self.ask(request)?;
         Output::default().line(&answer.done)
     }
+}
+
+/// A runtime for work that reads, compresses and writes at the same time.
+fn large_runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
 }
 
 /// Help and version go to stdout with code 0, a wrong command line to stderr with code 2.

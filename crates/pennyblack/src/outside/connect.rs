@@ -184,6 +184,23 @@ impl Connector for TcpConnector {
     }
 }
 
+/// Connects to a host by name or address, as the system finds it; tries its addresses in turn. For
+/// commands of the operator: a node asks its own resolver.
+///
+/// # Errors
+/// Those of the last address.
+pub async fn to_host(host: &str, port: u16) -> io::Result<(BoxStream, SocketAddr)> {
+    let connector = TcpConnector::default();
+    let mut failed = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+    for address in tokio::net::lookup_host((host, port)).await? {
+        match connector.connect(address, None).await {
+            Ok(stream) => return Ok((stream, address)),
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
+}
+
 fn server_name(name: &Domain) -> io::Result<ServerName<'static>> {
     match name.literal() {
         Some(address) => Ok(ServerName::from(address)),

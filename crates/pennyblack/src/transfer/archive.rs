@@ -357,7 +357,7 @@ mod tests {
                 "mail \"A: 1\\r\\n\"",
                 "skipped: does not look like a letter; give it the ending .eml if it is one",
                 "Work \"A: 2\\r\\n\"",
-                "skipped: larger than 60 bytes, the limit for letters (limits.letter_bytes_max)",
+                "skipped: larger than 60 bytes, the limit for letters (limits.letter_size)",
                 "[Takeout/Sent]",
                 "Takeout/Sent \"A: 3\\r\\n\"",
                 "Takeout/Sent \"A: 4\\r\\n\"",

@@ -13,6 +13,7 @@ pub mod eml;
 pub mod export;
 mod files;
 pub mod flags;
+pub mod imap;
 pub mod import;
 pub mod index;
 pub mod lines;

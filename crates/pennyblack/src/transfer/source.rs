@@ -110,7 +110,7 @@ impl<T: Steps> Source for T {
     clippy::needless_pass_by_value,
     reason = "the form that map_err asks for"
 )]
-pub(super) fn at(path: &Path, error: io::Error) -> Failure {
+pub(crate) fn at(path: &Path, error: io::Error) -> Failure {
     let kind = match error.kind() {
         io::ErrorKind::NotFound => FailureKind::NotFound,
         io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => FailureKind::Invalid,
@@ -126,7 +126,7 @@ pub(super) fn at(path: &Path, error: io::Error) -> Failure {
 
 /// Why a letter over the limit is not taken.
 pub(super) fn too_large(limit: u64) -> String {
-    format!("larger than {limit} bytes, the limit for letters (limits.letter_bytes_max)")
+    format!("larger than {limit} bytes, the limit for letters (limits.letter_size)")
 }
 
 /// When a letter was received as its own head tells: the newest Received, else Date.

@@ -106,8 +106,8 @@ impl Tree {
             }
             let root = names::stem(&path);
             let context = Context::new(levels, index, self.into.as_deref(), &root);
-            let is_a_mailbox =
-                context.index.is_some() || !files.iter().all(|name| is_mbox_name(name));
+            // A folder without a list becomes a mailbox with its first letter.
+            let is_a_mailbox = context.index.is_some();
             let target = (*context.target).clone();
             self.open = Some(OpenFolder {
                 path,
@@ -439,23 +439,19 @@ mod tests {
             "From a@b Tue Nov 24 07:38:05 2026\nA: 5\n\n",
         );
         let expected = [
-            "[old mail]",
             "old mail \"A: 1\\r\\n\"",
             "old mail \"Subject: 2\\r\\n\"",
             "skipped: does not look like a letter; give it the ending .eml if it is one",
-            "[Work]",
-            "skipped: larger than 100 bytes, the limit for letters (limits.letter_bytes_max)",
+            "skipped: larger than 100 bytes, the limit for letters (limits.letter_size)",
             "[Work/a]",
             "Work/a \"A: 5\\r\\n\"",
-            "[Work/2026]",
             "Work/2026 \"\\u{1}\"",
         ];
         assert_eq!(read(&root, None, Known::new()), expected);
         let below = read(&root, Some("X"), Known::new());
-        assert_eq!(below[0], "[X]");
-        assert_eq!(below[7], "X/Work/a \"A: 5\\r\\n\"");
+        assert_eq!(below[5], "X/Work/a \"A: 5\\r\\n\"");
         let canonical = fs::canonicalize(&root).unwrap();
         let known = Known::from([(format!("eml:{}", canonical.display()), "1.eml".to_owned())]);
-        assert_eq!(read(&root, None, known)[1], expected[2]);
+        assert_eq!(read(&root, None, known), expected[1..]);
     }
 }

@@ -5,6 +5,7 @@
 mod disk;
 mod limits;
 mod support;
+mod transfer;
 
 use std::process::Command;
 use std::time::{Duration, Instant};

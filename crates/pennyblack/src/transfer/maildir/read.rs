@@ -364,7 +364,7 @@ mod tests {
                 "[INBOX]",
                 "INBOX \"A: 1\\r\\n\"  1700000001",
                 "INBOX \"A: 2\\r\\n\\r\\nb\\r\\n\" FS 1700000002",
-                "skipped: larger than 30 bytes, the limit for letters (limits.letter_bytes_max)",
+                "skipped: larger than 30 bytes, the limit for letters (limits.letter_size)",
                 "[Sent/Entw\u{fc}rfe]",
                 "Sent/Entw\u{fc}rfe \"A: 3\\r\\n\" k 1700000004",
                 "[Work/2026]",

@@ -450,7 +450,7 @@ mod tests {
                     String::from_utf8(letter.bytes).unwrap(),
                     letter
                         .received_at
-                        .map_or("-".to_owned(), |at| at.to_string()),
+                        .map_or_else(|| "-".to_owned(), |at| at.to_string()),
                 ),
                 Entry::TooLarge { start, next } => {
                     (format!("too large {start}-{next}"), String::new())
