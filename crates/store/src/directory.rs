@@ -3,6 +3,7 @@
 //! The rows are in [`rows`], what is kept in memory in [`memory`]; the verbs join them. Memory is
 //! changed after the commit and before its acknowledgement, in the order of commits.
 
+mod lifecycle;
 mod memory;
 mod rows;
 
@@ -60,6 +61,14 @@ pub struct AccountInfo {
     pub used_bytes: u64,
     /// The messages it holds.
     pub messages: u64,
+    /// The bytes of deleted messages that can be recovered; they do not count against its quotas.
+    pub removed_bytes: u64,
+    /// The number of those messages.
+    pub removed_messages: u64,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it is removed, if it was told to go.
+    pub delete_at: Option<Timestamp>,
     /// Whether it may log in and receive.
     pub enabled: bool,
     /// Whether postmaster@ reaches it.
@@ -104,6 +113,8 @@ pub enum Resolved {
 pub enum Refusal {
     /// Disabled by the operator.
     Disabled,
+    /// Removed by the operator; it can still be restored.
+    Closed,
     /// Over its quota.
     OverQuota,
     /// An alias that leads to itself or through too many others.
@@ -215,18 +226,93 @@ impl Store {
         Ok(self.0.shared.directory().account_by_address(address))
     }
 
-    /// Removes an account and all its mail, in pieces.
+    /// Removes an account and all its mail at once, in pieces.
     ///
     /// # Errors
     /// [`StoreError::NotFound`].
     pub async fn remove_account(&self, id: AccountId) -> Result<(), StoreError> {
+        self.close_account(id, None).await
+    }
+
+    /// Removes an account that was told to go, if its time is over and it was not restored.
+    pub(crate) async fn remove_account_if_due(
+        &self,
+        id: AccountId,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.close_account(id, Some(now)).await
+    }
+
+    async fn close_account(
+        &self,
+        id: AccountId,
+        due_at: Option<Timestamp>,
+    ) -> Result<(), StoreError> {
         let body = rows::CloseAccount {
             id,
+            due_at,
             shared: Arc::clone(&self.0.shared),
         };
         self.0.engine.write(body, Priority::Urgent).await?;
         self.0.passwords.forget();
         self.remove_rest(id).await
+    }
+
+    /// Tells an account to go: it neither logs in nor receives, and is removed with its mail when
+    /// the grace of the limits is over. Until then its addresses stay taken. Gives the time; a
+    /// second call does not change it.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub async fn schedule_removal(&self, id: AccountId) -> Result<Timestamp, StoreError> {
+        let body = lifecycle::ScheduleRemoval {
+            id,
+            delete_at: self.0.shared.now() + self.0.limits.retention.account,
+            shared: Arc::clone(&self.0.shared),
+        };
+        let delete_at = self.0.engine.write(body, Priority::Urgent).await?;
+        self.0.passwords.forget();
+        Ok(delete_at)
+    }
+
+    /// Takes a removal back: the account is as it was.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] if it was not told to go.
+    pub async fn restore_account(&self, id: AccountId) -> Result<(), StoreError> {
+        let body = lifecycle::Restore {
+            id,
+            shared: Arc::clone(&self.0.shared),
+        };
+        self.0.engine.write(body, Priority::Urgent).await
+    }
+
+    /// Gives an account another first address. Aliases that lead to the old one lead to the new one
+    /// then; the old one becomes an alias, or is free.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] also for a domain that is not ours; [`StoreError::Exists`] for an
+    /// address of somebody else, or an alias that does not lead to this account alone;
+    /// [`StoreError::Busy`] if it was renamed at the same time.
+    pub async fn rename_account(
+        &self,
+        id: AccountId,
+        new: &EmailAddress,
+        keep_old: bool,
+    ) -> Result<(), StoreError> {
+        let old = self.account(id).await?.address;
+        let aliases = self.0.shared.directory().targets_that_name(&old);
+        let body = lifecycle::Rename {
+            id,
+            old,
+            new: new.clone(),
+            keep_old,
+            aliases,
+            shared: Arc::clone(&self.0.shared),
+        };
+        self.0.engine.write(body, Priority::Urgent).await?;
+        self.0.passwords.forget();
+        Ok(())
     }
 
     /// Removes what is left of an account that is being removed.

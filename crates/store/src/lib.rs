@@ -28,9 +28,12 @@ mod moving;
 mod open;
 mod prepare;
 mod queue;
+mod removed;
 mod restore;
+mod retention;
 mod search;
 mod shared;
+mod usage;
 mod verify;
 mod watch;
 
@@ -57,8 +60,10 @@ pub use queue::{
     Claim, ClaimRef, ClaimedRecipient, DsnReturn, DueDestination, Notify, Outcome, QueueEntry,
     QueueFilter, QueueRecipient, QueueRecipientState, RecipientEntry, Settlement,
 };
+pub use removed::{RemovedCursor, RemovedFilter, RemovedMessage};
 pub use restore::{RestoreOptions, RestoreReport};
 pub use search::{Highlights, SearchField, SearchFields, SearchQuery, Snippet, TextExtractor};
+pub use usage::BlobUsage;
 pub use watch::{AccountWatch, QueueSignal};
 
 use std::path::PathBuf;

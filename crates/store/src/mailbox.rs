@@ -10,8 +10,8 @@ use base::{AccountId, MailboxId, ModSeq, Uid, UidValidity};
 use crate::engine::Priority;
 use crate::{Store, StoreError};
 
-use name::MailboxName;
-pub(crate) use rows::ensure;
+pub(crate) use name::MailboxName;
+pub(crate) use rows::{ensure, names_of};
 
 /// What a new account gets; the ids count from 1 in this order.
 pub(crate) const STANDARD_MAILBOXES: &[(Role, &str)] = &[
@@ -121,7 +121,8 @@ impl Store {
         self.0.engine.read(rows::Find { account, name }).await
     }
 
-    /// Makes a mailbox, and its parents where they are missing.
+    /// Makes a mailbox, and its parents where they are missing. One that has the name of a standard
+    /// mailbox gets its role, if no other has it: Trash that was deleted comes back as Trash.
     ///
     /// # Errors
     /// [`StoreError::Exists`]; [`StoreError::Invalid`] for a name that is empty, too long (255
@@ -156,6 +157,7 @@ impl Store {
                 account,
                 name: name.clone(),
                 only,
+                fate: self.fate(),
                 now: self.0.shared.now(),
                 shared: Arc::clone(&self.0.shared),
             };

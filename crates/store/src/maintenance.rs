@@ -51,6 +51,7 @@ impl Store {
         self.finish_removals().await?;
         let engine = &self.0.engine;
         let now = self.0.shared.now();
+        self.keep_retention(now).await?;
         self.collect().await?;
         self.remove_orphans_when_due().await?;
         while engine

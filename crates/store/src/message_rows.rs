@@ -366,6 +366,7 @@ impl Store {
                 account,
                 mailbox,
                 uids: piece,
+                fate: self.fate(),
                 now: self.0.shared.now(),
                 shared: Arc::clone(&self.0.shared),
             };

@@ -10,16 +10,36 @@ const LINES_MAX: i64 = 20;
 const CHECKS: &[(&str, &str)] = &[
     (
         "account, bytes counted, bytes of its messages: differ",
-        "SELECT a.account_id, a.used_bytes, coalesce(sum(m.size), 0) FROM account a
-         LEFT JOIN message m ON m.account_id = a.account_id WHERE a.removing = 0
-         GROUP BY a.account_id, a.used_bytes HAVING a.used_bytes <> coalesce(sum(m.size), 0)
-         LIMIT $1",
+        "SELECT a.account_id, a.used_bytes + a.removed_bytes, coalesce(sum(m.size), 0)
+         FROM account a LEFT JOIN message m ON m.account_id = a.account_id WHERE a.removing = 0
+         GROUP BY a.account_id, a.used_bytes, a.removed_bytes
+         HAVING a.used_bytes + a.removed_bytes <> coalesce(sum(m.size), 0) LIMIT $1",
     ),
     (
         "account, messages counted, messages: differ",
-        "SELECT a.account_id, a.messages, count(m.message_id) FROM account a
-         LEFT JOIN message m ON m.account_id = a.account_id WHERE a.removing = 0
-         GROUP BY a.account_id, a.messages HAVING a.messages <> count(m.message_id) LIMIT $1",
+        "SELECT a.account_id, a.messages + a.removed_messages, count(m.message_id)
+         FROM account a LEFT JOIN message m ON m.account_id = a.account_id WHERE a.removing = 0
+         GROUP BY a.account_id, a.messages, a.removed_messages
+         HAVING a.messages + a.removed_messages <> count(m.message_id) LIMIT $1",
+    ),
+    (
+        "account, deleted messages counted, deleted messages kept: they or their bytes differ",
+        "SELECT a.account_id, a.removed_messages, count(m.message_id) FROM account a
+         LEFT JOIN (removed r JOIN message m
+            ON m.account_id = r.account_id AND m.message_id = r.message_id)
+            ON r.account_id = a.account_id
+         WHERE a.removing = 0 GROUP BY a.account_id, a.removed_messages, a.removed_bytes
+         HAVING a.removed_messages <> count(m.message_id)
+            OR a.removed_bytes <> coalesce(sum(m.size), 0) LIMIT $1",
+    ),
+    (
+        "account, message: kept as deleted, but placed in a mailbox or without its row",
+        "SELECT r.account_id, r.message_id FROM removed r
+         JOIN account a ON a.account_id = r.account_id WHERE a.removing = 0
+         AND (EXISTS (SELECT 1 FROM placement p
+                WHERE p.account_id = r.account_id AND p.message_id = r.message_id)
+            OR NOT EXISTS (SELECT 1 FROM message m
+                WHERE m.account_id = r.account_id AND m.message_id = r.message_id)) LIMIT $1",
     ),
     (
         "account, mailbox, messages: its counters are wrong",
@@ -53,7 +73,9 @@ const CHECKS: &[(&str, &str)] = &[
         "SELECT m.account_id, m.message_id FROM message m
          JOIN account a ON a.account_id = m.account_id WHERE a.removing = 0
          AND NOT EXISTS (SELECT 1 FROM placement p
-            WHERE p.account_id = m.account_id AND p.message_id = m.message_id) LIMIT $1",
+            WHERE p.account_id = m.account_id AND p.message_id = m.message_id)
+         AND NOT EXISTS (SELECT 1 FROM removed r
+            WHERE r.account_id = m.account_id AND r.message_id = m.message_id) LIMIT $1",
     ),
     (
         "account, message: its placements have different keywords",

@@ -17,7 +17,8 @@ use std::time::Duration;
 
 use base::{AccountId, MailboxId, MessageId, Secret, Uid};
 use pennyblack_store::{
-    BlobHome, Database, FlagChange, FlagOp, Keywords, PostgresOptions, Store, StoreError, Wakeup,
+    BlobHome, Database, FlagChange, FlagOp, Keywords, PostgresOptions, RemovedFilter, Store,
+    StoreError, Wakeup,
 };
 
 use house::House;
@@ -130,6 +131,10 @@ async fn remove(store: &Store, account: AccountId, inbox: MailboxId, messages: &
         .unwrap();
     let removed = store.expunge(account, inbox, Some(&uids)).await.unwrap();
     assert_eq!(removed.len(), messages.len());
+    // For good, as if the time to recover them were over.
+    let all = RemovedFilter::default();
+    let forgotten = store.forget_removed(account, &all).await.unwrap();
+    assert_eq!(forgotten, messages.len() as u64);
 }
 
 fn files(data: &Path) -> BTreeMap<PathBuf, u64> {

@@ -145,6 +145,10 @@ fn refusal(address: &EmailAddress, resolved: &Resolved) -> Failure {
             Status(5, 2, 1),
             format!("the mailbox of {address} takes no mail"),
         ),
+        Resolved::Refused(Refusal::Closed) => Failure::permanent(
+            Status(5, 2, 1),
+            format!("the mailbox of {address} is closed"),
+        ),
         // A full mailbox may be emptied: it is tried again.
         Resolved::Refused(Refusal::OverQuota) => {
             Failure::temporary(Status(4, 2, 2), format!("the mailbox of {address} is full"))

@@ -414,6 +414,12 @@ impl Reply {
         Self::new(550, (2, 1), "Mailbox disabled, not accepting letters")
     }
 
+    /// The account was removed, and can still be restored.
+    #[must_use]
+    pub fn account_closed() -> Self {
+        Self::new(550, (2, 1), "Mailbox closed, not accepting letters")
+    }
+
     /// An alias leads to itself, or through too many others.
     #[must_use]
     pub fn alias_loop() -> Self {

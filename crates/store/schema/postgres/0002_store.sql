@@ -37,7 +37,8 @@ CREATE TABLE alias_target (
 -- Account tables: account_id comes first in every key.
 
 -- change_floor: changes up to this modseq are no longer in the log. quota_messages: the most
--- messages. delete_at: when the account and its mail are removed.
+-- messages. delete_at: when the account and its mail are removed. removed_bytes, removed_messages:
+-- what its rows in `removed` take.
 CREATE TABLE account (
     account_id BIGINT NOT NULL PRIMARY KEY,
     address TEXT COLLATE "C" NOT NULL,
@@ -55,7 +56,9 @@ CREATE TABLE account (
     next_mailbox_id BIGINT NOT NULL,
     next_uid_validity BIGINT NOT NULL,
     quota_messages BIGINT,
-    delete_at BIGINT
+    delete_at BIGINT,
+    removed_bytes BIGINT NOT NULL DEFAULT 0,
+    removed_messages BIGINT NOT NULL DEFAULT 0
 );
 
 CREATE TABLE credential (
@@ -260,7 +263,7 @@ CREATE TABLE removed (
     keywords TEXT COLLATE "C" NOT NULL,
     PRIMARY KEY (account_id, message_id)
 );
-CREATE INDEX removed_by_time ON removed (account_id, removed_at);
+CREATE INDEX removed_by_time ON removed (account_id, removed_at, message_id);
 
 -- The nodes that share the store, and when each was last seen alive.
 CREATE TABLE node (

@@ -10,8 +10,11 @@ ALTER TABLE blob ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX blob_segment ON blob (segment, place, stored_bytes) WHERE segment > 0;
 
 -- quota_messages: the most messages. delete_at: when the account and its mail are removed.
+-- removed_bytes, removed_messages: what its rows in `removed` take.
 ALTER TABLE account ADD COLUMN quota_messages INTEGER;
 ALTER TABLE account ADD COLUMN delete_at INTEGER;
+ALTER TABLE account ADD COLUMN removed_bytes INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE account ADD COLUMN removed_messages INTEGER NOT NULL DEFAULT 0;
 
 -- Messages that were deleted and can be recovered: their rows stay, without a placement and
 -- without counting.
@@ -24,7 +27,7 @@ CREATE TABLE removed (
     keywords TEXT NOT NULL,
     PRIMARY KEY (account_id, message_id)
 ) WITHOUT ROWID;
-CREATE INDEX removed_by_time ON removed (account_id, removed_at);
+CREATE INDEX removed_by_time ON removed (account_id, removed_at, message_id);
 
 -- Whose connection a delivery came over; lost: that connection ended without a confirmation.
 ALTER TABLE delivery ADD COLUMN node TEXT NOT NULL DEFAULT '';

@@ -27,6 +27,8 @@ pub(crate) struct Directory {
 /// An account as far as look-ups need it.
 pub(crate) struct Account {
     pub enabled: bool,
+    /// Told to go.
+    pub closed: bool,
     pub admin: bool,
     pub quota: Quota,
     pub used: Used,
@@ -112,6 +114,44 @@ impl Directory {
             .retain(|_, entry| !matches!(entry, Entry::Account(of) if *of == id));
     }
 
+    /// Gives an account another address; aliases follow.
+    pub(crate) fn rename_account(
+        &mut self,
+        id: AccountId,
+        old: &EmailAddress,
+        new: &EmailAddress,
+        keep_old: bool,
+    ) {
+        let old_key = old.key();
+        for entry in self.addresses.values_mut() {
+            if let Entry::Alias { targets, .. } = entry {
+                let count = targets.len();
+                targets.retain(|target| target.key() != old_key);
+                if targets.len() < count {
+                    targets.insert(new.clone());
+                }
+            }
+        }
+        self.addresses.remove(&old_key);
+        self.addresses.insert(new.key(), Entry::Account(id));
+        if keep_old && old_key != new.key() {
+            self.add_alias(old, std::slice::from_ref(new));
+        }
+    }
+
+    /// Aliases that lead to an address: their keys, and the target as it is written there.
+    pub(crate) fn targets_that_name(&self, address: &EmailAddress) -> Vec<(String, String)> {
+        let named = address.key();
+        let mut found = Vec::new();
+        for (key, entry) in &self.addresses {
+            if let Entry::Alias { targets, .. } = entry {
+                let same = targets.iter().filter(|target| target.key() == named);
+                found.extend(same.map(|target| (key.clone(), target.to_string())));
+            }
+        }
+        found
+    }
+
     /// Changes an account, if it is there.
     pub(crate) fn change_account(&mut self, id: AccountId, change: impl FnOnce(&mut Account)) {
         if let Some(account) = self.accounts.get_mut(&id) {
@@ -152,10 +192,9 @@ impl Directory {
 
     /// The admin, else the first account.
     pub(crate) fn postmaster(&self) -> Option<AccountId> {
-        let admin = self.accounts.iter().find(|(_, account)| account.admin);
-        admin
-            .or_else(|| self.accounts.iter().next())
-            .map(|(id, _)| *id)
+        let open = || self.accounts.iter().filter(|(_, account)| !account.closed);
+        let admin = open().find(|(_, account)| account.admin);
+        admin.or_else(|| open().next()).map(|(id, _)| *id)
     }
 
     pub(crate) fn account_by_address(&self, address: &EmailAddress) -> Option<AccountId> {
@@ -185,7 +224,9 @@ impl Directory {
             }
         };
         let id = self.account_by_address(&address)?;
-        self.accounts.get(&id).filter(|account| account.enabled)?;
+        self.accounts
+            .get(&id)
+            .filter(|account| account.enabled && !account.closed)?;
         Some(id)
     }
 
@@ -234,6 +275,9 @@ impl Directory {
             return None;
         };
         let account = self.accounts.get(id)?;
+        if account.closed {
+            return Some(Refusal::Closed);
+        }
         if !account.enabled {
             return Some(Refusal::Disabled);
         }

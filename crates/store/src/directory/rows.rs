@@ -34,11 +34,12 @@ impl Body for LoadDirectory {
             });
         }
         let accounts = "SELECT account_id, enabled, admin, quota_bytes, quota_messages, used_bytes,
-                messages
+                messages, delete_at
             FROM account WHERE removing = 0";
         for row in tx.rows(accounts, &[]).await? {
             let account = Account {
                 enabled: row.truth(1)?,
+                closed: row.maybe_int(7)?.is_some(),
                 admin: row.truth(2)?,
                 quota: Quota {
                     bytes: row.maybe_int(3)?,
@@ -184,6 +185,7 @@ impl Body for AddAccount {
         directory.set_address(&self.address, *id);
         let account = Account {
             enabled: true,
+            closed: false,
             admin: self.admin,
             quota: self.quota,
             used: Used::default(),
@@ -203,13 +205,15 @@ impl Body for Accounts {
         let rows = match self.only {
             Some(id) => {
                 let sql = "SELECT account_id, address, name, quota_bytes, used_bytes, messages,
-                        enabled, admin, quota_messages
+                        enabled, admin, quota_messages, removed_bytes, removed_messages, created_at,
+                        delete_at
                     FROM account WHERE account_id = $1 AND removing = 0";
                 tx.rows(sql, params![id]).await?
             }
             None => {
                 let sql = "SELECT account_id, address, name, quota_bytes, used_bytes, messages,
-                        enabled, admin, quota_messages
+                        enabled, admin, quota_messages, removed_bytes, removed_messages, created_at,
+                        delete_at
                     FROM account WHERE removing = 0";
                 tx.rows(sql, &[]).await?
             }
@@ -227,6 +231,10 @@ fn account_info(mut row: Row) -> Result<AccountInfo, StoreError> {
         quota_messages: row.maybe_int(8)?.map(unsigned),
         used_bytes: row.unsigned(4)?,
         messages: row.unsigned(5)?,
+        removed_bytes: row.unsigned(9)?,
+        removed_messages: row.unsigned(10)?,
+        created_at: row.time(11)?,
+        delete_at: row.maybe_int(12)?.map(Timestamp),
         enabled: row.truth(6)?,
         admin: row.truth(7)?,
     })
@@ -240,6 +248,8 @@ fn unsigned(quota: i64) -> u64 {
 /// The first step of an account's removal: nobody reaches it any more.
 pub(super) struct CloseAccount {
     pub id: AccountId,
+    /// Only if it was told to go until then.
+    pub due_at: Option<Timestamp>,
     pub shared: Arc<Shared>,
 }
 
@@ -248,8 +258,9 @@ impl Body for CloseAccount {
 
     async fn run(&self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
         let sql = "UPDATE account SET removing = 1, enabled = 0
-            WHERE account_id = $1 AND removing = 0";
-        if tx.execute(sql, params![self.id]).await? == 0 {
+            WHERE account_id = $1 AND removing = 0 AND ($2 = 1 OR delete_at <= $3)";
+        let values = params![self.id, self.due_at.is_none(), self.due_at];
+        if tx.execute(sql, values).await? == 0 {
             return Err(StoreError::NotFound("account"));
         }
         tx.execute(
@@ -312,6 +323,9 @@ impl Body for RemovePiece {
                 (SELECT thread_key FROM thread_key WHERE account_id = $1 LIMIT 2000)",
             "DELETE FROM import_state WHERE account_id = $1 AND source IN
                 (SELECT source FROM import_state WHERE account_id = $1 LIMIT 200)",
+            "DELETE FROM removed WHERE account_id = $1 AND message_id IN
+                (SELECT message_id FROM removed WHERE account_id = $1
+                    ORDER BY message_id LIMIT 2000)",
         ];
         for sql in pieces {
             if tx.execute(sql, account).await? > 0 {
@@ -474,14 +488,14 @@ impl Body for RemoveAlias {
     }
 }
 
-async fn need_domain(tx: &mut Tx<'_>, domain: &Domain) -> Result<(), StoreError> {
+pub(super) async fn need_domain(tx: &mut Tx<'_>, domain: &Domain) -> Result<(), StoreError> {
     let sql = "SELECT 1 FROM domain WHERE name = $1 FOR UPDATE";
     let found = tx.row(sql, params![domain.as_str()]).await?;
     found.map(|_| ()).ok_or(StoreError::NotFound("domain"))
 }
 
 /// Takes an address for an account, or (without one) for an alias.
-async fn claim_address(
+pub(super) async fn claim_address(
     tx: &mut Tx<'_>,
     address: &EmailAddress,
     account: Option<AccountId>,

@@ -94,6 +94,17 @@ impl Engine {
         }
     }
 
+    /// Bytes that the database takes on its disk.
+    pub(crate) async fn database_bytes(&self) -> Result<u64, StoreError> {
+        let sql = match self {
+            Self::Sqlite(_) => {
+                "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()"
+            }
+            Self::Postgres(_) => "SELECT pg_database_size(current_database())",
+        };
+        self.read(DatabaseBytes { sql }).await
+    }
+
     /// Finishes what waits and ends. Blocks.
     pub(crate) fn close(&self) {
         match self {
@@ -145,6 +156,19 @@ impl Passing<'_> {
 
 fn unfit(at: usize, error: &dyn std::error::Error) -> StoreError {
     StoreError::Bug(format!("column {at} of a row: {error}"))
+}
+
+/// The one question that each engine is asked in its own words.
+struct DatabaseBytes {
+    sql: &'static str,
+}
+
+impl Body for DatabaseBytes {
+    type Out = u64;
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<u64, StoreError> {
+        tx.one(self.sql, &[]).await?.unsigned(0)
+    }
 }
 
 /// The work of one transaction.

@@ -1,13 +1,15 @@
 //! The rows of mailboxes and the transactions on them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use base::{AccountId, MailboxId, ModSeq, Timestamp, Uid, UidValidity};
 
-use super::{MAILBOXES_MAX, MailboxInfo, MailboxName, MailboxStatus, Role};
+use super::{MAILBOXES_MAX, MailboxInfo, MailboxName, MailboxStatus, Role, STANDARD_MAILBOXES};
 use crate::copies::{ChangeKind, Operation, Used, next_modseq, note_change};
 use crate::engine::{Body, Row, Tx, params};
 use crate::message_rows::rows::remove_placements;
+use crate::removed::Fate;
 use crate::shared::Shared;
 use crate::{ImportMailbox, StoreError};
 
@@ -156,6 +158,33 @@ pub(crate) async fn ensure(
     Ok(made)
 }
 
+/// The names of an account's mailboxes.
+pub(crate) async fn names_of(
+    tx: &mut Tx<'_>,
+    account: AccountId,
+) -> Result<BTreeMap<MailboxId, String>, StoreError> {
+    let sql = "SELECT mailbox_id, name FROM mailbox WHERE account_id = $1";
+    let rows = tx.rows(sql, params![account]).await?;
+    rows.into_iter()
+        .map(|mut row| Ok((MailboxId(row.int(0)?), row.text(1)?)))
+        .collect()
+}
+
+/// The role that a standard name brings with it, unless another mailbox has it.
+async fn role_of_name(
+    tx: &mut Tx<'_>,
+    account: AccountId,
+    name: &str,
+) -> Result<Option<Role>, StoreError> {
+    let standard = STANDARD_MAILBOXES.iter().find(|(_, known)| *known == name);
+    let Some((role, _)) = standard else {
+        return Ok(None);
+    };
+    let sql = "SELECT 1 FROM mailbox WHERE account_id = $1 AND role = $2";
+    let taken = tx.row(sql, params![account, role.number()]).await?;
+    Ok(taken.is_none().then_some(*role))
+}
+
 /// Parents count, too, so that the check comes when everything is made.
 async fn check_count(tx: &mut Tx<'_>, account: AccountId) -> Result<(), StoreError> {
     let count = "SELECT count(*) FROM mailbox WHERE account_id = $1";
@@ -190,6 +219,10 @@ async fn insert(
     modseq: i64,
     now: Timestamp,
 ) -> Result<(), StoreError> {
+    let role = match role {
+        Some(role) => Some(role),
+        None => role_of_name(tx, account, name).await?,
+    };
     // A UID epoch is never used twice in an account: a name that comes back gets a new one.
     let sql = "UPDATE account SET next_mailbox_id = next_mailbox_id + 1,
             next_uid_validity =
@@ -221,6 +254,7 @@ pub(super) struct DeletePiece {
     pub name: MailboxName,
     /// The mailbox that the first step has found: another one may get the name meanwhile.
     pub only: Option<MailboxId>,
+    pub fate: Fate,
     pub now: Timestamp,
     pub shared: Arc<Shared>,
 }
@@ -257,7 +291,8 @@ impl Body for DeletePiece {
             .await?;
         let uids: Result<Vec<i64>, _> = rows.iter().map(|row| row.int(0)).collect();
         let uids = uids?;
-        let used = remove_placements(tx, account, mailbox.id, &uids, modseq, self.now).await?;
+        let place = (account, mailbox.id);
+        let used = remove_placements(tx, place, &uids, modseq, self.fate, self.now).await?;
         let is_empty = i64::try_from(uids.len()).unwrap_or(i64::MAX) < DELETE_PIECE;
         let done = is_empty && trim_log(tx, account, mailbox.id).await?;
         if done {

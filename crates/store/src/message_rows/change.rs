@@ -10,6 +10,7 @@ use super::{CopiedUid, FlagChange, FlagOp, Keywords, PlacementRow};
 use crate::StoreError;
 use crate::copies::{ChangeKind, Operation, Used, next_modseq, note_change};
 use crate::engine::{Body, Tx, params};
+use crate::removed::Fate;
 use crate::shared::Shared;
 
 /// IMAP STORE.
@@ -173,8 +174,17 @@ impl Body for Transfer {
         }
         counters.store(tx, account, modseq).await?;
         if self.moves {
+            // All of them are in the target now, so that no message goes here.
             let uids: Vec<i64> = sources.iter().map(|source| i64::from(source.uid)).collect();
-            let now = remove_placements(tx, account, self.from, &uids, modseq, self.now).await?;
+            let now = remove_placements(
+                tx,
+                (account, self.from),
+                &uids,
+                modseq,
+                Fate::Kept,
+                self.now,
+            )
+            .await?;
             used = Some(now);
         }
         Ok(Transferred { copied, used })
@@ -306,6 +316,7 @@ pub(super) struct Expunge {
     pub account: AccountId,
     pub mailbox: MailboxId,
     pub uids: Vec<i64>,
+    pub fate: Fate,
     pub now: Timestamp,
     pub shared: Arc<Shared>,
 }
@@ -335,7 +346,8 @@ impl Body for Expunge {
         }
         let uids: Vec<i64> = removed.iter().map(|uid| i64::from(uid.0)).collect();
         let (account, mailbox) = (self.account, self.mailbox);
-        let used = remove_placements(tx, account, mailbox, &uids, modseq, self.now).await?;
+        let used =
+            remove_placements(tx, (account, mailbox), &uids, modseq, self.fate, self.now).await?;
         Ok(Expunged { removed, used })
     }
 

@@ -13,6 +13,7 @@ mod nodes;
 mod people;
 mod queueing;
 mod races;
+mod retaining;
 mod searching;
 mod statements;
 mod together;
@@ -130,6 +131,16 @@ contract! {
     searching::catching_up,
     searching::long_letters,
     searching::highlights,
+    retaining::deleted_mail_comes_back_as_it_was,
+    retaining::many_come_back_in_pieces,
+    retaining::where_deleted_mail_goes,
+    retaining::recovering_keeps_to_the_quota,
+    retaining::the_time_is_over,
+    retaining::without_retention,
+    retaining::trash_and_junk_are_emptied,
+    retaining::an_account_goes_after_a_grace,
+    retaining::an_account_is_renamed,
+    retaining::what_is_taken,
     together::each_verb_from_many_tasks,
     together::wake_ups,
     together::random_sequences,

@@ -16,6 +16,7 @@ const ACROSS_ACCOUNTS: &[&str] = &[
     "FROM account a WHERE a.removing",
     "FROM search_progress p WHERE NOT EXISTS",
     "(SELECT 1 FROM message m WHERE m.blob_id = blob.blob_id)",
+    "FROM mailbox b WHERE b.role",
     "INSERT INTO account ",
 ];
 
@@ -62,6 +63,7 @@ const SCANS: &[&str] = &[
     "SELECT account_id, modseq FROM account",
     "FROM account a WHERE a.removing",
     "FROM search_progress p WHERE NOT EXISTS",
+    "FROM mailbox b",
     "FROM domain",
     "FROM address",
     "FROM alias_target",

@@ -38,6 +38,7 @@ pub(super) fn is_fault(error: &StoreError) -> bool {
 pub(super) fn reply_for_refusal(refusal: Refusal) -> Reply {
     match refusal {
         Refusal::Disabled => Reply::account_disabled(),
+        Refusal::Closed => Reply::account_closed(),
         Refusal::OverQuota => Reply::over_quota(),
         Refusal::AliasLoop => Reply::alias_loop(),
     }
