@@ -222,12 +222,13 @@ impl Typing<'_> {
         let listen = self.listeners(listeners);
         let hostname = self.hostname();
         let limits = self.limits();
+        let database = self.database();
         Some(Settings {
             data_dir: self.path("data_dir").unwrap_or_default(),
             domains: self.domains(),
             key_file: self.path("store.key_file"),
-            database: self.database(),
-            blobs: self.blob_home(),
+            blobs: self.blob_home(&database),
+            database,
             synchronous: match self.text("store.synchronous").as_str() {
                 "off" => Synchronous::Off,
                 _ => Synchronous::Full,

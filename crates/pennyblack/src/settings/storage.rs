@@ -50,11 +50,13 @@ pub(super) const STORAGE: &[Setting] = &[
     Setting {
         name: "blobs.url",
         kind: Kind::Text,
-        default: "\"inline:\"",
+        default: "\"\"",
         doc: "Where the bytes of letters are kept: `inline:` in the database; `segments:` (or \
               `segments:FOLDER`) in append-only files of this node, with SQLite only; \
               `s3://bucket/prefix` in an S3-compatible object store, with its keys in the \
-              environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY).",
+              environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY). When empty: `segments:` with \
+              SQLite, `inline:` with PostgreSQL. A change is for new letters; the others are read \
+              from where they are.",
     },
     Setting {
         name: "blobs.inline_max",
@@ -137,8 +139,8 @@ impl Typing<'_> {
         }
     }
 
-    pub(super) fn blob_home(&mut self) -> BlobHome {
-        let home = self.home();
+    pub(super) fn blob_home(&mut self, database: &Database) -> BlobHome {
+        let home = self.home(database);
         let leaving = self.text("blobs.leaving");
         if leaving.is_empty() {
             return home;
@@ -160,13 +162,22 @@ impl Typing<'_> {
         }
     }
 
-    fn home(&mut self) -> BlobHome {
-        let url = self.text("blobs.url");
+    fn home(&mut self, database: &Database) -> BlobHome {
+        let is_embedded = matches!(database, Database::Sqlite { .. });
+        let mut url = self.text("blobs.url");
+        if url.is_empty() {
+            url = if is_embedded { "segments:" } else { "inline:" }.to_owned();
+        }
         let inline_bytes_max = self.number("blobs.inline_max");
         if url == "inline:" {
             return BlobHome::Inline;
         }
         if let Some(folder) = url.strip_prefix("segments:") {
+            if !is_embedded {
+                let text = "`blobs.url`: segment files go with SQLite only; with PostgreSQL use \
+                     `inline:` or `s3://bucket/prefix`";
+                self.mistake("blobs.url", text.to_owned());
+            }
             let folder = (!folder.is_empty()).then(|| self.folder.join(folder));
             return BlobHome::Segments {
                 folder,
@@ -224,4 +235,49 @@ fn keys() -> Option<ObjectKeys> {
         secret_key: Secret::new(read("AWS_SECRET_ACCESS_KEY")?),
         token: read("AWS_SESSION_TOKEN").map(Secret::new),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use store::BlobHome;
+
+    use crate::settings::Settings;
+
+    fn home(text: &str) -> Result<BlobHome, String> {
+        let text = format!("hostname = \"mx.test\"\n{text}");
+        let settings = Settings::parse(&text, Path::new("/etc/pennyblack/pennyblack.toml"));
+        settings
+            .map(|settings| settings.blobs)
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn letters_have_the_home_that_goes_with_the_database() {
+        let Ok(BlobHome::Segments {
+            folder: None,
+            inline_bytes_max: 16_384,
+        }) = home("")
+        else {
+            panic!("{:?}", home(""));
+        };
+        let postgres = "[store]\nurl = \"postgres://pb@db.test/mail\"\n";
+        assert!(matches!(home(postgres), Ok(BlobHome::Inline)));
+        let told = home(&format!("{postgres}[blobs]\nurl = \"segments:\"\n")).unwrap_err();
+        assert!(told.contains("SQLite only"), "{told}");
+        let Ok(BlobHome::Segments {
+            folder: Some(folder),
+            inline_bytes_max: 0,
+        }) = home("[blobs]\nurl = \"segments:letters\"\ninline_max = \"0 B\"\n")
+        else {
+            panic!("no segments");
+        };
+        assert_eq!(folder, Path::new("/etc/pennyblack/letters"));
+        assert!(matches!(
+            home("[blobs]\nurl = \"inline:\"\n"),
+            Ok(BlobHome::Inline)
+        ));
+        assert!(home("[blobs]\nurl = \"files:\"\n").is_err());
+    }
 }

@@ -9,22 +9,36 @@ use crate::support::{Folder, Serving, Talk};
 const DISK_MB: u32 = 16;
 const LETTER_BYTES: usize = 50_000;
 
+/// The margin is kept: letters are refused before they are sent.
+const MARGIN: &str = "free_disk = \"6 MB\"\nfree_disk_percent = 50";
+/// Without the margin the system itself says that the disk is full.
+const NO_MARGIN: &str = "free_disk = \"0 B\"\nfree_disk_percent = 0";
+
 #[test]
 fn a_full_disk_refuses_letters_and_loses_none() {
-    // The margin is kept: letters are refused before they are sent.
-    fill_and_free("free_disk = \"6 MB\"\nfree_disk_percent = 50", true);
+    fill_and_free("inline:", MARGIN, true);
+}
+
+#[test]
+fn a_full_disk_refuses_letters_and_loses_none_in_segments() {
+    fill_and_free("segments:", MARGIN, true);
 }
 
 #[test]
 fn a_disk_that_fills_up_to_the_last_byte_loses_no_letter() {
-    // Without the margin the system itself says that the disk is full.
-    fill_and_free("free_disk = \"0 B\"\nfree_disk_percent = 0", false);
+    fill_and_free("inline:", NO_MARGIN, false);
 }
 
-fn fill_and_free(limits: &str, keeps_margin: bool) {
+#[test]
+fn a_disk_that_fills_up_to_the_last_byte_loses_no_letter_in_segments() {
+    fill_and_free("segments:", NO_MARGIN, false);
+}
+
+fn fill_and_free(blobs: &str, limits: &str, keeps_margin: bool) {
     let folder = Folder::new();
     folder.append_settings(&format!(
-        "[[listen]]\nprotocol = \"smtp\"\naddress = \"127.0.0.1:0\"\n[limits]\n{limits}\n"
+        "[[listen]]\nprotocol = \"smtp\"\naddress = \"127.0.0.1:0\"\n[limits]\n{limits}\n\
+         [blobs]\nurl = \"{blobs}\"\n"
     ));
     let node = folder.serve_on_small_disk(DISK_MB);
     let command = "printf 'secret\\n' | \"$1\" --config \"$2\" \
