@@ -250,6 +250,25 @@ impl Place {
     }
 }
 
+impl Place {
+    /// Prints the size of the search index beside that of the mail.
+    pub(crate) fn print_sizes(&self) {
+        let (index, all) = match &self.postgres {
+            Some(server) => {
+                let sql = "SELECT pg_total_relation_size('search_document')";
+                let index: u64 = server.psql("mail", sql).trim().parse().unwrap();
+                (index, self.bytes())
+            }
+            None => {
+                let file = self.path().join("data/search.db");
+                (std::fs::metadata(file).unwrap().len(), self.bytes())
+            }
+        };
+        let (index, rest) = (index as f64 / 1e6, all.saturating_sub(index) as f64 / 1e6);
+        println!("the index takes {index:.0} MB, all else {rest:.0} MB");
+    }
+}
+
 /// Bytes of all files in a folder.
 pub(crate) fn folder_bytes(folder: &Path) -> u64 {
     let entries = std::fs::read_dir(folder).unwrap().map(Result::unwrap);

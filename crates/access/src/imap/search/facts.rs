@@ -12,6 +12,36 @@ pub(super) struct Facts<'a> {
     pub(super) meta: Option<&'a MessageMeta>,
     pub(super) envelope: Option<&'a Envelope>,
     pub(super) scanned: Option<&'a Scanned>,
+    pub(super) indexed: Option<&'a Indexed>,
+}
+
+/// What the full-text search has found: for each needle, a bit for each row of the snapshot.
+#[derive(Debug, Default)]
+pub(super) struct Indexed {
+    bits: Vec<Vec<u64>>,
+}
+
+impl Indexed {
+    pub(super) fn new(needles: usize, rows: usize) -> Self {
+        Self {
+            bits: vec![vec![0; rows.div_ceil(64)]; needles],
+        }
+    }
+
+    pub(super) fn add(&mut self, needle: usize, row: usize) {
+        if let Some(word) = self
+            .bits
+            .get_mut(needle)
+            .and_then(|bits| bits.get_mut(row / 64))
+        {
+            *word |= 1 << (row % 64);
+        }
+    }
+
+    pub(super) fn has(&self, needle: usize, row: usize) -> bool {
+        let bits = self.bits.get(needle).and_then(|bits| bits.get(row / 64));
+        bits.is_some_and(|word| word & 1 << (row % 64) != 0)
+    }
 }
 
 /// What reading the letter has shown: for each needle whether it was found.
@@ -31,7 +61,13 @@ impl<'a> Facts<'a> {
             meta: None,
             envelope: None,
             scanned: None,
+            indexed: None,
         }
+    }
+
+    pub(super) fn with_indexed(mut self, indexed: Option<&'a Indexed>) -> Self {
+        self.indexed = indexed;
+        self
     }
 }
 

@@ -1,25 +1,28 @@
 //! SEARCH (RFC 9051 §6.4.4, RFC 3501 §6.4.4) with ESEARCH (RFC 4731) and SEARCHRES (RFC 5182).
 //!
-//! Without a full-text index: keys are decided with as little reading as they need — the snapshot,
-//! then sizes and dates, then envelopes, then the letters themselves, one after another.
+//! Keys are decided with as little reading as they need — the snapshot, then what the full-text
+//! search says to TEXT and BODY, then sizes and dates, then envelopes, then the letters themselves, one
+//! after another.
+//!
+//! TEXT and BODY look for words that begin with the text that is asked for, not for any sequence of
+//! letters (see `docs/decisions`); all other keys compare as the RFC says.
 
 mod facts;
 mod program;
 mod scan;
 
-use std::ops::Range;
-
 use base::{MessageId, Uid};
 use proto::imap::command::Numbering;
 use proto::imap::search::{Returns, Search};
 use proto::imap::{Tag, esearch};
+use store::SearchQuery;
 
 use super::fetch::structured_details;
 use super::reply::Failure;
 use super::selected::Row;
 use super::session::{Done, Expunges, Session};
 use super::store::pages;
-use facts::Facts;
+use facts::{Facts, Indexed};
 use program::Program;
 
 /// Rows that are decided in one go, with up to a thousand keys each; then others get their turn.
@@ -118,27 +121,71 @@ impl Session {
                 None => open.push(index),
             }
         }
+        let indexed = if open.is_empty() || !program.uses_index() {
+            None
+        } else {
+            Some(self.ask_index(&program, &open).await?)
+        };
         let all = 0..open.len();
         for page in pages(std::slice::from_ref(&all), PAGE_ROWS) {
-            self.find_in_page(&program, &open, page, &mut found).await?;
+            let open = &open[page];
+            tokio::task::yield_now().await;
+            self.find_in_page(&program, indexed.as_ref(), open, &mut found)
+                .await?;
         }
         found.sort_unstable();
         Ok(found)
     }
 
+    /// What the full-text search says of the rows that are not decided.
+    async fn ask_index(&mut self, program: &Program, open: &[usize]) -> Result<Indexed, Failure> {
+        let selected = self.selected()?;
+        let rows = selected.rows();
+        let queries: Vec<SearchQuery> = program
+            .needles
+            .iter()
+            .map(|needle| needle.query.clone().unwrap_or_default())
+            .collect();
+        // A mailbox has fewer than 2^32 messages.
+        let mut by_message: Vec<u32> = open
+            .iter()
+            .map(|index| u32::try_from(*index).unwrap_or(u32::MAX))
+            .collect();
+        let message_of = |index: u32| rows[index as usize].message;
+        by_message.sort_unstable_by_key(|index| message_of(*index));
+        let mut indexed = Indexed::new(queries.len(), rows.len());
+        let note = |needle: usize, messages: &[MessageId]| {
+            for message in messages {
+                let at = by_message.binary_search_by_key(message, |index| message_of(*index));
+                if let Ok(at) = at {
+                    indexed.add(needle, by_message[at] as usize);
+                }
+            }
+        };
+        let store = &self.context.options.store;
+        store.search_each(selected.account, &queries, note).await?;
+        Ok(indexed)
+    }
+
     async fn find_in_page(
         &mut self,
         program: &Program,
+        indexed: Option<&Indexed>,
         open: &[usize],
-        page: Range<usize>,
         found: &mut Vec<usize>,
     ) -> Result<(), Failure> {
         let selected = self.selected()?;
         let store = &self.context.options.store;
-        let rows: Vec<(usize, Row)> = open[page]
-            .iter()
-            .map(|index| (*index, selected.rows()[*index]))
-            .collect();
+        let mut rows: Vec<(usize, Row)> = Vec::with_capacity(open.len());
+        for index in open {
+            let row = selected.rows()[*index];
+            let facts = Facts::of_row(*index, selected.flags(row)).with_indexed(indexed);
+            match program.decide(&facts) {
+                Some(true) => found.push(*index),
+                Some(false) => {}
+                None => rows.push((*index, row)),
+            }
+        }
         let ids: Vec<MessageId> = rows.iter().map(|(_, row)| row.message).collect();
         let mut metas = store
             .message_metas(selected.account, &ids)
@@ -151,7 +198,7 @@ impl Session {
             let Some(meta) = metas.next_if(|meta| meta.id == row.message) else {
                 continue;
             };
-            let mut facts = Facts::of_row(index, selected.flags(row));
+            let mut facts = Facts::of_row(index, selected.flags(row)).with_indexed(indexed);
             facts.meta = Some(&meta);
             match program.decide(&facts) {
                 Some(true) => found.push(index),
@@ -168,7 +215,7 @@ impl Session {
             let Some(detail) = details.next_if(|detail| detail.meta.id == row.message) else {
                 continue;
             };
-            let mut facts = Facts::of_row(index, selected.flags(row));
+            let mut facts = Facts::of_row(index, selected.flags(row)).with_indexed(indexed);
             facts.meta = Some(&detail.meta);
             facts.envelope = detail.envelope.as_ref();
             let matches = match program.decide(&facts) {

@@ -7,6 +7,8 @@ use proto::imap::command::Numbering;
 use proto::imap::date::Day;
 use proto::imap::search::{DateField, DateOrder, Key, SearchFlag};
 
+use store::{SearchFields, SearchQuery};
+
 use super::super::reply::Failure;
 use super::super::selected::Selected;
 use super::facts::{Facts, field_text};
@@ -27,14 +29,16 @@ pub(super) struct Program {
 pub(super) struct Needle {
     pub(super) text: String,
     pub(super) place: Place,
+    /// What the full-text search is asked: for texts of bodies, if there is a word in them.
+    pub(super) query: Option<SearchQuery>,
 }
 
 /// Where a text is looked for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Place {
-    /// In the bodies of text parts.
+    /// In the body and its attachments.
     Body,
-    /// There and in all headers.
+    /// There and in the header.
     Text,
     /// In the fields of this name.
     Field(String),
@@ -89,9 +93,16 @@ impl Program {
     }
 
     fn needle(&mut self, text: &str, place: Place) -> Result<Node, Failure> {
+        let fields = match place {
+            Place::Body => Some(SearchFields::BODY),
+            Place::Text => Some(SearchFields::ALL),
+            Place::Field(_) => None,
+        };
+        let query = fields.map(|fields| SearchQuery::phrase(text, fields, true));
         let needle = Needle {
             text: text.to_lowercase(),
             place,
+            query: query.filter(|query| !query.is_empty()),
         };
         // An empty text stands everywhere (RFC 9051 §6.4.4); as a field it asks whether it exists.
         if needle.text.is_empty() && !matches!(needle.place, Place::Field(_)) {
@@ -105,6 +116,11 @@ impl Program {
         }
         self.needles.push(needle);
         Ok(Node::Needle(self.needles.len() - 1))
+    }
+
+    /// Whether the full-text search can tell something.
+    pub(super) fn uses_index(&self) -> bool {
+        self.needles.iter().any(|needle| needle.query.is_some())
     }
 
     /// Whether a message matches; nothing if more must be known to tell.
@@ -141,6 +157,9 @@ impl Program {
             && let Some(text) = field_text(envelope, name)
         {
             return Some(text.is_some_and(|text| text.contains(&needle.text)));
+        }
+        if needle.query.is_some() {
+            return Some(facts.indexed?.has(index, facts.index));
         }
         let scanned = facts.scanned?;
         let in_body = scanned.in_body.get(index).copied().unwrap_or(false);

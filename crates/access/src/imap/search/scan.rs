@@ -40,7 +40,12 @@ pub(super) async fn scan(
         return Ok(scanner.scanned);
     };
     scanner.header(structure.root.header).await?;
-    let wants = |place: Place| program.needles.iter().any(|needle| needle.place == place);
+    // What the full-text search has told need not be read for.
+    let needles = program.needles.iter();
+    let wants = |place: Place| {
+        let mut open = needles.clone().filter(|needle| needle.query.is_none());
+        open.any(|needle| needle.place == place)
+    };
     if wants(Place::Body) || wants(Place::Text) {
         for (_, part) in structure.root.walk(Walk::IntoMessages) {
             if wants(Place::Text) {
