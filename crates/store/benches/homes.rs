@@ -62,6 +62,10 @@ impl Contender {
         let clock = Arc::new(Shifted(AtomicI64::new(0)));
         let mut options = world::options(folder.path());
         options.blobs = blobs;
+        // What is deleted is gone at once.
+        let mut limits = base::limits::Limits::clone(&options.limits);
+        limits.retention.deleted = Duration::ZERO;
+        options.limits = Arc::new(limits);
         options.clock = Arc::clone(&clock) as Arc<dyn Clock>;
         let store = Store::open(options).await.unwrap();
         let bob = world::make_accounts(&store, 1).await[0];

@@ -284,6 +284,10 @@ async fn child() {
     let options = || {
         let mut options = house.options();
         options.data_dir = Path::new(&folder).join("data");
+        // What is deleted is gone at once.
+        let mut limits = base::limits::Limits::clone(&options.limits);
+        limits.retention.deleted = Duration::ZERO;
+        options.limits = Arc::new(limits);
         if std::env::var_os(CHILD_OFF).is_some() {
             options.synchronous = Synchronous::Off;
         }

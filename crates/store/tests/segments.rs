@@ -131,10 +131,9 @@ async fn remove(store: &Store, account: AccountId, inbox: MailboxId, messages: &
         .unwrap();
     let removed = store.expunge(account, inbox, Some(&uids)).await.unwrap();
     assert_eq!(removed.len(), messages.len());
-    // For good, as if the time to recover them were over.
+    // For good, as if the time to recover them were over. Another task may do it first.
     let all = RemovedFilter::default();
-    let forgotten = store.forget_removed(account, &all).await.unwrap();
-    assert_eq!(forgotten, messages.len() as u64);
+    store.forget_removed(account, &all).await.unwrap();
 }
 
 fn files(data: &Path) -> BTreeMap<PathBuf, u64> {

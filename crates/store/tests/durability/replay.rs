@@ -73,6 +73,12 @@ impl Disk {
             Event::Removed(file) => {
                 self.files.remove(file);
             }
+            Event::Renamed { from, to } => {
+                if let Some(state) = self.files.remove(from) {
+                    let named = false;
+                    self.files.insert(to.clone(), FileState { named, ..state });
+                }
+            }
             Event::SyncBegan { file, thread } => {
                 let covered = if is_folder(file) {
                     let within = self.files.keys().filter(|name| folder_of(name) == file);

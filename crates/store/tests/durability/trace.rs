@@ -28,6 +28,8 @@ pub(crate) enum Event {
     Truncated { file: String, length: u64 },
     /// A file was removed.
     Removed(String),
+    /// A file has another name.
+    Renamed { from: String, to: String },
     /// A sync of a file or of a folder (the data folder has an empty name) began.
     SyncBegan { file: String, thread: u32 },
     /// It succeeded: everything that was over when it began is on disk.
@@ -182,6 +184,13 @@ impl Reader {
                     self.events.push(Event::Created(file));
                 }
             }
+            "rename" => {
+                let mut names = arguments.split('"').skip(1).step_by(2);
+                let mut name = || self.name_of(&unescape(names.next().unwrap_or_default()));
+                if let (Some(from), Some(to)) = (name(), name()) {
+                    self.events.push(Event::Renamed { from, to });
+                }
+            }
             "unlink" => {
                 let path = arguments.split('"').nth(1).unwrap_or_default();
                 if let Some(file) = self.name_of(&unescape(path)) {
@@ -241,13 +250,14 @@ impl Reader {
         self.name_of(path_of(descriptor)?.as_os_str().as_encoded_bytes())
     }
 
-    /// The name of a database file or segment in the data folder; its other files do not matter
+    /// The name of a database file, segment or key in the data folder; its other files do not matter
     /// after a cut.
     fn name_of(&self, path: &[u8]) -> Option<String> {
         let path = std::str::from_utf8(path).ok()?;
         let name = Path::new(path).strip_prefix(&self.data).ok()?.to_str()?;
         let is_database = name.starts_with("mail.db") && !name.ends_with("-shm");
-        let counts = is_database || folder_of(name) == SEGMENTS;
+        let is_key = name.starts_with("store.key");
+        let counts = is_database || is_key || folder_of(name) == SEGMENTS;
         counts.then(|| name.to_owned())
     }
 }
