@@ -1,13 +1,13 @@
 # Every command a person needs, each with one line of help. `make` alone prints them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench clean
+.PHONY: help run test test-cluster check bench clean
 
 # What is run by hand is built like what the tests ran: one profile.
 PENNYBLACK := $(or $(CARGO_TARGET_DIR),target)/debug/pennyblack
 
 help: ## Print this list.
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
 run: ## Build and start the demo: two domains on two nodes, accounts and commands to paste.
 	@script/setup build
@@ -16,6 +16,11 @@ run: ## Build and start the demo: two domains on two nodes, accounts and command
 test: ## Run every test, real peers and clients included (installs them first).
 	@script/setup build test
 	PENNYBLACK_BIN=$(abspath $(PENNYBLACK)) cargo nextest run --workspace $(if $(CI),--profile ci)
+
+GARAGE ?= $(abspath $(or $(CARGO_TARGET_DIR),target))/garage/bin/garage
+test-cluster: ## Run the tests that need Garage, a real object store (builds it first: 10 minutes).
+	@script/setup build test cluster
+	GARAGE=$(GARAGE) cargo nextest run -p pennyblack-store --run-ignored only -E 'test(garage)'
 
 check: ## Format, lints, house rules and dependencies, as asked of every change.
 	@script/setup build check

@@ -13,11 +13,13 @@ pub(crate) mod segments;
 
 mod cache;
 mod fault;
+mod moving;
 mod object_home;
 mod object_options;
 mod objects;
 mod orphans;
 
+pub use moving::BlobMove;
 pub use object_options::{ObjectKeys, ObjectOptions};
 
 use std::sync::Arc;

@@ -197,7 +197,7 @@ impl Store {
 
 /// Waits for a share of the memory. Letters that fit into a spool's memory need none: they are
 /// bounded by the number of connections, and someone who holds a large letter may need small ones.
-async fn share(
+pub(crate) async fn share(
     memory: &Arc<Semaphore>,
     bytes: u64,
 ) -> Result<Option<Arc<OwnedSemaphorePermit>>, StoreError> {

@@ -38,7 +38,7 @@ mod verify;
 mod watch;
 
 pub use auth::ScramKeys;
-pub use blobs::{KeptBlobs, ObjectKeys, ObjectOptions};
+pub use blobs::{BlobMove, KeptBlobs, ObjectKeys, ObjectOptions};
 pub use deliver::{Delivered, Delivery, LocalRecipient, StoredCopy, Submission, Unconfirmed};
 pub use directory::{
     AccountInfo, AliasInfo, DomainInfo, NewAccount, QuotaChange, Refusal, Resolved, Target,

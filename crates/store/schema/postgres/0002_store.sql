@@ -282,6 +282,12 @@ CREATE TABLE job (
     done_at BIGINT NOT NULL
 );
 
+-- The number that the note of this store in its bucket bears, in one row: whose objects they are.
+CREATE TABLE object_note (
+    one BIGINT NOT NULL PRIMARY KEY,
+    number BIGINT NOT NULL
+);
+
 -- How far an import has come; written with what it imported.
 CREATE TABLE import_state (
     account_id BIGINT NOT NULL,

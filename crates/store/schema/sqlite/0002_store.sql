@@ -51,6 +51,12 @@ CREATE TABLE job (
     done_at INTEGER NOT NULL
 ) WITHOUT ROWID;
 
+-- The number that the note of this store in its bucket bears, in one row: whose objects they are.
+CREATE TABLE object_note (
+    one INTEGER NOT NULL PRIMARY KEY,
+    number INTEGER NOT NULL
+) WITHOUT ROWID;
+
 -- How far an import has come; written with what it imported.
 CREATE TABLE import_state (
     account_id INTEGER NOT NULL,

@@ -229,6 +229,40 @@ impl Homes {
         append(engine, segments, records.collect()).await
     }
 
+    /// Puts parts of one upload, which are stored elsewhere, where new letters go. They are durable
+    /// when this answers.
+    ///
+    /// # Errors
+    /// Those of [`Self::put`].
+    pub(crate) async fn put_moved(
+        &self,
+        engine: &Engine,
+        records: Vec<Record>,
+    ) -> Result<Put, StoreError> {
+        let nobody = || StoreError::Bug("no home takes letters outside the rows".to_owned());
+        if self.takes == Takes::Objects {
+            let objects = self.objects.as_deref().ok_or_else(nobody)?;
+            let first = records.first().map(|record| record.name);
+            let name = objects.name_of_moved(first.ok_or_else(nobody)?);
+            let parts: Vec<Bytes> = records.into_iter().map(|record| record.stored).collect();
+            return Ok(Put {
+                places: objects.put(name, &parts).await?,
+                pending: Vec::new(),
+            });
+        }
+        let segments = self.segments.as_deref().ok_or_else(nobody)?;
+        append(engine, segments, records).await
+    }
+
+    /// Whether a part is where it would be put today, if its letter is kept outside the rows or not.
+    pub(crate) fn is_at_home(&self, is_outside: bool, segment: i64) -> bool {
+        match self.takes {
+            Takes::Segments if is_outside => segment > IN_ROW,
+            Takes::Objects if is_outside => segment == IN_OBJECT,
+            Takes::Rows | Takes::Segments | Takes::Objects => segment == IN_ROW,
+        }
+    }
+
     async fn put_object(&self, name: ObjectName, parts: &[Part]) -> Result<Put, StoreError> {
         let objects = self.objects.as_deref();
         let objects =

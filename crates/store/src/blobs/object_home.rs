@@ -60,6 +60,19 @@ impl ObjectHome {
         })
     }
 
+    /// A new name for a blob that is stored elsewhere.
+    pub(crate) fn name_of_moved(&self, blob: Name) -> ObjectName {
+        // Below 31 bits, so that a place stays positive; 0 is for what came in.
+        let generation = u32::try_from(self.objects.random() >> 33)
+            .unwrap_or(1)
+            .max(1);
+        ObjectName {
+            hash: blob.hash,
+            blob_id: blob.blob_id,
+            generation,
+        }
+    }
+
     /// Stores the parts of a letter under a new name; gives their places.
     ///
     /// # Errors

@@ -111,12 +111,12 @@ impl Body for StoreNumber {
     type Out = i64;
 
     async fn run(&self, tx: &mut Tx<'_>) -> Result<i64, StoreError> {
-        let read = "SELECT next FROM sequence WHERE name = 'store_number'";
+        let read = "SELECT number FROM object_note WHERE one = 1";
         if let Some(row) = tx.row(read, &[]).await? {
             return row.int(0);
         }
-        let insert = "INSERT INTO sequence (name, next)
-            VALUES ('store_number', CAST($1 AS BIGINT)) ON CONFLICT (name) DO NOTHING";
+        let insert = "INSERT INTO object_note (one, number) VALUES (1, $1)
+            ON CONFLICT (one) DO NOTHING";
         tx.execute(insert, params![self.random]).await?;
         tx.one(read, &[]).await?.int(0)
     }

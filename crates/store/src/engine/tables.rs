@@ -34,6 +34,7 @@ pub const TABLES: &[(&str, TableClass)] = &[
     ("mailbox", TableClass::Account),
     ("message", TableClass::Account),
     ("node", TableClass::Global),
+    ("object_note", TableClass::Global),
     ("placement", TableClass::Account),
     ("recipient", TableClass::Letter),
     ("removed", TableClass::Account),

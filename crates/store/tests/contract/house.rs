@@ -57,6 +57,8 @@ pub(crate) struct House {
     pub(crate) postgres: Option<Postgres>,
     /// The object store, if there is one.
     pub(crate) objects: Option<S3Server>,
+    /// Where its randomness begins.
+    pub(crate) seed: u64,
 }
 
 impl House {
@@ -113,6 +115,7 @@ impl House {
             blobs: BlobHome::Inline,
             postgres,
             objects: None,
+            seed: 1,
         }
     }
 
@@ -130,7 +133,7 @@ impl House {
             synchronous: Synchronous::Full,
             limits: Arc::new(Limits::default()),
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
-            entropy: Arc::new(TestEntropy(AtomicU64::new(1))),
+            entropy: Arc::new(TestEntropy(AtomicU64::new(self.seed))),
             metrics: Metrics::default(),
             extractor: None,
         }

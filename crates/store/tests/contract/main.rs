@@ -10,6 +10,7 @@ mod importing;
 mod jobs;
 mod mailboxes;
 mod nodes;
+mod objects;
 mod people;
 mod queueing;
 mod races;
@@ -37,7 +38,7 @@ macro_rules! contract {
             })*
         }
 
-        mod objects {
+        mod object_store {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $name() {
                 super::$module::$name(&super::House::objects()).await;
