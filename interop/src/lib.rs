@@ -20,6 +20,7 @@ pub mod place;
 pub mod postfix;
 pub mod postgres;
 pub mod process;
+pub mod proxy;
 pub mod s3;
 pub mod smtp;
 pub mod trace;

@@ -37,6 +37,8 @@ pub struct Postgres {
     bin: PathBuf,
     log: PathBuf,
     flushed: Flushed,
+    disk: PathBuf,
+    disk_mb: Option<u32>,
     daemon: Option<Daemon>,
     _place: Place,
 }
@@ -48,11 +50,25 @@ impl Postgres {
     /// When the package is missing or the server does not start.
     #[must_use]
     pub fn start(flushed: Flushed) -> Postgres {
+        Postgres::start_with_disk(flushed, None)
+    }
+
+    /// Starts a server that sees a file system of its own with so many megabytes at
+    /// [`Postgres::small_disk`].
+    ///
+    /// # Panics
+    /// When the package is missing or the server does not start.
+    #[must_use]
+    pub fn start_with_disk(flushed: Flushed, disk_mb: Option<u32>) -> Postgres {
         let place = Place::new();
         let bin = programs();
         let data = place.path("data");
         copy(&template(&bin), &data);
+        fs::create_dir(place.path("disk")).expect("a directory of ours can be made");
+        give_away(&place.path("disk"));
         let mut server = Postgres {
+            disk: place.path("disk"),
+            disk_mb,
             address: place.at(HOST, PORT),
             log: place.path("postgres.log"),
             data,
@@ -75,6 +91,64 @@ impl Postgres {
     pub fn database(&self, name: &str) -> String {
         self.psql("postgres", &format!("CREATE DATABASE {name}"));
         self.url(name)
+    }
+
+    /// Makes a user who logs in by a password, and a database that is his; gives its URL.
+    pub fn database_of_user(&self, name: &str, password: &str) -> String {
+        let make = format!("CREATE ROLE {name} LOGIN PASSWORD '{password}'");
+        self.psql("postgres", &make);
+        self.psql("postgres", &format!("CREATE DATABASE {name} OWNER {name}"));
+        let rules = format!(
+            "host all {name} all scram-sha-256\n{}",
+            fs::read_to_string(self.data.join("pg_hba.conf")).unwrap_or_default()
+        );
+        fs::write(self.data.join("pg_hba.conf"), rules).expect("a file of ours can be written");
+        self.reload();
+        format!("postgres://{name}:{password}@{}/{name}", self.address)
+    }
+
+    /// Changes a setting of the running server.
+    pub fn set(&self, setting: &str) {
+        self.psql("postgres", &format!("ALTER SYSTEM SET {setting}"));
+        self.reload();
+    }
+
+    fn reload(&self) {
+        self.psql("postgres", "SELECT pg_reload_conf()");
+        // The postmaster reads its files a moment later.
+        std::thread::sleep(Duration::from_millis(300));
+    }
+
+    /// Turns TLS on with a certificate of its own for this host name; gives the certificate's file.
+    pub fn use_tls(&self, host_name: &str) -> PathBuf {
+        let (key, certificate) = (self.data.join("server.key"), self.data.join("server.crt"));
+        let mut command = Command::new(crate::process::program("openssl"));
+        command.args(["req", "-x509", "-newkey", "ec", "-pkeyopt"]);
+        command.args(["ec_paramgen_curve:P-256", "-nodes", "-days", "30"]);
+        command.args(["-subj", &format!("/CN={host_name}")]);
+        command.args(["-addext", &format!("subjectAltName=DNS:{host_name}")]);
+        command
+            .arg("-keyout")
+            .arg(&key)
+            .arg("-out")
+            .arg(&certificate);
+        must_run(&mut command, LIMIT);
+        give_away(&key);
+        self.set("ssl = on");
+        certificate
+    }
+
+    /// The file of a table, to be damaged while the server does not run.
+    #[must_use]
+    pub fn file_of(&self, database: &str, table: &str) -> PathBuf {
+        let sql = format!("SELECT pg_relation_filepath('{table}')");
+        self.data.join(self.psql(database, &sql).trim())
+    }
+
+    /// Where the small file system is, for the server alone.
+    #[must_use]
+    pub fn small_disk(&self) -> &Path {
+        &self.disk
     }
 
     /// Runs statements by psql and gives what it prints, unaligned and without headings.
@@ -103,7 +177,11 @@ impl Postgres {
     pub fn begin(&mut self) {
         // A killed server leaves the number of its process, which may belong to another by now.
         let _ = fs::remove_file(self.data.join("postmaster.pid"));
-        let mut command = as_postgres(&self.bin.join("postgres"));
+        let program = self.bin.join("postgres");
+        let mut command = match self.disk_mb {
+            Some(megabytes) => with_disk(&self.disk, megabytes, &program),
+            None => as_postgres(&program),
+        };
         command.arg("-D").arg(&self.data);
         let port = format!("port={PORT}");
         let listen = format!("listen_addresses={}", self.address.ip());
@@ -168,7 +246,7 @@ fn programs() -> PathBuf {
 /// A fresh cluster, made once and kept for all tests of this machine.
 fn template(bin: &Path) -> PathBuf {
     let version = bin.parent().and_then(Path::file_name).unwrap_or_default();
-    let name = format!("pennyblack-postgres-{}", version.display());
+    let name = format!("pennyblack-postgres-{}-sums", version.display());
     let kept = std::env::temp_dir().join(name);
     if kept.join("PG_VERSION").exists() {
         return kept;
@@ -183,6 +261,7 @@ fn template(bin: &Path) -> PathBuf {
         "--auth=trust",
         "--encoding=UTF8",
         "--locale=C",
+        "--data-checksums",
     ]);
     command
         .args(["--no-sync", "--wal-segsize=4", "-D"])
@@ -209,6 +288,32 @@ fn as_postgres(program: &Path) -> Command {
         command.args(["--reuid=postgres", "--regid=postgres", "--init-groups"]);
     }
     command.arg("--").arg(program);
+    command.current_dir("/");
+    command
+}
+
+/// A command that runs as `postgres` in a mount namespace of its own, with a small file system.
+fn with_disk(disk: &Path, megabytes: u32, program: &Path) -> Command {
+    let owner = if is_root() { "postgres:" } else { "0" };
+    let script = format!(
+        "mount -t tmpfs -o size={megabytes}m,mode=0777 none \"$0\" && mkdir \"$0/space\" && \
+         chown {owner} \"$0/space\" && exec \"$@\""
+    );
+    let mut command = Command::new("unshare");
+    if !is_root() {
+        command.arg("--map-root-user");
+    }
+    command.args(["--mount", "sh", "-c", &script]).arg(disk);
+    if is_root() {
+        let inner = as_postgres(program);
+        command.arg(inner.get_program()).args(inner.get_args());
+    } else {
+        // The server refuses to be root, also of a namespace.
+        command.args(["setpriv", "--pdeathsig", "KILL", "--", "unshare"]);
+        command
+            .args(["--map-user=1000", "--map-group=1000"])
+            .arg(program);
+    }
     command.current_dir("/");
     command
 }

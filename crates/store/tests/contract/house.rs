@@ -64,7 +64,7 @@ pub(crate) struct House {
 impl House {
     /// For the embedded engine.
     pub(crate) fn sqlite() -> Self {
-        Self::new(Database::default(), None)
+        Self::new(Database::default())
     }
 
     /// For the embedded engine with every letter in segment files.
@@ -89,12 +89,19 @@ impl House {
     /// For PostgreSQL, with a server of its own.
     pub(crate) fn postgres() -> Self {
         let server = Postgres::start(Flushed::No);
+        let mut house = Self::at(&server.database("mail"));
+        house.postgres = Some(server);
+        house
+    }
+
+    /// For a server that the test looks after.
+    pub(crate) fn at(url: &str) -> Self {
         let database = Database::Postgres(PostgresOptions {
-            url: Secret::new(server.database("mail")),
+            url: Secret::new(url),
             connections: 16,
             wakeup: Wakeup::Notify,
         });
-        Self::new(database, Some(server))
+        Self::new(database)
     }
 
     /// One with another engine, for what is carried from one to the other.
@@ -107,13 +114,13 @@ impl House {
         other
     }
 
-    fn new(database: Database, postgres: Option<Postgres>) -> Self {
+    fn new(database: Database) -> Self {
         Self {
             folder: tempfile::tempdir().unwrap(),
             clock: Arc::new(TestClock(AtomicI64::new(1_795_501_553_000))),
             database,
             blobs: BlobHome::Inline,
-            postgres,
+            postgres: None,
             objects: None,
             seed: 1,
         }

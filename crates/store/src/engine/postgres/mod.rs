@@ -6,12 +6,14 @@
 //! COMMIT is under way, the server is asked what became of the transaction: each notes its number in
 //! `commit_mark`.
 
+mod address;
 mod failure;
 mod lane;
 mod pool;
 mod schema;
 mod session;
 mod tables;
+mod tls;
 mod values;
 
 use std::collections::BTreeSet;

@@ -1,25 +1,22 @@
 //! The connections: as many as are allowed, each with its prepared statements.
 
-use std::str::FromStr as _;
+use std::ffi::OsString;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
-use tokio_postgres::{Config, NoTls};
 
-use super::Statements;
-use super::failure::failure;
+use super::address::Address;
 use super::session::Session;
+use super::{Statements, failure};
 use crate::{PostgresOptions, StoreError};
 
 /// How long a body waits for a connection when all are in use.
 const WAIT_MAX: Duration = Duration::from_secs(30);
-/// How long making a connection may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The pool.
 pub(super) struct Pool {
-    config: Config,
+    address: Address,
     idle: Mutex<Vec<Session>>,
     places: Arc<Semaphore>,
     statements: Statements,
@@ -30,14 +27,10 @@ impl Pool {
         options: &PostgresOptions,
         statements: Statements,
     ) -> Result<Self, StoreError> {
-        let mut config = Config::from_str(options.url.expose_str().unwrap_or_default())
-            .map_err(|error| StoreError::Invalid(format!("the database's URL: {error}")))?;
-        config.application_name("pennyblack");
-        if config.get_connect_timeout().is_none() {
-            config.connect_timeout(CONNECT_TIMEOUT);
-        }
+        let environment = std::env::var_os("PGPASSWORD").map(OsString::into_encoded_bytes);
+        let url = options.url.expose_str().unwrap_or_default();
         Ok(Self {
-            config,
+            address: Address::parse(url, environment)?,
             idle: Mutex::default(),
             places: Arc::new(Semaphore::new(options.connections)),
             statements,
@@ -61,18 +54,21 @@ impl Pool {
                 return Ok(session);
             }
         }
-        let (client, connection) = self
-            .config
-            .connect(NoTls)
-            .await
-            .map_err(|error| failure(&error).0)?;
+        let mut session = self.connect().await?;
+        session.hold(place);
+        Ok(session)
+    }
+
+    async fn connect(&self) -> Result<Session, StoreError> {
+        let Address { config, tls, told } = &self.address;
+        let connected = config.connect(tls.clone()).await;
+        let (client, connection) = connected.map_err(|error| failure::connecting(&error, told))?;
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection to the database ended");
             }
         });
         let mut session = Session::new(client, Arc::clone(&self.statements));
-        session.hold(place);
         session.prepare_for_use().await?;
         Ok(session)
     }

@@ -156,7 +156,7 @@ impl Session {
     /// Ends a snapshot. Nobody waits for the answer: whatever comes next on this connection comes
     /// after it.
     pub(super) fn end_snapshot(&mut self) {
-        self.post_text("COMMIT");
+        self.post_text("END");
     }
 
     pub(super) fn roll_back(&mut self) {
