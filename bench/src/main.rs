@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use pennyblack_bench::{compare, hot, load, report, usage};
+use pennyblack_bench::{compare, hot, load, report, transfer, usage};
 
 #[derive(Parser)]
 #[command(
@@ -32,6 +32,8 @@ enum What {
     Compare(Compare),
     /// Fills one mailbox, and prints what a letter costs as it grows, and how long a start takes.
     Hot(Hot),
+    /// Moves letters in and out as files, by the command line.
+    Transfer(Transfer),
 }
 
 #[derive(Args, Clone)]
@@ -122,11 +124,31 @@ struct Hot {
     load: Load,
 }
 
+#[derive(Args)]
+struct Transfer {
+    /// Letters.
+    #[arg(long, default_value_t = 200_000)]
+    letters: u64,
+    /// Bytes of each letter, header included.
+    #[arg(long, default_value_t = 5_120)]
+    size: usize,
+    /// Without a node beside the command.
+    #[arg(long)]
+    alone: bool,
+    /// The program of ours; the one of the release profile when not given.
+    #[arg(long)]
+    pennyblack: Option<PathBuf>,
+    /// Where the mail is stored: on a disk, not in memory.
+    #[arg(long)]
+    dir: Option<PathBuf>,
+}
+
 fn main() -> ExitCode {
     match Command::parse().what {
         What::Compare(command) => compare(&command),
         What::Hot(command) => hot(&command),
         What::Smtp(command) => smtp(&command),
+        What::Transfer(command) => move_letters(&command),
     }
 }
 
@@ -222,6 +244,21 @@ fn hot(command: &Hot) -> ExitCode {
     } else {
         ExitCode::FAILURE
     }
+}
+
+fn move_letters(command: &Transfer) -> ExitCode {
+    let settings = transfer::Settings {
+        letters: command.letters,
+        letter_bytes: command.size,
+        pennyblack: command
+            .pennyblack
+            .clone()
+            .unwrap_or_else(beside_this_program),
+        dir: command.dir.clone().unwrap_or_else(std::env::temp_dir),
+        beside_node: !command.alone,
+    };
+    transfer::run(&settings, |run| println!("{}", run.text()));
+    ExitCode::SUCCESS
 }
 
 /// Stands for the address that each system gives itself.

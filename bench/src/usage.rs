@@ -85,6 +85,18 @@ pub fn processes_named(name: &str) -> Vec<u32> {
     all_processes().into_iter().filter(named).collect()
 }
 
+/// The most memory that a process has held so far, in bytes; 0 when it has gone.
+#[must_use]
+pub fn highest_resident(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
+    kilobytes
+        .and_then(|text| text.trim().parse::<u64>().ok())
+        .unwrap_or(0)
+        * 1_024
+}
+
 /// Resident memory of a process and its descendants, in bytes.
 #[must_use]
 pub fn resident(pid: u32) -> u64 {

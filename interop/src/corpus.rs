@@ -85,6 +85,29 @@ pub fn with_attachments(scratch: &Path, from: &str, most_of_a_type: usize) -> Ve
     letters
 }
 
+/// Unpacks the collection of MIME letters and gives at most `most` of its files that are letters, as
+/// they are, spread over the whole of it.
+#[must_use]
+pub fn any(scratch: &Path, most: usize) -> Vec<Vec<u8>> {
+    std::fs::create_dir_all(scratch).expect("a directory of ours can be made");
+    let mut command = Command::new(program("tar"));
+    command
+        .arg("-xJf")
+        .arg(directory().join("mime/mime-torture.tar.xz"))
+        .arg("-C")
+        .arg(scratch);
+    must_run(&mut command, Duration::from_secs(120));
+    let mut paths = files(&scratch.join("mime"));
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "eml"));
+    let step = paths.len().div_ceil(most.max(1)).max(1);
+    paths
+        .into_iter()
+        .step_by(step)
+        .filter_map(|path| std::fs::read(path).ok())
+        .filter(|bytes| !bytes.is_empty() && bytes.len() <= LETTER_BYTES_MAX)
+        .collect()
+}
+
 /// The media types of parts that are neither text nor multipart.
 fn attachment_types(letter: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(letter);

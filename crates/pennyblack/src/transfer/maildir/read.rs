@@ -9,6 +9,7 @@ use std::time::UNIX_EPOCH;
 use base::Timestamp;
 
 use super::read_keywords;
+use super::write::received_at;
 use crate::control::Failure;
 use crate::transfer::flags::Flags;
 use crate::transfer::lines;
@@ -184,7 +185,7 @@ impl OpenFolder {
             name: shown,
             target: Arc::clone(&self.target),
             flags: Flags::from_maildir(&info, &self.keywords),
-            received_at: earlier(modified, date_of(&name.base)),
+            received_at: received_at(&name.base).or_else(|| earlier(modified, date_of(&name.base))),
             bytes: bytes.into(),
             mark: Mark {
                 source: self.source.clone(),

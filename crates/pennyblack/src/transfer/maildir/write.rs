@@ -5,10 +5,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use base::Timestamp;
+use base::ports::Clock as _;
 use serde_json::Value;
 
 use super::{KEYWORD_LETTERS, KEYWORDS_FILE, read_keywords};
 use crate::control::{Failure, FailureKind};
+use crate::outside::SystemClock;
 use crate::transfer::files;
 use crate::transfer::lines;
 use crate::transfer::names;
@@ -27,6 +30,7 @@ pub struct MaildirSink {
 
 struct OpenFolder {
     path: PathBuf,
+    begun_at: Timestamp,
     uid_validity: u32,
     /// Names of keywords by number.
     keywords: Vec<String>,
@@ -84,6 +88,7 @@ impl Sink for MaildirSink {
         }
         self.open = Some(OpenFolder {
             path,
+            begun_at: SystemClock.now(),
             uid_validity: mailbox.uid_validity,
             keywords,
         });
@@ -112,13 +117,13 @@ impl OpenFolder {
         let lf = lines::to_lf(&letter.bytes);
         let bytes = lf.as_deref().unwrap_or(&letter.bytes);
         let info = self.info(letter)?;
-        let millis = letter.received_at.millis();
+        // By the time of the export and the UID, so that the order of names is that of UIDs.
         let name = format!(
-            "{}.M{}U{:010}V{}.{HOST},S={}",
-            millis.div_euclid(1_000),
-            millis.rem_euclid(1_000),
+            "{}.U{:010}V{}R{}.{HOST},S={}",
+            self.begun_at.secs(),
             letter.uid,
             self.uid_validity,
+            letter.received_at.millis(),
             bytes.len()
         );
         let path = self.path.join("cur").join(format!("{name}:2,{info}"));
@@ -159,20 +164,29 @@ impl OpenFolder {
         }
         let path = self.path.join(KEYWORDS_FILE);
         let beside = self.path.join("tmp").join(KEYWORDS_FILE);
-        files::write(&path, &beside, text.as_bytes(), base::Timestamp(-1))
+        files::write(&path, &beside, text.as_bytes(), Timestamp(-1))
     }
 }
 
 /// The UID in a name of ours, if it is of this epoch.
 fn uid_of(name: &str, uid_validity: u32) -> Option<u32> {
-    let unique = name.split('.').nth(1)?;
-    if !name.split('.').nth(2)?.starts_with(HOST) {
-        return None;
-    }
-    let (_, rest) = unique.split_once('U')?;
-    let (uid, validity) = rest.split_once('V')?;
+    let (uid, rest) = own_part(name)?.split_once('V')?;
+    let (validity, _) = rest.split_once('R')?;
     (validity.parse() == Ok(uid_validity)).then_some(())?;
     uid.parse().ok()
+}
+
+/// When the letter of a name of ours was received; the file's time may have got lost.
+pub(super) fn received_at(name: &str) -> Option<Timestamp> {
+    let (_, millis) = own_part(name)?.split_once('R')?;
+    millis.parse().ok().map(Timestamp)
+}
+
+/// What is between `U` and the host in a name of ours.
+fn own_part(name: &str) -> Option<&str> {
+    let mut parts = name.splitn(3, '.').skip(1);
+    let unique = parts.next()?.strip_prefix('U')?;
+    parts.next()?.starts_with(HOST).then_some(unique)
 }
 
 #[cfg(test)]
@@ -181,8 +195,10 @@ mod tests {
 
     #[test]
     fn names_of_ours() {
-        let name = "1700000000.M12U0000000042V7.pennyblack,S=5:2,S";
+        let name = "1700000000.U0000000042V7R1234.pennyblack,S=5:2,S";
         assert_eq!(uid_of(name, 7), Some(42));
+        assert_eq!(received_at(name), Some(Timestamp(1_234)));
+        assert_eq!(received_at("1700000000.U1R5.host"), None);
         assert_eq!(uid_of(name, 8), None);
         assert_eq!(uid_of("1700000000.M12P3.host:2,", 7), None);
         assert_eq!(uid_of("x", 7), None);
