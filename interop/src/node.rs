@@ -215,7 +215,8 @@ fn settings(setup: &Setup, host: std::net::Ipv4Addr) -> String {
     let servers = dns.map_or(String::new(), |address| format!("\"{address}\""));
     let mut text = format!(
         "hostname = \"mx.{domain}\"\ndata_dir = \"data\"\ndomains = [\"{domain}\"]\n\
-         dns.servers = [{servers}]\nsmtp.auth_without_tls = \"loopback\"\noutbound.port = {}\n{settings}\n",
+         dns.servers = [{servers}]\nsmtp.auth_without_tls = \"loopback\"\n\
+         store.key_file = \"../store.key\"\noutbound.port = {}\n{settings}\n",
         port::SMTP
     );
     let listeners = [

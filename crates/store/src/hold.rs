@@ -58,12 +58,12 @@ impl Body for Hold {
     async fn run(&self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
         let until = self.now + HOLD;
         let changed = match self.act {
-            // What an earlier run of this node held, it holds no more.
+            // What this node held before, it holds no more: in one process there is one at a time.
             Act::Take => {
                 let sql = "INSERT INTO job (name, node, incarnation, held_until, done_at)
                     VALUES ('backup', $1, $2, $3, 0)
                     ON CONFLICT (name) DO UPDATE SET node = $1, incarnation = $2, held_until = $3
-                    WHERE job.held_until < $4 OR (job.node = $1 AND job.incarnation <> $2)";
+                    WHERE job.held_until < $4 OR job.node = $1";
                 tx.execute(sql, params![&self.node, self.incarnation, until, self.now])
                     .await?
             }

@@ -69,6 +69,16 @@ impl Keyring {
         Ok(file::text(&self.lines()))
     }
 
+    /// Makes the file with its first key, unless another node has made it meanwhile; whether it was
+    /// made.
+    fn make(&self) -> Result<bool, StoreError> {
+        let mut secret = [0; 32];
+        self.entropy.fill(&mut secret);
+        let made = file::create(&self.path, &[KeyLine::new(secret)])?;
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = file::read(&self.path)?;
+        Ok(made)
+    }
+
     /// Makes a new key the first one; the file is on disk then.
     fn add_new(&self) -> Result<(), StoreError> {
         let mut secret = [0; 32];

@@ -64,6 +64,7 @@ pub use removed::{RemovedCursor, RemovedFilter, RemovedMessage};
 pub use restore::{RestoreOptions, RestoreReport};
 pub use search::{Highlights, SearchField, SearchFields, SearchQuery, Snippet, TextExtractor};
 pub use usage::BlobUsage;
+pub use verify::{Finding, VerifyOptions};
 pub use watch::{AccountWatch, QueueSignal};
 
 use std::path::PathBuf;

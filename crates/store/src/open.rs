@@ -39,6 +39,8 @@ pub(crate) struct Inner {
     pub passwords: Passwords,
     pub limits: Arc<Limits>,
     pub entropy: Arc<dyn Entropy>,
+    /// Held by the backup that is under way.
+    pub backing_up: tokio::sync::Mutex<()>,
     /// The keys of the secrets.
     pub keys: Arc<Keyring>,
     pub spool_dir: PathBuf,
@@ -46,8 +48,8 @@ pub(crate) struct Inner {
     pub memory: Arc<Semaphore>,
     data_dir: PathBuf,
     disk: Mutex<Option<(Instant, DiskSpace)>>,
-    /// Where the engine does not hold it itself.
-    _held: Option<Arc<Flock<fs::File>>>,
+    /// The node's lock until the store is closed, where the engine does not hold it itself.
+    held: Mutex<Option<Arc<Flock<fs::File>>>>,
     /// The lock, for a second store with the same folder.
     lock: Weak<Flock<fs::File>>,
 }
@@ -116,6 +118,8 @@ impl Store {
         tokio::task::spawn_blocking(move || {
             inner.homes.close();
             inner.engine.close();
+            let lock = inner.held.lock().unwrap_or_else(PoisonError::into_inner).take();
+            drop(lock);
             inner.search.close();
         })
         .await
@@ -276,11 +280,12 @@ async fn open(
         memory: memory_for(&options.limits),
         limits: options.limits,
         entropy: options.entropy,
+        backing_up: tokio::sync::Mutex::default(),
         keys,
         spool_dir,
         data_dir,
         disk: Mutex::new(None),
-        _held: lock,
+        held: Mutex::new(lock),
         lock: held,
     })
 }

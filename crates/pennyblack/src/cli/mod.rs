@@ -7,6 +7,7 @@
 
 mod account;
 mod alias;
+mod backup;
 mod demo;
 mod domain;
 pub mod exit;
@@ -15,12 +16,16 @@ mod imap;
 mod import;
 pub mod output;
 mod password;
+mod progress;
 mod queue;
 mod serve;
+mod store;
+mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use base::metrics::Metrics;
 use clap::{Args, Parser, Subcommand};
 use nix::sys::stat::{Mode, umask};
 
@@ -81,8 +86,15 @@ enum Command {
         #[arg(long)]
         markdown: bool,
     },
-    /// Checks that the store is consistent.
-    Verify,
+    /// Checks that the store is consistent, also while a node runs; repairs it where it can.
+    Verify(verify::VerifyArgs),
+    /// Makes a restore point in a folder, also while a node runs.
+    Backup(backup::BackupArgs),
+    /// Restores a backup into an empty store.
+    Restore(backup::RestoreArgs),
+    /// The store as a whole: moving it, its key.
+    #[command(subcommand)]
+    Store(store::StoreCommand),
 }
 
 /// How a list is printed.
@@ -127,10 +139,10 @@ fn run(cli: Cli) -> Result<(), Exit> {
         Command::Queue(command) => queue::run(&Operator::new(&cli.config)?, command),
         Command::Import(args) => import::run(&Operator::new(&cli.config)?, args),
         Command::Export(args) => export::run(&Operator::new(&cli.config)?, args),
-        Command::Verify => {
-            let operator = Operator::new(&cli.config)?;
-            operator.act(Request::Verify)
-        }
+        Command::Verify(args) => verify::run(&Operator::new(&cli.config)?, args),
+        Command::Backup(args) => backup::run(&cli.config, args),
+        Command::Restore(args) => backup::restore(&Operator::new(&cli.config)?, args),
+        Command::Store(command) => store::run(&cli.config, command),
     }
 }
 
@@ -152,6 +164,20 @@ impl Operator {
             .enable_all()
             .build()?;
         Ok(runtime.block_on(client::request(&self.settings, request))?)
+    }
+
+    /// Asks for something that takes long, with a bar of progress.
+    fn watch(&self, request: Request) -> Result<Answer, Exit> {
+        let bar = progress::Bar::new();
+        let asking = client::watched(&self.settings, request, bar.watcher());
+        let answer = serve::runtime()?.block_on(asking);
+        bar.end();
+        Ok(answer?)
+    }
+
+    /// What the store of the settings needs to open.
+    fn store_options(&self) -> ::store::StoreOptions {
+        client::options(&self.settings, &Metrics::default())
     }
 
     /// Asks and prints what was done.

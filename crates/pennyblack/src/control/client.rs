@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::metrics::Metrics;
+use serde_json::Value;
+use store::backup::Watcher;
 use store::{Store, StoreError, StoreOptions};
 use tokio::io::BufReader;
 use tokio::net::UnixStream;
 
-use super::operate::{Answer, operate};
-use super::{Failure, FailureKind, Reply, Request, SocketPath, wire};
+use super::operate::Answer;
+use super::{Failure, FailureKind, Reply, Request, SocketPath, long, wire};
 use crate::outside::{OsEntropy, SystemClock};
 use crate::settings::Settings;
 
@@ -24,14 +26,26 @@ const NODE_WAIT: Duration = Duration::from_secs(5);
 /// # Errors
 /// In words for the operator.
 pub async fn request(settings: &Settings, request: Request) -> Result<Answer, Failure> {
+    watched(settings, request, Arc::new(|_| {})).await
+}
+
+/// The same for a request that takes long, whose progress is told.
+///
+/// # Errors
+/// In words for the operator.
+pub async fn watched(
+    settings: &Settings,
+    request: Request,
+    watcher: Watcher,
+) -> Result<Answer, Failure> {
     let deadline = tokio::time::Instant::now() + NODE_WAIT;
     loop {
         if let Some(stream) = connect(&settings.data_dir).await? {
-            return ask(stream, &request).await;
+            return long::ask(stream, &request, &watcher).await;
         }
         match open(settings, &Metrics::default()).await {
             Ok(store) => {
-                let answer = operate(&store, request).await;
+                let answer = long::run(&store, request, watcher).await;
                 store.close().await?;
                 return answer;
             }
@@ -63,7 +77,8 @@ pub async fn open(settings: &Settings, metrics: &Metrics) -> Result<Store, Store
     Ok(store)
 }
 
-fn options(settings: &Settings, metrics: &Metrics) -> StoreOptions {
+/// What the store of these settings needs to open.
+pub(crate) fn options(settings: &Settings, metrics: &Metrics) -> StoreOptions {
     StoreOptions {
         data_dir: settings.data_dir.clone(),
         key_file: settings.key_file.clone(),
@@ -103,7 +118,12 @@ pub(crate) async fn connect(data_dir: &Path) -> Result<Option<UnixStream>, Failu
     }
 }
 
-async fn ask(stream: UnixStream, request: &Request) -> Result<Answer, Failure> {
+/// Asks a running node; `keep` says which rows belong to the answer.
+pub(super) async fn ask(
+    stream: UnixStream,
+    request: &Request,
+    mut keep: impl FnMut(&Value) -> bool,
+) -> Result<Answer, Failure> {
     let broken = |error: io::Error| Failure {
         kind: FailureKind::Transient,
         text: format!("the running node did not answer: {error}"),
@@ -119,7 +139,11 @@ async fn ask(stream: UnixStream, request: &Request) -> Result<Answer, Failure> {
             .await
             .map_err(broken)?
         {
-            Some(Reply::Row(row)) => answer.rows.push(row),
+            Some(Reply::Row(row)) => {
+                if keep(&row) {
+                    answer.rows.push(row);
+                }
+            }
             Some(Reply::Done(text)) => {
                 answer.done = text;
                 return Ok(answer);

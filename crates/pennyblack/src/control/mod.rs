@@ -7,6 +7,7 @@
 //! owner only, who may do anything with the store anyway, so nobody logs in here.
 
 pub mod client;
+pub mod long;
 pub mod operate;
 pub mod rows;
 pub mod server;
@@ -123,7 +124,28 @@ pub enum Request {
         filter: Filter,
     },
     /// Checks the store's invariants.
-    Verify,
+    Verify {
+        /// Whether every letter's bytes are read, too.
+        deep: bool,
+        /// Whether what can be repaired is repaired.
+        repair: bool,
+        /// The backup from which lost bytes of letters are fetched.
+        backup: Option<PathBuf>,
+    },
+    /// Makes a restore point.
+    Backup {
+        /// The folder, absolute: the node opens it.
+        folder: PathBuf,
+        /// How many restore points stay.
+        keep: Option<usize>,
+        /// Whether the key of the secrets goes into the backup.
+        with_key: bool,
+    },
+    /// Makes a new key for the secrets of the store.
+    KeyRotate {
+        /// Whether the old key is dropped.
+        drop_old: bool,
+    },
     /// Stores letters that the command sends; see `transfer::wire`.
     Import(ImportOrder),
     /// Gives letters; see `transfer::wire`.

@@ -23,7 +23,7 @@ impl Answer {
         }
     }
 
-    fn done(text: impl Into<String>) -> Self {
+    pub(super) fn done(text: impl Into<String>) -> Self {
         Self {
             rows: Vec::new(),
             done: text.into(),
@@ -83,9 +83,18 @@ pub async fn operate(store: &Store, request: Request) -> Result<Answer, Failure>
         }
         Request::QueueTrace { letter } => trace(store, &letter).await,
         Request::QueueAct { act, filter } => queue_act(store, act, &queue_filter(&filter)?).await,
-        Request::Verify => verify(store).await,
+        Request::KeyRotate { drop_old } => {
+            let id = store.rotate_key(drop_old).await?;
+            Ok(Answer::done(format!(
+                "the secrets are sealed with the new key {id}; copy the key file to the other nodes \
+                 of this store and to a safe place"
+            )))
+        }
         // These have a wire of their own.
-        Request::Import(_) | Request::Export(_) => Err(Failure::invalid("not a short request")),
+        Request::Import(_)
+        | Request::Export(_)
+        | Request::Verify { .. }
+        | Request::Backup { .. } => Err(Failure::invalid("not a short request")),
     }
 }
 
@@ -237,17 +246,6 @@ async fn queue_act(store: &Store, act: QueueAct, filter: &QueueFilter) -> Result
         return Err(Failure::not_found("no recipient in the queue matches"));
     }
     Ok(Answer::done(format!("{count} recipients {word}")))
-}
-
-async fn verify(store: &Store) -> Result<Answer, Failure> {
-    let wrong = store.verify().await?;
-    if wrong.is_empty() {
-        return Ok(Answer::done("the store is consistent"));
-    }
-    Err(Failure {
-        kind: super::FailureKind::Other,
-        text: wrong.join("\n"),
-    })
 }
 
 pub(crate) async fn account_id(store: &Store, address: &str) -> Result<AccountId, Failure> {

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::operate::{Answer, operate};
-use super::{Failure, Reply, Request, SocketPath, wire};
+use super::{Failure, Reply, Request, SocketPath, long, wire};
 use crate::transfer::node;
 
 /// Most operators at once; more wait in the backlog.
@@ -99,6 +99,9 @@ async fn session(
         Ok(Some(Request::Export(order))) => {
             return node::export(reader, writer, store, &order, shutdown).await;
         }
+        Ok(Some(request)) if long::is_long(&request) => {
+            return long::serve(&mut writer, store, request, shutdown).await;
+        }
         Ok(Some(request)) => operate(store, request).await,
         Ok(None) => return Ok(()),
         Err(error) => Err(Failure::invalid(format!(
@@ -109,7 +112,7 @@ async fn session(
     told.await.map_err(|_| io::ErrorKind::TimedOut)?
 }
 
-async fn tell<W: AsyncWrite + Unpin>(
+pub(super) async fn tell<W: AsyncWrite + Unpin>(
     writer: &mut W,
     answer: Result<Answer, Failure>,
 ) -> io::Result<()> {

@@ -31,7 +31,7 @@ pub use point::{Manifest, TableEntry};
 pub use run::{BackupOptions, BackupReport};
 
 pub(crate) use check::each_slice;
-pub(crate) use folder::{BackupFolder, Use, write_whole};
+pub(crate) use folder::{BackupFolder, Use, sync, write_whole};
 pub(crate) use pack::{Fragment, Known, Record};
 pub(crate) use point::BlobEntry;
 pub(crate) use run::{CopyOut, blocking, blocking_task, joined};

@@ -64,6 +64,10 @@ impl Store {
     ) -> Result<BackupReport, StoreError> {
         let path = options.folder.clone();
         let folder = blocking(move || BackupFolder::open(&path, Use::Write)).await?;
+        let Ok(_alone) = self.0.backing_up.try_lock() else {
+            let why = "another backup of this store is under way";
+            return Err(StoreError::Busy(why.to_owned()));
+        };
         self.take_hold().await?;
         let _kept = self.keep_blobs();
         let run = Run {

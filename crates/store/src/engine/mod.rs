@@ -326,6 +326,14 @@ impl Tx<'_> {
         }
     }
 
+    /// What is wrong with the database's file, in the engine's words; only SQLite says.
+    pub(crate) async fn check_file(&mut self) -> Result<Vec<String>, StoreError> {
+        match &mut self.backend {
+            Backend::Sqlite(session) => session.check_file(),
+            Backend::Postgres(_) => Ok(Vec::new()),
+        }
+    }
+
     /// Removes all rows of a table of [`TABLES`].
     pub(crate) async fn empty(&mut self, table: &'static str) -> Result<(), StoreError> {
         match &mut self.backend {

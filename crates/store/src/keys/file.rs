@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::StoreError;
-use crate::backup::{at, write_whole};
+use crate::backup::{at, sync, write_whole};
 
 /// What stands on top, for people.
 const HEAD: &str = "# The key of the secrets in Pennyblack's store. Keep a copy in a safe place: without it, after a\n\
@@ -86,6 +86,24 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Vec<KeyLine>, StoreError>
 /// Writes the file.
 pub(super) fn write(path: &Path, lines: &[KeyLine]) -> Result<(), StoreError> {
     write_whole(path, text(lines).as_bytes())
+}
+
+/// Makes the file, unless somebody else has made it meanwhile; whether it was made.
+pub(super) fn create(path: &Path, lines: &[KeyLine]) -> Result<bool, StoreError> {
+    let own = path.with_extension(format!("{}.new", std::process::id()));
+    write(&own, lines)?;
+    let made = std::fs::hard_link(&own, path);
+    std::fs::remove_file(&own).map_err(|error| at(&own, error))?;
+    match made {
+        Ok(()) => {
+            if let Some(parent) = path.parent() {
+                sync(parent)?;
+            }
+            Ok(true)
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(at(path, error)),
+    }
 }
 
 /// The text of a file.

@@ -47,10 +47,7 @@ pub(crate) async fn open_keys(
             }
         }
         None => {
-            let made = keys.is_empty();
-            if made {
-                keys.add_new()?;
-            }
+            let made = keys.is_empty() && keys.make()?;
             let value = keys.seal(OWN_PLACE, b"begun")?;
             let kept = engine.write(KeepOwn { value }, Priority::Urgent).await?;
             if let Err(error) = keys.unseal(OWN_PLACE, &kept) {

@@ -9,8 +9,7 @@ use std::time::Duration;
 use base::{AccountId, Secret};
 use pennyblack_store::backup::{self, BackupOptions, Progress, Watcher};
 use pennyblack_store::{
-    FlagChange, FlagOp, Keywords, Lost, QueueFilter, QueueRecipientState, RestoreOptions, Store,
-    StoreError,
+    FlagChange, FlagOp, Lost, QueueFilter, QueueRecipientState, RestoreOptions, Store, StoreError,
 };
 
 use crate::house::{House, letter, secret};
@@ -336,6 +335,7 @@ pub(crate) async fn a_move_and_back(house: &House) {
         .unwrap();
     let mut beside = other.options();
     beside.data_dir = house.options().data_dir;
+    beside.key_file = house.options().key_file;
     let target = source.open_beside(beside).await.unwrap();
     // Cut short when half of the rows have come: who waits for it stops waiting.
     let cut = Arc::new(AtomicBool::new(false));
@@ -358,6 +358,7 @@ pub(crate) async fn a_move_and_back(house: &House) {
     target.close().await.unwrap();
     let mut beside = other.options();
     beside.data_dir = house.options().data_dir;
+    beside.key_file = house.options().key_file;
     let target = source.open_beside(beside).await.unwrap();
     if cut_short {
         let report = source.move_into(&target, nobody()).await.unwrap();
@@ -370,6 +371,7 @@ pub(crate) async fn a_move_and_back(house: &House) {
     source.close().await.unwrap();
     let mut moved = other.options();
     moved.data_dir = house.options().data_dir;
+    moved.key_file = house.options().key_file;
     let store = Store::open(moved).await.unwrap();
     assert_eq!(seen(&store, &[alice, bob]).await, before);
     let right = store

@@ -132,7 +132,8 @@ impl House {
 
     pub(crate) fn options(&self) -> StoreOptions {
         StoreOptions {
-            key_file: None,
+            // Of all nodes.
+            key_file: Some(self.folder.path().join("store.key")),
             data_dir: self.folder.path().join("data"),
             database: self.database.clone(),
             blobs: self.blobs.clone(),
@@ -157,6 +158,21 @@ impl House {
 
     pub(crate) async fn open(&self) -> Store {
         Store::open(self.options()).await.unwrap()
+    }
+
+    /// Runs statements behind the store's back.
+    pub(crate) fn sql(&self, text: &str) {
+        match &self.postgres {
+            Some(server) => {
+                server.psql("mail", text);
+            }
+            None => {
+                let file = self.folder.path().join("data/mail.db");
+                let connection = rusqlite::Connection::open(file).unwrap();
+                connection.busy_timeout(Duration::from_secs(10)).unwrap();
+                connection.execute_batch(text).unwrap();
+            }
+        }
     }
 
     /// A store with `red.test`, alice (the admin) and bob.

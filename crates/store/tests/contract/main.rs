@@ -14,6 +14,7 @@ mod objects;
 mod people;
 mod queueing;
 mod races;
+mod repairing;
 mod retaining;
 mod searching;
 mod statements;
@@ -107,6 +108,8 @@ contract! {
     people::scram,
     people::scram_keys_are_those_of_the_rfc,
     people::one_process_at_a_time,
+    repairing::damages_are_found_and_repaired,
+    repairing::lost_bytes_come_back_from_a_backup,
     queueing::a_claim_is_whole,
     queueing::claims_of_many_recipients,
     queueing::due_in_order,

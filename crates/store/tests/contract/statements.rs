@@ -18,6 +18,7 @@ const ACROSS_ACCOUNTS: &[&str] = &[
     "(SELECT 1 FROM message m WHERE m.blob_id = blob.blob_id)",
     "FROM mailbox b WHERE b.role",
     "INSERT INTO account ",
+    "SELECT account_id, scram_stored_key",
 ];
 
 /// Every statement on account data names its account first; every table has a class.
@@ -65,6 +66,7 @@ const SCANS: &[&str] = &[
     "FROM search_progress p WHERE NOT EXISTS",
     "FROM mailbox b",
     "FROM domain",
+    "FROM server_secret",
     "FROM address",
     "FROM alias_target",
     "FROM letter_name WHERE message_key",

@@ -314,6 +314,10 @@ pub(super) fn rewrite(sql: &str) -> String {
     text
 }
 
+/// The way out of a damaged file.
+const DAMAGED: &str = "stop the node and keep a copy of mail.db and mail.db-wal; restore a backup \
+    into a new store, or save what is left with `sqlite3 mail.db .recover` (docs/backup.md)";
+
 /// What an error of SQLite means to a verb.
 #[expect(
     clippy::needless_pass_by_value,
@@ -325,11 +329,12 @@ pub(crate) fn failure(error: rusqlite::Error) -> StoreError {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
             StoreError::Busy("another program holds the database".to_owned())
         }
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+            StoreError::Io(format!("the database file is damaged ({error}): {DAMAGED}"))
+        }
         Some(
             ErrorCode::SystemIoFailure
             | ErrorCode::CannotOpen
-            | ErrorCode::DatabaseCorrupt
-            | ErrorCode::NotADatabase
             | ErrorCode::PermissionDenied
             | ErrorCode::ReadOnly
             | ErrorCode::OutOfMemory,

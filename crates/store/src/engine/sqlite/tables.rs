@@ -73,6 +73,19 @@ impl Session {
         Ok(count.map_err(failure)?.unsigned_abs())
     }
 
+    /// What SQLite finds wrong with its file.
+    pub(crate) fn check_file(&mut self) -> Result<Vec<String>, StoreError> {
+        let mut check = self
+            .connection()
+            .prepare("PRAGMA integrity_check(20)")
+            .map_err(failure)?;
+        let lines = check
+            .query_map([], |row| row.get::<_, String>(0))
+            .map_err(failure)?;
+        let lines = lines.filter(|line| line.as_ref().map_or(true, |line| line != "ok"));
+        lines.map(|line| line.map_err(failure)).collect()
+    }
+
     /// Removes all rows of a table.
     pub(crate) fn empty(&mut self, table: &'static str) -> Result<(), StoreError> {
         self.batch(&format!("DELETE FROM {table}"))
