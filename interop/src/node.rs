@@ -162,9 +162,15 @@ impl Node {
     /// Runs a command of the command line, such as `queue list --json`.
     #[must_use]
     pub fn command(&self, arguments: &[&str]) -> Output {
+        run(&mut self.command_line(arguments), Duration::from_secs(30))
+    }
+
+    /// A command of the command line, to be run in another way.
+    #[must_use]
+    pub fn command_line(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         command.args(arguments).arg("--config").arg(&self.config);
-        run(&mut command, Duration::from_secs(30))
+        command
     }
 
     /// Makes an account with the harness's password.

@@ -38,7 +38,7 @@ pub(crate) struct Keyring {
 
 impl Keyring {
     /// Reads the file; without one there are no keys.
-    fn load(path: PathBuf, entropy: Arc<dyn Entropy>) -> Result<Self, StoreError> {
+    pub(crate) fn load(path: PathBuf, entropy: Arc<dyn Entropy>) -> Result<Self, StoreError> {
         let keys = RwLock::new(file::read(&path)?);
         Ok(Self {
             path,

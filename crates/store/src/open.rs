@@ -118,7 +118,11 @@ impl Store {
         tokio::task::spawn_blocking(move || {
             inner.homes.close();
             inner.engine.close();
-            let lock = inner.held.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let lock = inner
+                .held
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take();
             drop(lock);
             inner.search.close();
         })

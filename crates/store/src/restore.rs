@@ -15,7 +15,8 @@ use crate::backup::{
 };
 use crate::engine::{Row, SCHEMA};
 use crate::intake::{Flow, Queue};
-use crate::{Store, StoreError};
+use crate::keys::Keyring;
+use crate::{Lost, Store, StoreError, StoreOptions};
 
 /// Pieces between the reader of files and the writer of rows.
 const WAITING_MAX: usize = 8;
@@ -76,7 +77,7 @@ impl Store {
                 point.id, checked.count
             )));
         }
-        let key = self.key_for(options, &point).await?;
+        let key = key_for(&self.0.keys, options, &point)?;
         self.begin_intake("restore").await?;
         if let Some(text) = key {
             self.0.keys.add_text(&text, &options.folder)?;
@@ -99,34 +100,38 @@ impl Store {
         })
     }
 
-    /// The text of the key file of a backup, if it is needed; an error if it is nowhere.
-    async fn key_for(
-        &self,
-        options: &RestoreOptions,
-        point: &Manifest,
-    ) -> Result<Option<String>, StoreError> {
-        let Some(id) = &point.key else {
-            return Ok(None);
-        };
-        if self.0.keys.has(id) {
-            return Ok(None);
+    /// Opens a store for [`Store::restore`]. The key comes first, as a store that is opened without a
+    /// key file makes a key of its own.
+    ///
+    /// # Errors
+    /// [`StoreError::Invalid`] when the key of the backup is nowhere; nothing is made then. Those of
+    /// [`Store::open_idle`].
+    pub async fn open_for_restore(
+        options: StoreOptions,
+        restore: &RestoreOptions,
+    ) -> Result<Self, StoreError> {
+        let file = options
+            .key_file
+            .clone()
+            .unwrap_or_else(|| options.data_dir.join("store.key"));
+        let wanted = restore.clone();
+        let (key, file) = blocking(move || {
+            let point =
+                BackupFolder::open(&wanted.folder, Use::Read)?.find(wanted.at.as_deref())?;
+            let keys = Keyring::load(file.clone(), Arc::clone(&options.entropy))?;
+            let text = key_for(&keys, &wanted, &point)?;
+            let alone = text.filter(|_| keys.is_empty());
+            Ok(((alone, options), file))
+        })
+        .await?;
+        let (text, options) = key;
+        if let Some(text) = text {
+            if let Some(folder) = file.parent() {
+                crate::open::make_folder(folder)?;
+            }
+            backup::write_whole(&file, text.as_bytes())?;
         }
-        if point.with_key {
-            let path = BackupFolder::open(&options.folder, Use::Read)?
-                .point_dir(&point.id)
-                .join("store.key");
-            let text = std::fs::read_to_string(&path);
-            return text.map(Some).map_err(|error| backup::at(&path, error));
-        }
-        if options.forget_key {
-            return Ok(None);
-        }
-        Err(StoreError::Invalid(format!(
-            "the secrets in this backup are sealed with the key {id}, which is not in {}: put the \
-             key file of the old node there, or restore with --forget-key (then DKIM keys and the \
-             like are made anew, and logins by SCRAM work when a password is set again)",
-            self.0.keys.path().display()
-        )))
+        Self::open_idle(options, Lost::Nothing).await
     }
 
     async fn restore_blobs(
@@ -221,6 +226,37 @@ impl Store {
             other => other.map(|()| 0),
         }
     }
+}
+
+/// The text of the key file of a backup, if it is needed; an error if it is nowhere.
+fn key_for(
+    keys: &Keyring,
+    options: &RestoreOptions,
+    point: &Manifest,
+) -> Result<Option<String>, StoreError> {
+    let Some(id) = &point.key else {
+        return Ok(None);
+    };
+    if keys.has(id) {
+        return Ok(None);
+    }
+    if point.with_key {
+        let path = BackupFolder::open(&options.folder, Use::Read)?
+            .point_dir(&point.id)
+            .join("store.key");
+        let text = std::fs::read_to_string(&path);
+        return text.map(Some).map_err(|error| backup::at(&path, error));
+    }
+    if options.forget_key {
+        return Ok(None);
+    }
+    Err(StoreError::Invalid(format!(
+        "the secrets in this backup are sealed with the key {id}, which is not in {}: put the key \
+         file of the old node there (if there is one already, add the lines of the old one), or \
+         restore with --forget-key (then DKIM keys and the like are made anew, and logins by SCRAM \
+         work when a password is set again)",
+        keys.path().display()
+    )))
 }
 
 /// Reads the blobs that the store does not have yet, on a thread of its own.

@@ -118,7 +118,7 @@ async fn check(house: &House, store: &Store) {
     for (number, name) in [(1, "one"), (2, "two")] {
         let reader = store.body(bob, MessageId(number)).await.unwrap();
         let bytes = reader.read(0..u64::MAX).await.unwrap();
-        assert_eq!(bytes, letter(name).as_bytes());
+        assert!(bytes.ends_with(letter(name).as_bytes()));
     }
     let keys = store.scram_keys("bob").await.unwrap();
     assert_eq!((keys.account, keys.stored_key), (Some(bob), [0x11; 32]));
@@ -130,13 +130,13 @@ async fn check(house: &House, store: &Store) {
             .await
             .unwrap()
             .iter()
-            .any(|it| it.name == domain("red.test"))
+            .any(|it| it.domain == domain("red.test"))
     );
     assert_eq!(store.verify().await.unwrap(), Vec::<String>::new());
     let new = house
         .delivery(store, &letter("three"), &[(bob, "bob@red.test")])
         .await;
-    assert_eq!(store.deliver(new).await.unwrap().copies[0].uid, Uid(3));
+    assert_eq!(store.deliver(new).await.unwrap().stored[0].uid, Uid(3));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -274,7 +274,7 @@ async fn a_damaged_file() {
     store.close().await.unwrap();
     let file = house.path().join("data/mail.db");
     let db = Connection::open(&file).unwrap();
-    let root: usize = db
+    let root: u32 = db
         .query_row(
             "SELECT rootpage FROM sqlite_schema WHERE name = 'message'",
             [],
@@ -283,7 +283,8 @@ async fn a_damaged_file() {
         .unwrap();
     drop(db);
     let mut bytes = std::fs::read(&file).unwrap();
-    let page = &mut bytes[(root - 1) * 4_096..root * 4_096];
+    let start = (root as usize - 1) * 4_096;
+    let page = &mut bytes[start..start + 4_096];
     for byte in page.iter_mut().take(512) {
         *byte ^= 0xA5;
     }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use ::store::backup;
-use ::store::{Lost, RestoreOptions, Store};
+use ::store::{RestoreOptions, Store};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -188,7 +188,7 @@ pub(super) fn restore(operator: &Operator, args: RestoreArgs) -> Result<(), Exit
     };
     let bar = Bar::new();
     let work = async {
-        let store = Store::open_idle(operator.store_options(), Lost::Nothing).await?;
+        let store = Store::open_for_restore(operator.store_options(), &options).await?;
         let report = store.restore(&options, bar.watcher()).await;
         store.close().await?;
         report

@@ -76,7 +76,10 @@ const NOT_CARRIED: &[(&str, &str)] = &[
     ),
     ("job", "who works now"),
     ("node", "who is alive now"),
-    ("object_note", "whose objects they are; the target writes its own"),
+    (
+        "object_note",
+        "whose objects they are; the target writes its own",
+    ),
     ("schema_version", "the target has its own"),
     ("segment", "where this store keeps bytes"),
     ("search_document", "can be made again"),

@@ -194,7 +194,7 @@ pub(crate) async fn lost_bytes_come_back_from_a_backup(house: &House) {
         for (message, name) in [(2, "n1"), (4, "n3")] {
             let reader = store.body(account, MessageId(message)).await.unwrap();
             let bytes = reader.read(0..u64::MAX).await.unwrap();
-            assert_eq!(bytes, letter(name).as_bytes());
+            assert!(bytes.ends_with(letter(name).as_bytes()));
         }
     }
     house.finish(store).await;
