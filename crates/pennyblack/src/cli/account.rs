@@ -6,7 +6,7 @@ use clap::{ArgGroup, Subcommand};
 
 use super::exit::Exit;
 use super::output::{Output, bytes, field};
-use super::{ListArgs, Operator, export, password};
+use super::{ListArgs, Operator, deleted, export, password, usage};
 use crate::control::{Quota, Request};
 use crate::random;
 use crate::settings::value;
@@ -37,8 +37,48 @@ pub(super) enum AccountCommand {
     },
     /// Lists accounts.
     List(ListArgs),
-    /// Removes an account and all its mail.
+    /// Shows one account.
+    Show {
+        /// Its address.
+        address: String,
+        /// As a JSON array.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Tells what accounts take, the largest first, and what the whole store takes.
+    Usage {
+        /// Only this account, with its mailboxes.
+        address: Option<String>,
+        /// Sums up the letters as they are stored, too; reads a row for each, and so takes a while.
+        #[arg(long, conflicts_with = "address")]
+        blobs: bool,
+        /// As a JSON array; the last row is that of the whole store.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Mail that was deleted and can be recovered.
+    #[command(subcommand)]
+    Deleted(deleted::DeletedCommand),
+    /// Gives an account another address; aliases follow.
+    Rename {
+        /// Its address.
+        old: String,
+        /// The new address.
+        new: String,
+        /// Keep the old address, as an alias.
+        #[arg(long)]
+        keep_old: bool,
+    },
+    /// Closes an account, and removes it with all its mail when `retention.account` is over.
     Remove {
+        /// Its address.
+        address: String,
+        /// Remove it at once; nothing brings it back.
+        #[arg(long)]
+        now: bool,
+    },
+    /// Brings an account back that was removed, while that is possible.
+    Restore {
         /// Its address.
         address: String,
     },
@@ -125,7 +165,22 @@ pub(super) fn run(operator: &Operator, command: AccountCommand) -> Result<(), Ex
             password: Some(password),
         }),
         AccountCommand::List(ListArgs { json }) => list(operator, json),
-        AccountCommand::Remove { address } => operator.act(Request::AccountRemove { address }),
+        AccountCommand::Show { address, json } => usage::show(operator, address, json),
+        AccountCommand::Usage {
+            address,
+            blobs,
+            json,
+        } => usage::usage(operator, address, blobs, json),
+        AccountCommand::Deleted(command) => deleted::run(operator, command),
+        AccountCommand::Rename { old, new, keep_old } => operator.act(Request::AccountRename {
+            address: old,
+            new,
+            keep_old,
+        }),
+        AccountCommand::Remove { address, now } => {
+            operator.act(Request::AccountRemove { address, now })
+        }
+        AccountCommand::Restore { address } => operator.act(Request::AccountRestore { address }),
         AccountCommand::Password {
             address,
             password_stdin,

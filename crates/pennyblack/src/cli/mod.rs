@@ -8,6 +8,7 @@
 mod account;
 mod alias;
 mod backup;
+mod deleted;
 mod demo;
 mod domain;
 pub mod exit;
@@ -20,6 +21,7 @@ mod progress;
 mod queue;
 mod serve;
 mod store;
+mod usage;
 mod verify;
 
 use std::path::PathBuf;

@@ -9,6 +9,7 @@
 pub mod client;
 pub mod long;
 pub mod operate;
+mod people;
 pub mod rows;
 pub mod server;
 pub mod wire;
@@ -64,10 +65,63 @@ pub enum Request {
     },
     /// Lists accounts.
     AccountList,
-    /// Removes an account and its mail.
+    /// Closes an account, and removes it with its mail after a grace.
     AccountRemove {
         /// Its address.
         address: String,
+        /// Whether it is removed at once.
+        now: bool,
+    },
+    /// Takes a removal back.
+    AccountRestore {
+        /// Its address.
+        address: String,
+    },
+    /// Gives an account another address.
+    AccountRename {
+        /// Its address.
+        address: String,
+        /// The new one.
+        new: String,
+        /// Whether the old one stays, as an alias.
+        keep_old: bool,
+    },
+    /// Shows one account.
+    AccountShow {
+        /// Its address.
+        address: String,
+    },
+    /// Tells what accounts take, and the whole store.
+    AccountUsage {
+        /// Only this account, with its mailboxes.
+        address: Option<String>,
+        /// Whether all letters are summed up, too.
+        blobs: bool,
+    },
+    /// Lists a page of an account's deleted mail.
+    DeletedList {
+        /// The account's address.
+        address: String,
+        /// Which mail.
+        which: Deleted,
+        /// The time and the number of the last message of the page before.
+        after: Option<(i64, i64)>,
+    },
+    /// Puts deleted mail back.
+    DeletedRecover {
+        /// The account's address.
+        address: String,
+        /// Which mail.
+        which: Deleted,
+        /// Into this mailbox; otherwise where it was.
+        to: Option<String>,
+    },
+    /// Removes deleted mail for good.
+    DeletedPurge {
+        /// The account's address.
+        address: String,
+        /// Which mail.
+        which: Deleted,
     },
     /// Sets a password.
     AccountPassword {
@@ -172,6 +226,17 @@ pub struct ExportOrder {
     pub account: String,
     /// These mailboxes and those below them; all, if there are none.
     pub mailboxes: Vec<String>,
+}
+
+/// Which deleted mail is meant: all that meets every condition given.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deleted {
+    /// Only these messages; empty: no condition.
+    pub messages: Vec<i64>,
+    /// Deleted since then, in milliseconds since 1970.
+    pub since_ms: Option<i64>,
+    /// Deleted from this mailbox.
+    pub mailbox: Option<String>,
 }
 
 /// What becomes of a quota.

@@ -4,7 +4,7 @@ use base::{AccountId, Domain, EmailAddress, LetterId, Secret};
 use serde_json::Value;
 use store::{NewAccount, QueueFilter, QuotaChange, Store, StoreError};
 
-use super::{Failure, Filter, QueueAct, Quota, Request, rows};
+use super::{Failure, Filter, QueueAct, Quota, Request, people, rows};
 
 /// What a request gave: rows, and an end in words.
 #[derive(Debug, Default)]
@@ -16,7 +16,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    fn list(rows: Vec<Value>) -> Self {
+    pub(super) fn list(rows: Vec<Value>) -> Self {
         Self {
             rows,
             done: String::new(),
@@ -44,13 +44,14 @@ pub async fn operate(store: &Store, request: Request) -> Result<Answer, Failure>
             domains(store, request).await
         }
         Request::AccountAdd { .. } | Request::AccountList => accounts(store, request).await,
-        Request::AccountRemove { address } => {
-            let id = account_id(store, &address).await?;
-            store.remove_account(id).await?;
-            Ok(Answer::done(format!(
-                "account {address} is removed with its mail"
-            )))
-        }
+        Request::AccountRemove { .. }
+        | Request::AccountRestore { .. }
+        | Request::AccountRename { .. }
+        | Request::AccountShow { .. }
+        | Request::AccountUsage { .. }
+        | Request::DeletedList { .. }
+        | Request::DeletedRecover { .. }
+        | Request::DeletedPurge { .. } => people::operate(store, request).await,
         Request::AccountPassword { address, password } => {
             let id = account_id(store, &address).await?;
             store.set_password(id, &Secret::new(password)).await?;
@@ -200,7 +201,7 @@ fn quota_of_new(quota: Quota, usual: u64) -> Option<u64> {
 }
 
 /// Says which domain is missing for a new address, and what to do.
-fn in_domain(error: StoreError, domain: &Domain) -> Failure {
+pub(super) fn in_domain(error: StoreError, domain: &Domain) -> Failure {
     match error {
         StoreError::NotFound("domain") => Failure::not_found(format!(
             "the domain {domain} is not ours; `pennyblack domain add {domain}` makes it so"
@@ -256,7 +257,7 @@ pub(crate) async fn account_id(store: &Store, address: &str) -> Result<AccountId
         .ok_or_else(|| Failure::not_found(format!("there is no account {address}")))
 }
 
-fn parse_address(text: &str) -> Result<EmailAddress, Failure> {
+pub(super) fn parse_address(text: &str) -> Result<EmailAddress, Failure> {
     EmailAddress::parse(text).map_err(|error| Failure::invalid(format!("{text}: {error}")))
 }
 

@@ -4,8 +4,8 @@
 use base::Timestamp;
 use serde_json::{Value, json};
 use store::{
-    AccountInfo, AliasInfo, DomainInfo, JourneyEvent, QueueEntry, QueueRecipientState,
-    RecipientEntry, Step,
+    AccountInfo, AliasInfo, DomainInfo, JourneyEvent, MailboxInfo, QueueEntry, QueueRecipientState,
+    RecipientEntry, RemovedMessage, Step,
 };
 
 /// A domain.
@@ -26,6 +26,35 @@ pub fn account(info: &AccountInfo) -> Value {
         "used_bytes": info.used_bytes,
         "quota_bytes": info.quota_bytes,
         "quota_messages": info.quota_messages,
+        "removed_messages": info.removed_messages,
+        "removed_bytes": info.removed_bytes,
+        "delete_at": info.delete_at.map(time),
+    })
+}
+
+/// A mailbox, by what it takes.
+#[must_use]
+pub fn mailbox(info: &MailboxInfo) -> Value {
+    json!({
+        "mailbox": info.name,
+        "messages": info.status.messages,
+        "unseen": info.status.unseen,
+        "size": info.status.size,
+    })
+}
+
+/// A deleted message that can be recovered.
+#[must_use]
+pub fn removed(message: &RemovedMessage) -> Value {
+    json!({
+        "message": message.message.0,
+        "removed_at": time(message.removed_at),
+        "removed_ms": message.removed_at.millis(),
+        "mailbox": message.mailbox_name,
+        "received_at": time(message.received_at),
+        "size": message.size,
+        "from": message.from,
+        "subject": message.subject,
     })
 }
 

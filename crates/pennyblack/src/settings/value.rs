@@ -108,7 +108,13 @@ fn span_ms(given: &DeValue<'_>) -> Option<i64> {
     if let Some(seconds) = integer(given) {
         return seconds.checked_mul(1_000);
     }
-    with_unit(given.as_str()?, |unit| match unit {
+    span(given.as_str()?)
+}
+
+/// A span of time as a text with its unit, in milliseconds: `30 d`.
+#[must_use]
+pub fn span(text: &str) -> Option<i64> {
+    with_unit(text, |unit| match unit {
         "ms" => Some(1),
         "s" => Some(1_000),
         "m" => Some(60_000),

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod accounts;
 mod disk;
 mod limits;
 mod support;
@@ -159,7 +160,7 @@ fn exit_codes_and_texts_of_mistakes() {
     );
     let used = folder.run(&["domain", "remove", "other.test"]);
     assert!(!used.status.success());
-    folder.ok(&["account", "remove", "a@other.test"]);
+    folder.ok(&["account", "remove", "a@other.test", "--now"]);
     folder.ok(&["domain", "remove", "other.test"]);
 
     folder.write_settings("hostname = \"mx.me.test\"\ndata_dir = \"/proc/none\"\n");
