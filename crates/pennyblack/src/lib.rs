@@ -11,6 +11,7 @@ pub mod demo;
 pub mod logs;
 pub mod node;
 pub mod outside;
+pub mod pdf;
 mod random;
 pub mod settings;
 pub mod transfer;

@@ -116,6 +116,7 @@ impl Store {
     pub async fn close(&self) -> Result<(), StoreError> {
         let inner = Arc::clone(&self.0);
         tokio::task::spawn_blocking(move || {
+            inner.search.close();
             inner.homes.close();
             inner.engine.close();
             let lock = inner
@@ -124,7 +125,6 @@ impl Store {
                 .unwrap_or_else(PoisonError::into_inner)
                 .take();
             drop(lock);
-            inner.search.close();
         })
         .await
         .map_err(|error| StoreError::Bug(format!("closing failed: {error}")))
@@ -219,22 +219,7 @@ async fn open(
         spool_dir,
         lock,
     } = blocking(move || enter(data_dir, held)).await?;
-    let homes = {
-        let (home, data_dir) = (options.blobs.clone(), data_dir.clone());
-        let is_embedded = matches!(options.database, Database::Sqlite { .. });
-        let flushes = options.synchronous == Synchronous::Full;
-        let entropy = Arc::clone(&options.entropy);
-        let open = move || {
-            Homes::open(&HomeOptions {
-                home: &home,
-                data_dir: &data_dir,
-                is_embedded,
-                flushes,
-                entropy,
-            })
-        };
-        blocking(open).await?
-    };
+    let homes = open_homes(&options, &data_dir).await?;
     let metrics = Arc::new(StoreMetrics::new(&options.metrics));
     let now = options.clock.now();
     let held = Arc::downgrade(&lock);
@@ -292,6 +277,23 @@ async fn open(
         held: Mutex::new(lock),
         lock: held,
     })
+}
+
+async fn open_homes(options: &StoreOptions, data_dir: &Path) -> Result<Homes, StoreError> {
+    let (home, data_dir) = (options.blobs.clone(), data_dir.to_owned());
+    let is_embedded = matches!(options.database, Database::Sqlite { .. });
+    let flushes = options.synchronous == Synchronous::Full;
+    let entropy = Arc::clone(&options.entropy);
+    let open = move || {
+        Homes::open(&HomeOptions {
+            home: &home,
+            data_dir: &data_dir,
+            is_embedded,
+            flushes,
+            entropy,
+        })
+    };
+    blocking(open).await
 }
 
 async fn blocking<T: Send + 'static>(

@@ -88,13 +88,16 @@ enum Command {
         #[arg(long)]
         markdown: bool,
     },
+    /// Reads a PDF on stdin: the node runs it as a process of its own.
+    #[command(hide = true, name = crate::pdf::COMMAND)]
+    PdfText,
     /// Checks that the store is consistent, also while a node runs; repairs it where it can.
     Verify(verify::VerifyArgs),
     /// Makes a restore point in a folder, also while a node runs.
     Backup(backup::BackupArgs),
     /// Restores a backup into an empty store.
     Restore(backup::RestoreArgs),
-    /// The store as a whole: moving it, its key.
+    /// The store as a whole: moving it, its key, its search index.
     #[command(subcommand)]
     Store(store::StoreCommand),
 }
@@ -145,6 +148,7 @@ fn run(cli: Cli) -> Result<(), Exit> {
         Command::Backup(args) => backup::run(&cli.config, args),
         Command::Restore(args) => backup::restore(&Operator::new(&cli.config)?, args),
         Command::Store(command) => store::run(&cli.config, command),
+        Command::PdfText => Ok(crate::pdf::run()?),
     }
 }
 

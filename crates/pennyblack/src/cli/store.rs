@@ -26,6 +26,12 @@ pub(super) enum StoreCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Makes the search index anew, also while a node runs. Meanwhile searching goes on, slower.
+    Reindex {
+        /// Only of this account.
+        #[arg(long, value_name = "ADDRESS")]
+        account: Option<String>,
+    },
     /// The key that seals the store's secrets.
     #[command(subcommand)]
     Key(KeyCommand),
@@ -52,6 +58,7 @@ pub(super) fn run(config: &Path, command: StoreCommand) -> Result<(), Exit> {
     let operator = Operator::new(config)?;
     match command {
         StoreCommand::Move { to, json } => move_to(&operator, &to, json),
+        StoreCommand::Reindex { account } => operator.act(Request::Reindex { account }),
         StoreCommand::Key(KeyCommand::Rotate { drop_old }) => {
             operator.act(Request::KeyRotate { drop_old })
         }

@@ -15,6 +15,7 @@ use tokio::net::UnixStream;
 use super::operate::Answer;
 use super::{Failure, FailureKind, Reply, Request, SocketPath, long, wire};
 use crate::outside::{OsEntropy, SystemClock};
+use crate::pdf::PdfReader;
 use crate::settings::Settings;
 
 /// How long a command waits for a node that holds the store but does not answer yet (it is just
@@ -90,7 +91,7 @@ pub(crate) fn options(settings: &Settings, metrics: &Metrics) -> StoreOptions {
         clock: Arc::new(SystemClock),
         entropy: Arc::new(OsEntropy),
         metrics: metrics.clone(),
-        extractor: None,
+        extractor: Some(Arc::new(PdfReader::default())),
     }
 }
 

@@ -200,6 +200,11 @@ pub enum Request {
         /// Whether the old key is dropped.
         drop_old: bool,
     },
+    /// Makes the search index anew.
+    Reindex {
+        /// The account's address; all accounts if none is given.
+        account: Option<String>,
+    },
     /// Stores letters that the command sends; see `transfer::wire`.
     Import(ImportOrder),
     /// Gives letters; see `transfer::wire`.

@@ -91,12 +91,31 @@ pub async fn operate(store: &Store, request: Request) -> Result<Answer, Failure>
                  of this store and to a safe place"
             )))
         }
+        Request::Reindex { account } => reindex(store, account.as_deref()).await,
         // These have a wire of their own.
         Request::Import(_)
         | Request::Export(_)
         | Request::Verify { .. }
         | Request::Backup { .. } => Err(Failure::invalid("not a short request")),
     }
+}
+
+async fn reindex(store: &Store, account: Option<&str>) -> Result<Answer, Failure> {
+    let ids = match account {
+        Some(address) => vec![account_id(store, address).await?],
+        None => {
+            let all = store.accounts().await?;
+            all.into_iter().map(|account| account.id).collect()
+        }
+    };
+    for id in &ids {
+        store.rebuild_search(*id).await?;
+    }
+    store.index_now().await?;
+    Ok(Answer::done(format!(
+        "the search index of {} accounts is made anew",
+        ids.len()
+    )))
 }
 
 async fn domains(store: &Store, request: Request) -> Result<Answer, Failure> {
