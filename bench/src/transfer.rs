@@ -1,5 +1,9 @@
 //! How fast letters move in and out by the command line, and the memory that the command and the
 //! node hold meanwhile.
+#![expect(
+    clippy::expect_used,
+    reason = "a measurement that cannot be taken stops with its reason"
+)]
 
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
