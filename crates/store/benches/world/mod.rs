@@ -269,8 +269,7 @@ impl Place {
     }
 }
 
-/// Bytes of all files in a folder.
-pub(crate) fn folder_bytes(folder: &Path) -> u64 {
+fn folder_bytes(folder: &Path) -> u64 {
     let entries = std::fs::read_dir(folder).unwrap().map(Result::unwrap);
     let sizes = entries.map(|entry| {
         let about = entry.metadata().unwrap();
