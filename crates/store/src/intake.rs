@@ -10,8 +10,9 @@ use crate::backup::{BlobEntry, CARRIED, Fragment};
 use crate::blobs::{condemn, store_blob};
 use crate::engine::{Body, Priority, Row, Tx, params};
 use crate::prepare::{Coding, Part, Prepared};
+use crate::verify::AccountIds;
 use crate::{Store, StoreError};
-use base::Timestamp;
+use base::{AccountId, Timestamp};
 
 /// Rows that one transaction puts in.
 const PIECE_ROWS: usize = 200;
@@ -92,6 +93,10 @@ impl Store {
             .write(FreeQueue { queue }, Priority::Urgent)
             .await?;
         self.condemn_unnamed().await?;
+        // An index that lay there is of other messages with the same ids.
+        for account in self.0.engine.read(AccountIds).await? {
+            self.rebuild_search(AccountId(account)).await?;
+        }
         self.0
             .engine
             .write(Mark { what: None }, Priority::Urgent)

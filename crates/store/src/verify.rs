@@ -8,6 +8,8 @@ mod accounts;
 mod blobs;
 mod repair;
 
+pub(crate) use accounts::List as AccountIds;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 

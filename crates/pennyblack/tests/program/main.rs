@@ -5,6 +5,7 @@
 mod accounts;
 mod disk;
 mod limits;
+mod store;
 mod support;
 mod transfer;
 

@@ -152,7 +152,7 @@ pub(super) const CHECKS: &[Check] = &[
 ];
 
 /// All accounts.
-pub(super) struct List;
+pub(crate) struct List;
 
 impl Body for List {
     type Out = Vec<i64>;
