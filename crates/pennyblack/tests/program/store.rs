@@ -17,7 +17,10 @@ fn the_key_of_the_store() {
     let told = folder.ok(&["store", "key", "rotate", "--drop-old"]);
     let second = std::fs::read_to_string(&file).unwrap();
     assert_ne!(first, second);
-    let id = second.lines().find_map(|line| line.strip_prefix("key ")).unwrap();
+    let id = second
+        .lines()
+        .find_map(|line| line.strip_prefix("key "))
+        .unwrap();
     assert!(told.contains(id.split(' ').next().unwrap()), "{told}");
     node.stop();
     // Another key than that of the store.
@@ -54,12 +57,27 @@ fn backups_on_the_command_line() {
     folder.fails(5, &["restore", backup], "in use");
     node.stop();
     folder.fails(2, &["restore", backup], "the store has data already");
-    folder.fails(3, &["restore", backup, "--at", "1999-01-01"], "no such restore point");
+    folder.fails(
+        3,
+        &["restore", backup, "--at", "1999-01-01"],
+        "no such restore point",
+    );
     let data = folder.path().join("data");
-    folder.fails(2, &["backup", "list", data.to_str().unwrap()], "is no backup");
-    folder.fails(2, &["backup", data.to_str().unwrap()], "choose an empty folder");
+    folder.fails(
+        2,
+        &["backup", "list", data.to_str().unwrap()],
+        "is no backup",
+    );
+    folder.fails(
+        2,
+        &["backup", data.to_str().unwrap()],
+        "choose an empty folder",
+    );
     folder.fails(2, &["backup"], "Usage");
-    assert_eq!(folder.ok(&["verify", "--deep"]).trim(), "the store is consistent");
+    assert_eq!(
+        folder.ok(&["verify", "--deep"]).trim(),
+        "the store is consistent"
+    );
     assert_eq!(folder.ok(&["verify", "--json"]).trim(), "[]");
     folder.fails(2, &["verify", "--repair"], "--yes");
 }

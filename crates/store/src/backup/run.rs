@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base::Timestamp;
@@ -63,7 +64,10 @@ impl Store {
         watcher: Watcher,
     ) -> Result<BackupReport, StoreError> {
         let path = options.folder.clone();
+        // Its lock lasts as long as any thread works in it, also when nobody waits for the backup any
+        // more.
         let folder = blocking(move || BackupFolder::open(&path, Use::Write)).await?;
+        let folder = Arc::new(folder);
         let Ok(_alone) = self.0.backing_up.try_lock() else {
             let why = "another backup of this store is under way";
             return Err(StoreError::Busy(why.to_owned()));
@@ -107,13 +111,13 @@ struct Run<'s> {
 impl Run<'_> {
     async fn work(
         self,
-        folder: BackupFolder,
+        folder: Arc<BackupFolder>,
         options: &BackupOptions,
     ) -> Result<BackupReport, StoreError> {
         let now = self.store.0.shared.now();
         let id = id_at(now);
         let part = folder.begin(&id)?;
-        let tables = self.tables(&part).await?;
+        let tables = self.tables(&folder, &part).await?;
         let messages = rows_of(&tables, "message");
         let blobs = self.blobs(&folder, &part, messages).await?;
         let keys = &self.store.0.keys;
@@ -158,11 +162,20 @@ impl Run<'_> {
     }
 
     /// Writes all tables from one snapshot.
-    async fn tables(&self, part: &Path) -> Result<Vec<TableEntry>, StoreError> {
+    async fn tables(
+        &self,
+        held: &Arc<BackupFolder>,
+        part: &Path,
+    ) -> Result<Vec<TableEntry>, StoreError> {
         let (to, from) = channel(WAITING_MAX);
         let folder = part.join("tables");
         let watcher = self.watcher.clone();
-        let writing = blocking_task(move || write_tables(from, &folder, &watcher));
+        let held = Arc::clone(held);
+        let writing = blocking_task(move || {
+            let written = write_tables(from, &folder, &watcher);
+            drop(held);
+            written
+        });
         let read = self.store.0.engine.read_once(CopyOut { to }).await;
         // What the file says is the cause; that nobody took the rows is what followed.
         let written = joined(writing).await?;
@@ -173,15 +186,20 @@ impl Run<'_> {
     /// Appends the blobs that no pack has.
     async fn blobs(
         &self,
-        folder: &BackupFolder,
+        held: &Arc<BackupFolder>,
         part: &Path,
         total: u64,
     ) -> Result<BlobsWritten, StoreError> {
-        let packs = folder.blobs_dir();
+        let packs = held.blobs_dir();
         let (to, from) = channel(WAITING_MAX);
         let list = part.join("blobs.zst");
         let writer_packs = packs.clone();
-        let writing = blocking_task(move || write_blobs(from, writer_packs, list));
+        let held = Arc::clone(held);
+        let writing = blocking_task(move || {
+            let written = write_blobs(from, writer_packs, list);
+            drop(held);
+            written
+        });
         let read = self.read_blobs(&packs, to, total).await;
         let written = joined(writing).await?;
         read?;

@@ -280,6 +280,62 @@ pub(crate) async fn the_collector_waits_for_a_backup(house: &House) {
     house.finish(store).await;
 }
 
+/// A backup that is cut short leaves the earlier one as it was, and the next one works.
+pub(crate) async fn a_backup_cut_short(house: &House) {
+    let (store, alice, _) = lived_in(house).await;
+    let folder = house.path().join("backup");
+    let first = store
+        .backup(options(folder.clone()), nobody())
+        .await
+        .unwrap();
+    let text = letter("second");
+    let delivery = house
+        .delivery(&store, &text, &[(alice, "alice@red.test")])
+        .await;
+    store.deliver(delivery).await.unwrap();
+    house.pass(Duration::from_secs(1));
+    let begun = Arc::new(AtomicBool::new(false));
+    let go_on = Arc::new(AtomicBool::new(false));
+    let (tell, wait) = (Arc::clone(&begun), Arc::clone(&go_on));
+    let watcher: Watcher = Arc::new(move |_| {
+        tell.store(true, Ordering::Release);
+        while !wait.load(Ordering::Acquire) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    });
+    let running = tokio::spawn({
+        let (store, options) = (store.clone(), options(folder.clone()));
+        async move { store.backup(options, watcher).await }
+    });
+    while !begun.load(Ordering::Acquire) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    running.abort();
+    assert!(running.await.unwrap_err().is_cancelled());
+    go_on.store(true, Ordering::Release);
+    let points = backup::list(&folder).unwrap();
+    assert_eq!(points, [first.point]);
+    let checked = backup::check(&folder, None, &nobody()).unwrap();
+    assert_eq!(checked.damages, Vec::<String>::new());
+    house.pass(Duration::from_secs(1));
+    let third = loop {
+        match store.backup(options(folder.clone()), nobody()).await {
+            // The thread that wrote the rows has not seen yet that nobody waits.
+            Err(StoreError::Busy(_)) => tokio::time::sleep(Duration::from_millis(20)).await,
+            other => break other.unwrap(),
+        }
+    };
+    assert_eq!(third.new_blobs, 1);
+    assert_eq!(backup::list(&folder).unwrap().len(), 2);
+    let names = std::fs::read_dir(folder.join("points")).unwrap();
+    assert_eq!(
+        names.count(),
+        2,
+        "the rest of the one that was cut short is there"
+    );
+    house.finish(store).await;
+}
+
 /// A damaged backup is not restored, and says what is damaged.
 pub(crate) async fn a_damaged_backup_is_refused(house: &House) {
     let (store, ..) = lived_in(house).await;

@@ -75,6 +75,7 @@ contract! {
     carrying::a_backup_is_restored_elsewhere,
     carrying::backups_share_their_packs,
     carrying::the_collector_waits_for_a_backup,
+    carrying::a_backup_cut_short,
     carrying::a_damaged_backup_is_refused,
     carrying::a_move_and_back,
     delivering::a_letter_travels,
