@@ -49,6 +49,8 @@ pub struct Setup {
     pub settings: String,
     /// The program; the one that Cargo built when not given.
     pub program: Option<PathBuf>,
+    /// What stands in the environment of the node and of its commands.
+    pub environment: Vec<(&'static str, String)>,
 }
 
 impl Setup {
@@ -62,6 +64,7 @@ impl Setup {
             dns: None,
             settings: String::new(),
             program: None,
+            environment: Vec::new(),
         }
     }
 }
@@ -74,6 +77,7 @@ pub struct Node {
     log: PathBuf,
     host: std::net::Ipv4Addr,
     daemon: Option<Daemon>,
+    environment: Vec<(&'static str, String)>,
 }
 
 impl Node {
@@ -91,6 +95,7 @@ impl Node {
             log,
             host,
             daemon: None,
+            environment: setup.environment.clone(),
         }
     }
 
@@ -110,12 +115,18 @@ impl Node {
     /// # Panics
     /// When it is not ready in time; the message holds its log.
     pub fn serve(&mut self) {
-        let mut command = Command::new(&self.program);
+        let mut command = self.program();
         command.arg("serve").arg("--config").arg(&self.config);
         let start = std::fs::metadata(&self.log).map_or(0, |log| log.len() as usize);
         let mut daemon = Daemon::start(&mut command, &self.log);
         daemon.wait_for_log("pennyblack ready:", start, READY_WITHIN);
         self.daemon = Some(daemon);
+    }
+
+    fn program(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
     }
 
     /// Ends it as a crash would.
@@ -168,7 +179,7 @@ impl Node {
     /// A command of the command line, to be run in another way.
     #[must_use]
     pub fn command_line(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(&self.program);
+        let mut command = self.program();
         command.args(arguments).arg("--config").arg(&self.config);
         command
     }
@@ -178,7 +189,7 @@ impl Node {
     /// # Panics
     /// When the command fails.
     pub fn add_account(&self, address: &str) {
-        let mut command = Command::new(&self.program);
+        let mut command = self.program();
         command
             .args(["account", "add", address, "--password-stdin", "--config"])
             .arg(&self.config);

@@ -8,6 +8,7 @@
 mod account;
 mod alias;
 mod backup;
+mod blobs;
 mod deleted;
 mod demo;
 mod domain;

@@ -8,6 +8,7 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::Operator;
+use super::blobs;
 use super::exit::Exit;
 use super::output::Output;
 use super::progress::Bar;
@@ -31,6 +32,15 @@ pub(super) enum StoreCommand {
         /// Only of this account.
         #[arg(long, value_name = "ADDRESS")]
         account: Option<String>,
+    },
+    /// Moves the bytes of letters to where `blobs.url` keeps new ones, while the node runs.
+    ///
+    /// Letters that are there already stay; cut short and given again, it goes on. Letters that are
+    /// in an object store that `blobs.url` no longer names are found through `blobs.leaving`.
+    MoveBlobs {
+        /// Prints what was done as JSON, and no bar.
+        #[arg(long)]
+        json: bool,
     },
     /// The key that seals the store's secrets.
     #[command(subcommand)]
@@ -59,6 +69,7 @@ pub(super) fn run(config: &Path, command: StoreCommand) -> Result<(), Exit> {
     match command {
         StoreCommand::Move { to, json } => move_to(&operator, &to, json),
         StoreCommand::Reindex { account } => operator.act(Request::Reindex { account }),
+        StoreCommand::MoveBlobs { json } => blobs::move_home(&operator, json),
         StoreCommand::Key(KeyCommand::Rotate { drop_old }) => {
             operator.act(Request::KeyRotate { drop_old })
         }

@@ -6,6 +6,7 @@
 //! rows, then one end. A line is at most [`LINE_BYTES_MAX`] long. The socket is readable by its
 //! owner only, who may do anything with the store anyway, so nobody logs in here.
 
+pub mod blobs;
 pub mod client;
 pub mod long;
 pub mod operate;
@@ -194,6 +195,11 @@ pub enum Request {
         keep: Option<usize>,
         /// Whether the key of the secrets goes into the backup.
         with_key: bool,
+    },
+    /// Moves letters to the home that takes new ones, a step.
+    MoveBlobs {
+        /// How far it has come.
+        progress: blobs::Progress,
     },
     /// Makes a new key for the secrets of the store.
     KeyRotate {

@@ -4,7 +4,7 @@ use base::{AccountId, Domain, EmailAddress, LetterId, Secret};
 use serde_json::Value;
 use store::{NewAccount, QueueFilter, QuotaChange, Store, StoreError};
 
-use super::{Failure, Filter, QueueAct, Quota, Request, people, rows};
+use super::{Failure, Filter, QueueAct, Quota, Request, blobs, people, rows};
 
 /// What a request gave: rows, and an end in words.
 #[derive(Debug, Default)]
@@ -84,6 +84,7 @@ pub async fn operate(store: &Store, request: Request) -> Result<Answer, Failure>
         }
         Request::QueueTrace { letter } => trace(store, &letter).await,
         Request::QueueAct { act, filter } => queue_act(store, act, &queue_filter(&filter)?).await,
+        Request::MoveBlobs { progress } => blobs::go_on(store, progress).await,
         Request::KeyRotate { drop_old } => {
             let id = store.rotate_key(drop_old).await?;
             Ok(Answer::done(format!(
