@@ -206,7 +206,9 @@ async fn one_cut(events: &[trace::Event], random: &mut Random) -> Vec<String> {
 
 /// The names of the letters that the store holds, and what breaks its invariants.
 async fn found(house: &House) -> Result<(BTreeSet<String>, Vec<String>), StoreError> {
-    let store = Store::open(house.options()).await?;
+    let mut options = house.options();
+    options.key_file = None;
+    let store = Store::open(options).await?;
     let mut names = BTreeSet::new();
     for account in store.accounts().await? {
         let Some(inbox) = store.mailbox(account.id, "INBOX").await? else {
@@ -248,7 +250,7 @@ fn run_child(folder: &Path, record: &Path, recording: Recording) {
         .arg(record)
         .args([
             "-e",
-            "trace=openat,mkdir,write,pwrite64,lseek,fsync,fdatasync,ftruncate,unlink,rename",
+            "trace=openat,mkdir,write,pwrite64,lseek,fsync,fdatasync,ftruncate,unlink,rename,link,linkat",
         ])
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", "child", "--ignored", "--nocapture"])
@@ -284,6 +286,8 @@ async fn child() {
     let options = || {
         let mut options = house.options();
         options.data_dir = Path::new(&folder).join("data");
+        // Among the files whose power is cut.
+        options.key_file = None;
         // What is deleted is gone at once.
         let mut limits = base::limits::Limits::clone(&options.limits);
         limits.retention.deleted = Duration::ZERO;

@@ -465,6 +465,7 @@ async fn child() {
     house.pass(LONG * 1_000 * run.parse().unwrap());
     let mut options = house.options();
     options.data_dir = folder.join("data");
+    options.key_file = Some(folder.join("store.key"));
     let store = Store::open(options).await.unwrap();
     let accounts = store.accounts().await.unwrap();
     let of_bob = |account: &&pennyblack_store::AccountInfo| {

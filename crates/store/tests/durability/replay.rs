@@ -30,7 +30,7 @@ pub(crate) struct Disk {
     syncs: BTreeMap<(u32, String), Covered>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct FileState {
     /// What is surely there.
     bytes: Vec<u8>,
@@ -42,6 +42,7 @@ struct FileState {
     named: bool,
 }
 
+#[derive(Clone)]
 enum Change {
     Write { at: usize, bytes: Vec<u8> },
     Truncate(usize),
@@ -77,6 +78,16 @@ impl Disk {
                 if let Some(state) = self.files.remove(from) {
                     let named = false;
                     self.files.insert(to.clone(), FileState { named, ..state });
+                }
+            }
+            Event::Linked { from, to } => {
+                if let Some(state) = self.files.get(from) {
+                    let named = false;
+                    let linked = FileState {
+                        named,
+                        ..state.clone()
+                    };
+                    self.files.insert(to.clone(), linked);
                 }
             }
             Event::SyncBegan { file, thread } => {

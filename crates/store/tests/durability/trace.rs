@@ -30,6 +30,8 @@ pub(crate) enum Event {
     Removed(String),
     /// A file has another name.
     Renamed { from: String, to: String },
+    /// A file has a second name.
+    Linked { from: String, to: String },
     /// A sync of a file or of a folder (the data folder has an empty name) began.
     SyncBegan { file: String, thread: u32 },
     /// It succeeded: everything that was over when it began is on disk.
@@ -156,11 +158,11 @@ impl Reader {
             self.events.push(Event::SyncEnded { file, thread });
             return;
         }
-        let Some((name, arguments)) = call.split_once('(') else {
+        let Some((call_name, arguments)) = call.split_once('(') else {
             return;
         };
-        match name {
-            "write" | "pwrite64" => self.written(name, arguments, result),
+        match call_name {
+            "write" | "pwrite64" => self.written(call_name, arguments, result),
             "lseek" => {
                 let descriptor = arguments.split(',').next().unwrap_or_default();
                 self.positions.insert(descriptor.to_owned(), result);
@@ -184,11 +186,14 @@ impl Reader {
                     self.events.push(Event::Created(file));
                 }
             }
-            "rename" => {
+            "rename" | "link" | "linkat" => {
                 let mut names = arguments.split('"').skip(1).step_by(2);
                 let mut name = || self.name_of(&unescape(names.next().unwrap_or_default()));
                 if let (Some(from), Some(to)) = (name(), name()) {
-                    self.events.push(Event::Renamed { from, to });
+                    self.events.push(match call_name {
+                        "rename" => Event::Renamed { from, to },
+                        _ => Event::Linked { from, to },
+                    });
                 }
             }
             "unlink" => {
@@ -256,7 +261,7 @@ impl Reader {
         let path = std::str::from_utf8(path).ok()?;
         let name = Path::new(path).strip_prefix(&self.data).ok()?.to_str()?;
         let is_database = name.starts_with("mail.db") && !name.ends_with("-shm");
-        let is_key = name.starts_with("store.key");
+        let is_key = name.starts_with("store.");
         let counts = is_database || is_key || folder_of(name) == SEGMENTS;
         counts.then(|| name.to_owned())
     }
