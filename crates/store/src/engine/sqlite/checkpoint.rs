@@ -56,7 +56,11 @@ impl Checkpointer {
 
     /// The writer has committed.
     pub(super) fn committed(&self) {
-        self.dirty.store(true, Ordering::Release);
+        if !self.dirty.swap(true, Ordering::AcqRel) {
+            // The thread may sleep until this moment; it looks at `dirty` under the lock.
+            drop(self.closed.lock().unwrap_or_else(PoisonError::into_inner));
+            self.wake.notify_all();
+        }
     }
 
     /// Called by the writer between two batches.
@@ -81,7 +85,9 @@ impl Checkpointer {
     pub(super) fn run(&self, session: &Session, log_bytes: &Gauge) {
         let mut last_work = Instant::now();
         let mut cut = false;
-        while !self.sleep() {
+        let mut idle = false;
+        while !self.sleep(idle) {
+            idle = false;
             let length = std::fs::metadata(&self.log).map_or(0, |file| file.len());
             log_bytes.set(i64::try_from(length).unwrap_or(i64::MAX));
             if self.wanted.load(Ordering::Acquire) != NOTHING {
@@ -91,7 +97,9 @@ impl Checkpointer {
                 last_work = Instant::now();
                 cut = false;
                 self.copy(session);
-            } else if !cut && length > IDLE_LOG_BYTES_MAX && last_work.elapsed() > IDLE_AFTER {
+            } else if cut || length <= IDLE_LOG_BYTES_MAX {
+                idle = true;
+            } else if last_work.elapsed() > IDLE_AFTER {
                 cut = true;
                 self.ask(TRUNCATE);
             }
@@ -111,13 +119,54 @@ impl Checkpointer {
         self.queue.nudge();
     }
 
-    /// Sleeps one period; `true` when closed.
-    fn sleep(&self) -> bool {
-        let closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Sleeps one period, and before that until there is a commit if there is nothing to do; `true`
+    /// when closed.
+    fn sleep(&self, idle: bool) -> bool {
+        let mut closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle {
+            let nothing = |closed: &mut bool| !*closed && !self.dirty.load(Ordering::Acquire);
+            closed = self
+                .wake
+                .wait_while(closed, nothing)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
         let (closed, _) = self
             .wake
             .wait_timeout_while(closed, PERIOD, |closed| !*closed)
             .unwrap_or_else(PoisonError::into_inner);
         *closed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// A look, once the thread has nothing to do, comes with the next commit and not before.
+    #[test]
+    fn an_idle_thread_sleeps_until_a_commit() {
+        let checkpointer = Arc::new(Checkpointer::new(
+            Path::new("mail.db"),
+            Arc::new(JobQueue::new(1)),
+        ));
+        checkpointer.dirty.store(false, Ordering::Release);
+        let (looks, looked) = mpsc::channel();
+        let shared = Arc::clone(&checkpointer);
+        let thread = std::thread::spawn(move || {
+            while !shared.sleep(true) {
+                shared.dirty.store(false, Ordering::Release);
+                looks.send(()).unwrap();
+            }
+        });
+        assert!(looked.recv_timeout(PERIOD * 5).is_err(), "it looked");
+        for _ in 0..2 {
+            checkpointer.committed();
+            assert!(looked.recv_timeout(PERIOD * 50).is_ok(), "it sleeps on");
+        }
+        assert!(looked.recv_timeout(PERIOD * 5).is_err(), "it looked again");
+        checkpointer.close();
+        thread.join().unwrap();
     }
 }
