@@ -5,7 +5,7 @@
 //! and to black, and appended by IMAP, all at the same time, while one of the nodes is ended with
 //! SIGKILL at random moments and started again. A client whose connection dies before the reply
 //! sends the same letter again, as real ones do: such a letter may be there twice, never not at
-//! all. The moments come from a seed that is printed; `PENNYBLACK_SEED` repeats a run, except for
+//! all. Once with the embedded database, and once with PostgreSQL. The moments come from a seed that is printed; `PENNYBLACK_SEED` repeats a run, except for
 //! what the scheduler decides.
 #![expect(clippy::unwrap_used, reason = "a test stops at what it cannot do")]
 
@@ -17,11 +17,18 @@ use std::time::{Duration, Instant};
 use interop::imap;
 use interop::letters::{Heading, Random, Writer};
 use interop::node::{self, Node, port};
+use interop::postgres::{Flushed, Postgres};
 use interop::process::{said, wait_for};
 use interop::smtp::{Client, Failure};
 use interop::world::{BLACK, RED, World};
 
-const KILLS: u32 = 24;
+/// How hard a run is.
+#[derive(Clone, Copy)]
+struct Run {
+    kills: u32,
+    /// Letters of each way that must have been acknowledged for it to mean anything.
+    letters_min: u32,
+}
 
 /// A killed node is back within this time, with all its work.
 const READY_WITHIN: Duration = Duration::from_secs(8);
@@ -64,14 +71,42 @@ struct Load<'a> {
 
 #[test]
 fn no_acknowledged_letter_is_lost_or_doubled_by_kill_9() {
+    let world = World::new();
+    let red = world.node(RED, "red.test", &USERS);
+    let black = world.node(BLACK, "black.test", &USERS);
+    let run = Run {
+        kills: 24,
+        letters_min: 50,
+    };
+    kill_under_load(run, red, black);
+}
+
+/// The same on PostgreSQL, with fewer kills: a node's connections begin anew after each.
+#[test]
+fn no_acknowledged_letter_is_lost_or_doubled_by_kill_9_on_postgres() {
+    let world = World::new();
+    let server = Postgres::start(Flushed::Yes);
+    let node = |host, domain: &str, database: &str| {
+        let mut setup = world.setup(host, domain);
+        let url = server.database(database);
+        setup.settings += &format!("store.url = \"{url}\"\n");
+        Node::start(&world.place, &setup, &USERS)
+    };
+    let red = node(RED, "red.test", "red");
+    let black = node(BLACK, "black.test", "black");
+    let run = Run {
+        kills: 12,
+        letters_min: 15,
+    };
+    kill_under_load(run, red, black);
+}
+
+fn kill_under_load(run: Run, mut red: Node, mut black: Node) {
     let seed = std::env::var("PENNYBLACK_SEED")
         .ok()
         .and_then(|text| text.parse().ok())
         .unwrap_or(29);
     eprintln!("PENNYBLACK_SEED={seed}");
-    let world = World::new();
-    let mut red = world.node(RED, "red.test", &USERS);
-    let mut black = world.node(BLACK, "black.test", &USERS);
     let (writer, next) = (Writer::new(seed), AtomicU64::new(0));
     let (stop, fates) = (AtomicBool::new(false), Fates::default());
     std::thread::scope(|scope| {
@@ -87,13 +122,13 @@ fn no_acknowledged_letter_is_lost_or_doubled_by_kill_9() {
             };
             scope.spawn(move || load.run(worker));
         }
-        let slowest = kill_again_and_again(&mut red, &mut black, seed);
+        let slowest = kill_again_and_again(run.kills, &mut red, &mut black, seed);
         stop.store(true, Ordering::Relaxed);
         assert!(
             slowest < READY_WITHIN,
             "a killed node took {slowest:?} to come back"
         );
-        eprintln!("{KILLS} kills, slowest start {slowest:?}");
+        eprintln!("{} kills, slowest start {slowest:?}", run.kills);
     });
     for node in [&red, &black] {
         wait_for("an empty queue", Duration::from_secs(60), || {
@@ -105,14 +140,14 @@ fn no_acknowledged_letter_is_lost_or_doubled_by_kill_9() {
         assert!(output.status.success(), "verify: {}", said(&output));
     }
     let found = found_everywhere(&red, &black, &writer);
-    check(&fates.into_inner().unwrap(), &found);
+    check(run, &fates.into_inner().unwrap(), &found);
 }
 
 /// Kills a node at random moments and gives the slowest start that followed.
-fn kill_again_and_again(red: &mut Node, black: &mut Node, seed: u64) -> Duration {
+fn kill_again_and_again(kills: u32, red: &mut Node, black: &mut Node, seed: u64) -> Duration {
     let mut random = Random::new(seed);
     let mut slowest = Duration::ZERO;
-    for _ in 0..KILLS {
+    for _ in 0..kills {
         std::thread::sleep(Duration::from_millis(random.below(PAUSE_MS_MAX)));
         // Red does most of the work, so it is killed most of the time.
         let victim = if random.below(4) == 0 {
@@ -323,7 +358,7 @@ fn letter(writer: &Writer, to: &str, number: u64) -> (String, Vec<u8>) {
     (format!("<{}>", writer.message_id(number)), letter)
 }
 
-fn check(fates: &BTreeMap<String, Fate>, found: &BTreeMap<String, u32>) {
+fn check(run: Run, fates: &BTreeMap<String, Fate>, found: &BTreeMap<String, u32>) {
     let mut wrong = Vec::new();
     let mut by_way: BTreeMap<Way, (u32, u32, u32)> = BTreeMap::new();
     for (id, fate) in fates {
@@ -342,7 +377,7 @@ fn check(fates: &BTreeMap<String, Fate>, found: &BTreeMap<String, u32>) {
     for (way, (letters, unanswered, doubled)) in &by_way {
         eprintln!("{way:?}: {letters} acknowledged, {unanswered} without reply, {doubled} doubled");
         assert!(
-            *letters > 50,
+            *letters > run.letters_min,
             "too few letters ({way:?}) for the test to mean anything"
         );
     }

@@ -16,7 +16,11 @@ pub(super) const STORAGE: &[Setting] = &[
         kind: Kind::Text,
         default: "\"\"",
         doc: "The database: `sqlite:///path/to/mail.db`, or `postgres://user@host/database`, which \
-              many nodes may share. When empty: the file `mail.db` in the data folder.",
+              many nodes may share (PostgreSQL 13 or newer, encoding UTF8; the user owns the \
+              database). Its password may come from PGPASSWORD in the environment. TLS as libpq \
+              knows it: `?sslmode=verify-full&sslrootcert=FILE`, or `sslrootcert=system`; without \
+              them it is used where the server offers it, unchecked. When empty: the file \
+              `mail.db` in the data folder.",
     },
     Setting {
         name: "store.synchronous",
@@ -129,8 +133,10 @@ impl Typing<'_> {
         if path.is_none() {
             self.mistake(
                 "store.url",
+                // What follows may hold a password.
                 format!(
-                    "`store.url` must be `sqlite://` and a path, or `postgres://…`, not \"{url}\""
+                    "`store.url` must be `sqlite://` and a path, or `postgres://…`, not \"{}…\"",
+                    url.split([':', '/']).next().unwrap_or_default()
                 ),
             );
         }
