@@ -323,9 +323,10 @@ impl Store {
                 now: self.0.shared.now(),
             };
             if self.0.engine.write(piece, Priority::Bulk).await? {
-                return Ok(());
+                break;
             }
         }
+        self.0.search.forget_removed(&self.0.engine).await
     }
 
     /// Sets a password; known sessions stay, cached checks are forgotten.

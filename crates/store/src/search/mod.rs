@@ -55,7 +55,8 @@ pub(crate) fn in_database() -> Index {
 
 impl Store {
     /// The messages of an account that a query finds, with ids above `after`, ascending, at most
-    /// `limit`. An empty query finds nothing.
+    /// `limit`. An empty query finds nothing. A message that was removed a moment ago may still be
+    /// among them.
     ///
     /// # Errors
     /// Those of reading.
@@ -89,8 +90,8 @@ impl Store {
     }
 
     /// Tells `found` all messages of an account that each of some queries finds, a page at a time,
-    /// with the number of the query. A message may be told twice, and in no order. An empty query
-    /// finds nothing.
+    /// with the number of the query. A message may be told twice, and in no order; one that was removed
+    /// a moment ago may be among them. An empty query finds nothing.
     ///
     /// # Errors
     /// Those of reading.

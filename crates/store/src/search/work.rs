@@ -127,14 +127,20 @@ async fn log(
             );
         }
     }
-    let of = |wanted: bool| {
+    let of = |wanted: bool| -> Vec<i64> {
         let chosen = last.iter().filter(move |(_, created)| **created == wanted);
-        chosen.map(|(message, _)| *message).collect()
+        chosen.map(|(message, _)| message.0).collect()
     };
+    // A deleted message that can be recovered still has its row; what comes after this look in the
+    // log tells of the deletion.
+    let sql = "SELECT DISTINCT message_id FROM placement
+        WHERE account_id = $1 AND message_id IN list($2) ORDER BY message_id";
+    let rows = tx.rows(sql, params![account, of(true).as_slice()]).await?;
+    let created = rows.iter().map(|row| Ok(MessageId(row.int(0)?)));
     Ok(Work {
         kind: WorkKind::Log,
-        created: of(true),
-        destroyed: of(false),
+        created: created.collect::<Result<_, StoreError>>()?,
+        destroyed: of(false).into_iter().map(MessageId).collect(),
         to: Progress {
             modseq: until,
             scan_after: None,

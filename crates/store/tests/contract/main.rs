@@ -132,6 +132,7 @@ contract! {
     searching::words_phrases_and_beginnings,
     searching::pages,
     searching::the_index_follows,
+    searching::letters_come_back,
     searching::a_log_that_was_cut,
     searching::catching_up,
     searching::long_letters,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use base::{AccountId, MailboxId, MessageId};
 use bytes::Bytes;
 use pennyblack_store::{
-    FlagChange, FlagOp, Keywords, SearchFields, SearchQuery, Store, StoreError,
+    FlagChange, FlagOp, Keywords, RemovedFilter, SearchFields, SearchQuery, Store, StoreError,
 };
 
 use crate::house::{House, letter};
@@ -184,6 +184,25 @@ pub(crate) async fn the_index_follows(house: &House) {
     assert_eq!(search(&store, alice, "hello").await, [0_i64; 0]);
     store.remove_account(bob).await.unwrap();
     assert_eq!(search(&store, alice, "hello").await, [0_i64; 0]);
+    house.finish(store).await;
+}
+
+/// Deleted letters are found no more, recovered ones again.
+pub(crate) async fn letters_come_back(house: &House) {
+    let (store, _, bob) = house.with_people().await;
+    let messages = [
+        append(house, &store, bob, &letter("first")).await,
+        append(house, &store, bob, &letter("second")).await,
+    ];
+    for _ in 0..2 {
+        store.index_now().await.unwrap();
+        expunge(&store, bob, &messages).await;
+        store.index_now().await.unwrap();
+        assert_eq!(search(&store, bob, "hello").await, [0_i64; 0]);
+        let all = RemovedFilter::default();
+        assert_eq!(store.recover(bob, &all, None).await.unwrap(), 2);
+        assert_eq!(search(&store, bob, "hello").await, [1, 2]);
+    }
     house.finish(store).await;
 }
 

@@ -63,6 +63,7 @@ const SCANS: &[&str] = &[
     "FROM account WHERE removing",
     "SELECT account_id, modseq FROM account",
     "FROM account a WHERE a.removing",
+    "ORDER BY modseq LIMIT $3) limited",
     "FROM search_progress p WHERE NOT EXISTS",
     "FROM mailbox b",
     "FROM domain",
