@@ -105,6 +105,41 @@ impl Client {
             .collect())
     }
 
+    /// Begins to idle (RFC 2177): from now on the server tells what changes.
+    ///
+    /// # Errors
+    /// When the connection breaks or the server refuses.
+    pub fn idle(&mut self) -> io::Result<()> {
+        self.tag += 1;
+        let command = format!("a{} IDLE\r\n", self.tag);
+        self.stream.get_mut().write_all(command.as_bytes())?;
+        let go_on = self.line()?;
+        if go_on.starts_with('+') {
+            return Ok(());
+        }
+        Err(io::Error::other(go_on))
+    }
+
+    /// While idling: waits until the server says that the mailbox holds this many letters.
+    ///
+    /// # Errors
+    /// When the connection breaks, or nothing is said for 30 seconds.
+    pub fn until_there_are(&mut self, letters: u64) -> io::Result<()> {
+        let wanted = format!("* {letters} EXISTS");
+        while self.line()? != wanted {}
+        Ok(())
+    }
+
+    /// Ends idling.
+    ///
+    /// # Errors
+    /// When the connection breaks or the server refuses.
+    pub fn done(&mut self) -> io::Result<()> {
+        self.stream.get_mut().write_all(b"DONE\r\n")?;
+        let tag = format!("a{}", self.tag);
+        self.answers(&tag).map(drop)
+    }
+
     fn answers(&mut self, tag: &str) -> io::Result<Vec<Answer>> {
         let mut answers = Vec::new();
         loop {

@@ -89,14 +89,16 @@ impl Store {
     ) -> Result<Option<AccountId>, StoreError> {
         let login = prepared(login.as_bytes());
         let password = Secret::new(prepared(password.expose()));
-        let account = self.login(&login);
+        let account = self.login(&login).await?;
         let passwords = &self.0.passwords;
-        let token = passwords.token(account, &password);
+        // The row is read each time: another node may have changed it. A check is remembered with
+        // what it was made against, so that it counts for nothing once that is another.
+        let generation = passwords.known().generation;
+        let stored = self.0.engine.read(ReadArgon2 { account }).await?;
+        let token = passwords.token(account, stored.as_deref(), &password);
         if let Some(account) = passwords.recall(&token) {
             return Ok(Some(account));
         }
-        let generation = passwords.known().generation;
-        let stored = self.0.engine.read(ReadArgon2 { account }).await?;
         let right = self.check(stored.as_deref(), password).await?;
         let account = account.filter(|_| right && stored.is_some());
         if let Some(account) = account {
@@ -111,7 +113,7 @@ impl Store {
     /// Those of reading the keys.
     pub async fn scram_keys(&self, login: &str) -> Result<ScramKeys, StoreError> {
         let login = prepared(login.as_bytes());
-        let account = self.login(&login);
+        let account = self.login(&login).await?;
         let body = ReadScram { account };
         let (secret, keys) = self.0.engine.read(body).await?;
         if let Some(keys) = keys {
@@ -146,9 +148,17 @@ impl Store {
             .await?
     }
 
-    fn login(&self, login: &[u8]) -> Option<AccountId> {
-        let login = std::str::from_utf8(login).ok()?;
-        self.0.shared.directory().login(login)
+    async fn login(&self, login: &[u8]) -> Result<Option<AccountId>, StoreError> {
+        let Ok(login) = std::str::from_utf8(login) else {
+            return Ok(None);
+        };
+        let known = self.0.shared.directory().login(login);
+        if known.is_some() {
+            return Ok(known);
+        }
+        // Another node may have made it just now.
+        self.catch_up().await?;
+        Ok(self.0.shared.directory().login(login))
     }
 
     async fn check(&self, stored: Option<&str>, password: Secret) -> Result<bool, StoreError> {
@@ -215,9 +225,17 @@ impl Passwords {
     }
 
     /// The name of a check that tells nothing about the password.
-    fn token(&self, account: Option<AccountId>, password: &Secret) -> [u8; 32] {
+    fn token(
+        &self,
+        account: Option<AccountId>,
+        stored: Option<&str>,
+        password: &Secret,
+    ) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new_keyed(&self.key);
         hasher.update(&account.map_or(0, |account| account.0).to_le_bytes());
+        let stored = stored.unwrap_or_default();
+        hasher.update(&stored.len().to_le_bytes());
+        hasher.update(stored.as_bytes());
         hasher.update(password.expose());
         *hasher.finalize().as_bytes()
     }
@@ -388,7 +406,8 @@ impl Body for ReadArgon2 {
     type Out = Option<String>;
 
     async fn run(&self, tx: &mut Tx<'_>) -> Result<Option<String>, StoreError> {
-        let sql = "SELECT argon2 FROM credential WHERE account_id = $1";
+        let sql = "SELECT argon2 FROM credential WHERE account_id = $1 AND EXISTS
+            (SELECT 1 FROM account WHERE account_id = $1 AND enabled = 1 AND delete_at IS NULL)";
         let account = self.account.unwrap_or(AccountId(0));
         match tx.row(sql, params![account]).await? {
             Some(mut row) => Ok(Some(row.text(0)?)),
@@ -438,7 +457,8 @@ impl Body for ReadScram {
             None => None,
         };
         let sql = "SELECT scram_salt, scram_iterations, scram_stored_key, scram_server_key
-            FROM credential WHERE account_id = $1";
+            FROM credential WHERE account_id = $1 AND EXISTS
+            (SELECT 1 FROM account WHERE account_id = $1 AND enabled = 1 AND delete_at IS NULL)";
         let account = self.account.unwrap_or(AccountId(0));
         let keys = match tx.row(sql, params![account]).await? {
             Some(mut row) => Some(SealedKeys {

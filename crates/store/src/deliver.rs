@@ -9,9 +9,10 @@ use bytes::Bytes;
 
 use crate::blobs::store_blob;
 use crate::copies::{Inserted, NewMessage, Place, Stored, insert_message};
-use crate::engine::{Body, Priority, Tx, params};
+use crate::engine::{Body, Priority, Row, Tx, params};
 use crate::ids::first_id_at;
 use crate::journey::{self, Step};
+use crate::nodes::NodeRow;
 use crate::prepare::{Need, Prepared};
 use crate::queue::rows::{NewLetter, insert_letter};
 use crate::shared::Shared;
@@ -84,10 +85,20 @@ pub struct Unconfirmed {
 
 impl Unconfirmed {
     fn new(letter: LetterId, shared: &Arc<Shared>) -> Arc<Self> {
-        shared.set_living(letter, true);
+        shared.add_living(letter);
         Arc::new(Self {
             letter,
             shared: Arc::clone(shared),
+        })
+    }
+
+    /// Makes a letter alive again; `None` if it is alive.
+    fn again(letter: LetterId, shared: &Arc<Shared>) -> Option<Arc<Self>> {
+        shared.add_living(letter).then(|| {
+            Arc::new(Self {
+                letter,
+                shared: Arc::clone(shared),
+            })
         })
     }
 }
@@ -100,7 +111,7 @@ impl fmt::Debug for Unconfirmed {
 
 impl Drop for Unconfirmed {
     fn drop(&mut self) {
-        self.shared.set_living(self.letter, false);
+        self.shared.end_living(self.letter);
     }
 }
 
@@ -466,10 +477,13 @@ impl Body for Deliver {
             let letter = self.forwarded(blob_id);
             insert_letter(tx, &letter, &self.shared).await?;
         }
-        let sql = "INSERT INTO delivery (letter_id, delivery_key, received_at)
-            VALUES ($1, $2, $3)";
-        tx.send(sql, params![self.letter, self.key.as_slice(), self.now])
-            .await?;
+        let sql = "INSERT INTO delivery
+                (letter_id, delivery_key, received_at, node, incarnation, lost)
+            VALUES ($1, $2, $3, $4, $5, 0)";
+        let shared = &self.shared;
+        let (key, node) = (self.key.as_slice(), &shared.node);
+        let values = params![self.letter, key, self.now, node, shared.incarnation];
+        tx.send(sql, values).await?;
         let mut notes = journey::encode(&delivery.notes);
         notes.extend(journey::encode(&copies.notes));
         let key = self.prepared.message_key;
@@ -492,22 +506,31 @@ impl Body for Deliver {
 impl Deliver {
     /// The letter that this one repeats: equal, unconfirmed, and its connection gone.
     async fn repeated(&self, tx: &mut Tx<'_>) -> Result<Option<Arc<Unconfirmed>>, StoreError> {
-        let sql = "SELECT letter_id FROM delivery
-            WHERE delivery_key = $1 AND received_at > $2 ORDER BY letter_id";
+        let sql = "SELECT d.letter_id, d.node, d.incarnation, d.lost, n.incarnation, n.seen_at
+            FROM delivery d LEFT JOIN node n ON n.name = d.node
+            WHERE d.delivery_key = $1 AND d.received_at > $2 ORDER BY d.letter_id";
         let values = params![self.key.as_slice(), self.now - UNCONFIRMED_FOR];
         for row in tx.rows(sql, values).await? {
-            let letter = LetterId(row.int(0)?);
-            if !self.shared.is_living(letter) {
-                let note = Note {
-                    at: self.now,
-                    recipient: None,
-                    step: Step::Received,
-                    detail: "came again after a lost reply; not stored twice".to_owned(),
-                };
-                let notes = journey::encode(&[note]);
-                journey::add_row(tx, letter, self.batch, None, &notes).await?;
-                return Ok(Some(Unconfirmed::new(letter, &self.shared)));
+            let earlier = Earlier::read(row)?;
+            if earlier.is_living(&self.shared, self.now) {
+                continue;
             }
+            let Some(unconfirmed) = Unconfirmed::again(earlier.letter, &self.shared) else {
+                continue;
+            };
+            if !earlier.take_over(tx, &self.shared).await? {
+                // Another node took this moment what repeats it.
+                continue;
+            }
+            let note = Note {
+                at: self.now,
+                recipient: None,
+                step: Step::Received,
+                detail: "came again after a lost reply; not stored twice".to_owned(),
+            };
+            let notes = journey::encode(&[note]);
+            journey::add_row(tx, earlier.letter, self.batch, None, &notes).await?;
+            return Ok(Some(unconfirmed));
         }
         Ok(None)
     }
@@ -533,6 +556,66 @@ impl Deliver {
             expires_at: delivery.expires_at,
             recipients: &delivery.forwards,
         }
+    }
+}
+
+/// An equal letter that nobody has confirmed yet.
+struct Earlier {
+    letter: LetterId,
+    /// The node that has, or had, its connection.
+    node: String,
+    incarnation: i64,
+    lost: bool,
+    /// That node's row, if it has one.
+    row: Option<NodeRow>,
+}
+
+impl Earlier {
+    fn read(mut row: Row) -> Result<Self, StoreError> {
+        let node = row.text(1)?;
+        let known = match row.maybe_int(4)? {
+            Some(incarnation) => Some(NodeRow {
+                name: node.clone(),
+                incarnation,
+                seen_at: row.time(5)?,
+            }),
+            None => None,
+        };
+        Ok(Self {
+            letter: LetterId(row.int(0)?),
+            node,
+            incarnation: row.int(2)?,
+            lost: row.truth(3)?,
+            row: known,
+        })
+    }
+
+    /// Whether its connection may still be alive. Taking a letter of its own for a repetition loses
+    /// it, and the opposite only stores one twice: so another node counts as alive until it says
+    /// that the connection is lost, or is known to be dead.
+    fn is_living(&self, shared: &Shared, now: Timestamp) -> bool {
+        if self.node == shared.node {
+            return self.incarnation == shared.incarnation && shared.is_living(self.letter);
+        }
+        !self.lost
+            && !shared
+                .nodes
+                .is_dead(self.incarnation, self.row.as_ref(), now)
+    }
+
+    /// Makes it this node's; `false` if it changed since it was read.
+    async fn take_over(&self, tx: &mut Tx<'_>, shared: &Shared) -> Result<bool, StoreError> {
+        let sql = "UPDATE delivery SET node = $1, incarnation = $2, lost = 0
+            WHERE letter_id = $3 AND node = $4 AND incarnation = $5 AND lost = $6";
+        let values = params![
+            &shared.node,
+            shared.incarnation,
+            self.letter,
+            &self.node,
+            self.incarnation,
+            self.lost,
+        ];
+        Ok(tx.execute(sql, values).await? > 0)
     }
 }
 

@@ -1,11 +1,13 @@
 //! Domains, accounts, addresses and aliases. Look-ups are answered from memory.
 //!
 //! The rows are in [`rows`], what is kept in memory in [`memory`]; the verbs join them. Memory is
-//! changed after the commit and before its acknowledgement, in the order of commits.
+//! changed after the commit and before its acknowledgement. Where nodes share a database, [`sync`]
+//! takes over what others change, and no address is refused before the database was asked.
 
 mod lifecycle;
 mod memory;
 mod rows;
+mod sync;
 
 use std::sync::Arc;
 
@@ -17,6 +19,7 @@ use crate::{Store, StoreError};
 pub(crate) use memory::{Directory, Quota};
 use rows::RemovePiece;
 pub(crate) use rows::{LoadDirectory, address, domain, signed};
+pub(crate) use sync::TrimDirectoryChanges;
 
 /// A domain whose mail is ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -161,8 +164,9 @@ impl Store {
     /// All domains, by name.
     ///
     /// # Errors
-    /// None; the form of all verbs.
+    /// Those of reading.
     pub async fn domains(&self) -> Result<Vec<DomainInfo>, StoreError> {
+        self.catch_up().await?;
         Ok(self.0.shared.directory().domains())
     }
 
@@ -218,11 +222,16 @@ impl Store {
     /// The account that an address (or one of its exact aliases) names.
     ///
     /// # Errors
-    /// None; the form of all verbs.
+    /// Those of reading.
     pub async fn account_by_address(
         &self,
         address: &EmailAddress,
     ) -> Result<Option<AccountId>, StoreError> {
+        let known = self.0.shared.directory().account_by_address(address);
+        if known.is_some() {
+            return Ok(known);
+        }
+        self.catch_up().await?;
         Ok(self.0.shared.directory().account_by_address(address))
     }
 
@@ -301,6 +310,7 @@ impl Store {
         keep_old: bool,
     ) -> Result<(), StoreError> {
         let old = self.account(id).await?.address;
+        self.catch_up().await?;
         let aliases = self.0.shared.directory().targets_that_name(&old);
         let body = lifecycle::Rename {
             id,
@@ -417,17 +427,39 @@ impl Store {
     /// All aliases, by address.
     ///
     /// # Errors
-    /// None; the form of all verbs.
+    /// Those of reading.
     pub async fn aliases(&self) -> Result<Vec<AliasInfo>, StoreError> {
+        self.catch_up().await?;
         Ok(self.0.shared.directory().aliases())
     }
 
     /// Where mail to an address goes: exact address, alias, sub-address, catch-all, and for
-    /// postmaster@ and abuse@ of our domains the admin.
+    /// postmaster@ and abuse@ of our domains the admin. What another node has made just now is
+    /// found, except a domain, which may take a second: see [`Self::resolve_anew`].
     ///
     /// # Errors
-    /// None; the form of all verbs.
+    /// Those of reading.
     pub async fn resolve(&self, address: &EmailAddress) -> Result<Resolved, StoreError> {
+        let known = self.0.shared.directory().resolve(address);
+        match known {
+            Resolved::Targets(_) | Resolved::NotOurs => Ok(known),
+            Resolved::Unknown | Resolved::Refused(_) => self.resolve_anew(address).await,
+        }
+    }
+
+    /// Like [`Self::resolve`], after asking the database for news: before mail is refused for good.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub async fn resolve_anew(&self, address: &EmailAddress) -> Result<Resolved, StoreError> {
+        self.catch_up().await?;
+        let known = self.0.shared.directory().resolve(address);
+        if !self.0.shared.nodes.is_shared() || known != Resolved::Refused(Refusal::OverQuota) {
+            return Ok(known);
+        }
+        // Another node may have made room.
+        let accounts = self.0.shared.directory().accounts_of(address);
+        self.refresh_usage(accounts).await?;
         Ok(self.0.shared.directory().resolve(address))
     }
 
@@ -451,12 +483,16 @@ impl Store {
     /// which it is a target.
     ///
     /// # Errors
-    /// None; the form of all verbs.
+    /// Those of reading.
     pub async fn may_send_from(
         &self,
         account: AccountId,
         address: &EmailAddress,
     ) -> Result<bool, StoreError> {
+        if self.0.shared.directory().may_send_from(account, address) {
+            return Ok(true);
+        }
+        self.catch_up().await?;
         Ok(self.0.shared.directory().may_send_from(account, address))
     }
 }

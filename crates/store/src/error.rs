@@ -8,7 +8,7 @@ use base::error::Classified;
 pub enum StoreError {
     /// The store is closing or closed.
     Closed,
-    /// Another process holds this data directory.
+    /// Another process holds this data directory, or this node's name (text: which, and who).
     Locked(String),
     /// The disk is full.
     DiskFull,
@@ -32,12 +32,11 @@ impl std::fmt::Display for StoreError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Closed => f.write_str("the store is closed"),
-            Self::Locked(by) => write!(f, "the data directory is in use: {by}"),
             Self::DiskFull => f.write_str("the disk is full"),
             Self::OverQuota => f.write_str("the account is over its quota"),
             Self::NotFound(what) => write!(f, "no such {what}"),
             Self::Exists(what) => write!(f, "the {what} exists already"),
-            Self::Invalid(why) => f.write_str(why),
+            Self::Invalid(why) | Self::Locked(why) => f.write_str(why),
             Self::Busy(why) => write!(f, "busy: {why}"),
             Self::Io(why) => write!(f, "the store failed: {why}"),
             Self::Bug(why) => write!(f, "bug: {why}"),

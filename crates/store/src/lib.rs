@@ -25,6 +25,7 @@ mod maintenance;
 mod message_rows;
 mod metrics;
 mod moving;
+mod nodes;
 mod open;
 mod prepare;
 mod queue;
@@ -159,7 +160,7 @@ pub struct StoreOptions {
     pub blobs: BlobHome,
     /// The file with the key of the store's secrets; `data_dir/store.key` when not given.
     pub key_file: Option<PathBuf>,
-    /// The node's name, for queue claims.
+    /// The node's name, for queue claims: of nodes that share a database each has its own.
     pub node: String,
     /// How durable a commit is.
     pub synchronous: Synchronous,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use base::{AccountId, Timestamp};
 
 use crate::deliver::ForgetDeliveries;
+use crate::directory::TrimDirectoryChanges;
 use crate::engine::{Body, Priority, Tx, params};
 use crate::ids::first_id_at;
 use crate::open::Inner;
@@ -60,6 +61,7 @@ impl Store {
             > 0
         {}
         while engine.write(TrimJourneys { now }, Priority::Bulk).await? > 0 {}
+        engine.write(TrimDirectoryChanges, Priority::Bulk).await?;
         self.trim_changes(now).await?;
         self.compact_segments().await
     }

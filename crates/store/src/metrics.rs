@@ -18,6 +18,8 @@ pub(crate) struct StoreMetrics {
     pub deliveries: Counter,
     /// Letters queued.
     pub submissions: Counter,
+    /// Other nodes alive on the same database.
+    pub other_nodes: Gauge,
 }
 
 impl StoreMetrics {
@@ -42,6 +44,10 @@ impl StoreMetrics {
             wal_bytes: metrics.gauge("store_wal_bytes", "Length of the write-ahead log"),
             deliveries: metrics.counter("store_deliveries", "Letters taken from other servers"),
             submissions: metrics.counter("store_submissions", "Letters queued"),
+            other_nodes: metrics.gauge(
+                "store_other_nodes",
+                "Other nodes that are alive on the same database",
+            ),
         }
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use base::limits::Limits;
 use base::ports::Entropy;
 use nix::fcntl::{Flock, FlockArg};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use crate::auth::Passwords;
 use crate::blobs::home::{HomeOptions, Homes};
@@ -19,12 +19,17 @@ use crate::ids::IdSource;
 use crate::keys::{self, Keyring, open_keys};
 use crate::letter::{io, memory_for};
 use crate::metrics::StoreMetrics;
+use crate::nodes::{self, Entered, Identity, Standing};
 use crate::search;
 use crate::shared::Shared;
-use crate::{Database, DiskSpace, Store, StoreError, StoreOptions, Synchronous, TextExtractor};
+use crate::{
+    Database, DiskSpace, Store, StoreError, StoreOptions, Synchronous, TextExtractor, Wakeup,
+};
 
 /// How long a process that was killed may take to be gone: the system may still be writing for it.
 const LOCK_WAIT: Duration = Duration::from_secs(1);
+/// How long telling the other nodes that this one stops may take.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a figure about the disk is taken as true.
 const DISK_SPACE_AGE_MAX: Duration = Duration::from_secs(1);
 
@@ -50,6 +55,10 @@ pub(crate) struct Inner {
     disk: Mutex<Option<(Instant, DiskSpace)>>,
     /// The node's lock until the store is closed, where the engine does not hold it itself.
     held: Mutex<Option<Arc<Flock<fs::File>>>>,
+    /// Ends what runs among other nodes.
+    running: watch::Sender<bool>,
+    /// The node's name with its lock, until what runs among other nodes takes it.
+    entered: Mutex<Option<Entered>>,
     /// The lock, for a second store with the same folder.
     lock: Weak<Flock<fs::File>>,
 }
@@ -61,6 +70,10 @@ impl Store {
     /// When another process holds the folder, the schema is newer than this program, or the disk
     /// refuses.
     pub async fn open(options: StoreOptions) -> Result<Self, StoreError> {
+        let wakeup = match &options.database {
+            Database::Postgres(postgres) => postgres.wakeup,
+            Database::Sqlite { .. } => Wakeup::Poll,
+        };
         let store = Self::open_idle(options, Lost::Nothing).await?;
         store.refuse_unfinished().await?;
         let directory = store.0.engine.read(LoadDirectory).await?;
@@ -78,9 +91,17 @@ impl Store {
         if reclaimed > 0 {
             tracing::info!(recipients = reclaimed, "took back the work of the last run");
         }
+        if let Some(entered) = store.take_entered() {
+            nodes::start(&store, entered, wakeup, &store.0.running.subscribe());
+        }
         store.start_maintenance();
         search::start(&store);
         Ok(store)
+    }
+
+    fn take_entered(&self) -> Option<Entered> {
+        let mut entered = self.0.entered.lock();
+        entered.as_mut().map_or(None, |entered| entered.take())
     }
 
     /// The limits in force.
@@ -114,6 +135,15 @@ impl Store {
     /// # Errors
     /// [`StoreError::Bug`] only.
     pub async fn close(&self) -> Result<(), StoreError> {
+        if self.0.shared.nodes.is_shared() {
+            // Without it the others find out by themselves.
+            let leaving = tokio::time::timeout(LEAVE_TIMEOUT, nodes::leave(self)).await;
+            if !matches!(leaving, Ok(Ok(()) | Err(StoreError::Closed))) {
+                tracing::warn!("the other nodes could not be told that this one stops");
+            }
+        }
+        self.0.running.send_replace(true);
+        drop(self.take_entered());
         let inner = Arc::clone(&self.0);
         tokio::task::spawn_blocking(move || {
             inner.search.close();
@@ -250,15 +280,12 @@ async fn open(
         keys::forget(&engine).await?;
     }
     let keys = open_keys(&engine, key_file, Arc::clone(&options.entropy)).await?;
-    let random = options.entropy.next_u64();
-    let incarnation = i64::from_le_bytes(options.entropy.next_u64().to_le_bytes());
-    let shared = Shared::new(
-        IdSource::new(random),
-        options.clock,
-        metrics,
-        options.node,
-        incarnation,
-    );
+    let entered = Identity::new(&options.node).enter(&engine, now).await?;
+    let (ids, incarnation) = numbers(entered.as_ref(), options.entropy.as_ref());
+    let shared = Shared::new(ids, options.clock, metrics, options.node, incarnation);
+    if entered.is_some() {
+        shared.nodes.set_standing(Standing::Held);
+    }
     Ok(Inner {
         engine,
         homes,
@@ -275,6 +302,8 @@ async fn open(
         data_dir,
         disk: Mutex::new(None),
         held: Mutex::new(lock),
+        running: watch::Sender::new(false),
+        entered: Mutex::new(entered),
         lock: held,
     })
 }
@@ -294,6 +323,19 @@ async fn open_homes(options: &StoreOptions, data_dir: &Path) -> Result<Homes, St
         })
     };
     blocking(open).await
+}
+
+/// Where this start's ids come from, and its incarnation: numbered by the database where nodes
+/// share it, else random.
+fn numbers(entered: Option<&Entered>, entropy: &dyn Entropy) -> (IdSource, i64) {
+    match entered {
+        Some(entered) => (IdSource::of_start(entered.incarnation), entered.incarnation),
+        None => {
+            let source = IdSource::new(entropy.next_u64());
+            let incarnation = entropy.next_u64().to_le_bytes();
+            (source, i64::from_le_bytes(incarnation))
+        }
+    }
 }
 
 async fn blocking<T: Send + 'static>(
@@ -391,7 +433,7 @@ fn take_lock(data_dir: &Path) -> Result<Flock<fs::File>, StoreError> {
             // The holder's number is a courtesy; without it the refusal stands all the same.
             let _ = file.read_to_string(&mut holder);
             Err(StoreError::Locked(format!(
-                "process {} holds {}",
+                "the data directory is in use: process {} holds {}",
                 holder.trim(),
                 path.display()
             )))

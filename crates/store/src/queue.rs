@@ -2,7 +2,7 @@
 //!
 //! The unit of work is a [`Claim`]: one letter and its due recipients of one domain. A claim
 //! carries a fencing number; [`Store::settle`] with an old one changes nothing. A restarted node
-//! takes its own claims back at once.
+//! takes its own claims back at once; those of a dead one are due again when their leases end.
 //!
 //! What to try when, how often and over how many connections is not decided here.
 
@@ -83,6 +83,10 @@ pub struct DueDestination {
     pub letters: u32,
     /// Since when the first has been due.
     pub oldest: Timestamp,
+    /// Letters for it that other nodes have in hand, as of at most a second ago.
+    pub letters_elsewhere: u32,
+    /// How many nodes those are.
+    pub nodes_elsewhere: u32,
 }
 
 /// Names a claim.
@@ -245,7 +249,16 @@ impl Store {
         limit: usize,
     ) -> Result<Vec<DueDestination>, StoreError> {
         let limit = limit.min(DESTINATIONS_MAX);
-        self.0.engine.read(claims::Due { now, limit }).await
+        let mut due = self.0.engine.read(claims::Due { now, limit }).await?;
+        let nodes = &self.0.shared.nodes;
+        if nodes.has_others() {
+            for destination in &mut due {
+                let elsewhere = nodes.elsewhere(&destination.domain);
+                destination.letters_elsewhere = elsewhere.letters;
+                destination.nodes_elsewhere = elsewhere.nodes;
+            }
+        }
+        Ok(due)
     }
 
     /// When the next recipient that is not due yet becomes due.
@@ -256,16 +269,19 @@ impl Store {
         self.0.engine.read(claims::NextDue { now }).await
     }
 
-    /// Claims up to the given number of letters for each domain.
+    /// Claims up to the given number of letters for each domain. The lease is a time of this node's
+    /// clock: another node whose clock is ahead takes a letter over so much earlier. Renewed each
+    /// third of it, a lease bears clocks that differ by half of it.
     ///
     /// # Errors
-    /// Those of writing. Letters claimed before an error come back when their lease ends.
+    /// Those of writing, and [`StoreError::Busy`] while another process has this node's name. Letters claimed before an error come back when their lease ends.
     pub async fn claim(
         &self,
         now: Timestamp,
         lease: Duration,
         wanted: &[(Domain, usize)],
     ) -> Result<Vec<Claim>, StoreError> {
+        self.0.shared.nodes.may_claim()?;
         let mut claims = Vec::new();
         for (domain, count) in wanted {
             let mut left = *count;

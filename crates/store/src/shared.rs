@@ -1,7 +1,7 @@
 //! What verbs and transaction bodies share: ids, the time, the directory in memory, who waits.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use base::ports::Clock;
 use base::{AccountId, LetterId, Timestamp};
@@ -10,6 +10,7 @@ use crate::copies::Used;
 use crate::directory::Directory;
 use crate::ids::IdSource;
 use crate::metrics::StoreMetrics;
+use crate::nodes::Nodes;
 use crate::watch::Watches;
 
 /// Shared by the store and every body that waits or runs.
@@ -21,6 +22,10 @@ pub(crate) struct Shared {
     /// This node's name and this start of it, for queue claims.
     pub node: String,
     pub incarnation: i64,
+    /// The other nodes.
+    pub nodes: Nodes,
+    /// Held while the directory's changes are read and taken over, so that they are in order.
+    pub catching_up: tokio::sync::Mutex<()>,
     /// Changed only after the commit that changed its rows, on the writer's thread and so in order.
     directory: RwLock<Directory>,
     /// Deliveries whose connections are alive; see [`crate::deliver::Unconfirmed`].
@@ -42,6 +47,8 @@ impl Shared {
             metrics,
             node,
             incarnation,
+            nodes: Nodes::default(),
+            catching_up: tokio::sync::Mutex::default(),
             directory: RwLock::default(),
             living: Mutex::default(),
         }
@@ -79,19 +86,34 @@ impl Shared {
         self.watches.account_changed(account);
     }
 
-    /// Notes a delivery whose connection is alive.
-    pub(crate) fn set_living(&self, letter: LetterId, alive: bool) {
-        let mut living = self.living.lock().unwrap_or_else(PoisonError::into_inner);
-        if alive {
-            living.insert(letter);
-        } else {
-            living.remove(&letter);
+    /// After a commit that changed the directory: the other nodes are told, and this one looks
+    /// whether it has missed one of theirs.
+    pub(crate) fn directory_changed(&self) {
+        if self.nodes.is_shared() {
+            self.nodes.directory.notify_one();
+            self.watches.bell.ring(|told| told.directory = true);
         }
     }
 
-    /// Whether a delivery's connection is alive.
+    /// Notes a delivery whose connection is alive; `false` if it was noted already.
+    pub(crate) fn add_living(&self, letter: LetterId) -> bool {
+        self.living().insert(letter)
+    }
+
+    /// A delivery's connection has ended.
+    pub(crate) fn end_living(&self, letter: LetterId) {
+        self.living().remove(&letter);
+        if self.nodes.is_shared() {
+            self.nodes.add_lost(letter);
+        }
+    }
+
+    /// Whether a delivery's connection, to this node, is alive.
     pub(crate) fn is_living(&self, letter: LetterId) -> bool {
-        let living = self.living.lock().unwrap_or_else(PoisonError::into_inner);
-        living.contains(&letter)
+        self.living().contains(&letter)
+    }
+
+    fn living(&self) -> MutexGuard<'_, BTreeSet<LetterId>> {
+        self.living.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

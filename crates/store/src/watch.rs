@@ -1,13 +1,17 @@
-//! Wake-ups: a change of an account, or of the queue, is told to whoever waits in this process.
-//! Losing one costs only latency: every waiter also looks by itself from time to time.
+//! Wake-ups: a change of an account, or of the queue, is told to whoever waits in this process, and
+//! through the bell to the other nodes. Losing one costs only latency: every waiter also looks by
+//! itself from time to time.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use base::AccountId;
 use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep_until};
 
 use crate::Store;
+use crate::nodes::Told;
 
 /// Tells that an account has changed.
 pub struct AccountWatch {
@@ -25,8 +29,10 @@ pub struct QueueSignal {
 
 /// All who wait. An account has an entry only while somebody watches it.
 pub(crate) struct Watches {
-    accounts: Mutex<BTreeMap<AccountId, watch::Sender<u64>>>,
+    accounts: Mutex<BTreeMap<AccountId, Watched>>,
     queue: watch::Sender<u64>,
+    /// Tells other nodes.
+    pub bell: Bell,
     /// For the search index.
     pub(crate) touched: Arc<Touched>,
 }
@@ -55,33 +61,127 @@ impl Touched {
     }
 }
 
+/// An account that somebody watches.
+struct Watched {
+    sender: watch::Sender<u64>,
+    /// Its modseq when it was last looked at; 0 before that.
+    modseq: i64,
+}
+
+/// What other nodes are to be told. Off, it costs nothing: with the embedded engine, and while no
+/// other node is there.
+#[derive(Default)]
+pub(crate) struct Bell {
+    on: AtomicBool,
+    told: Mutex<Told>,
+    rung: Notify,
+}
+
+impl Bell {
+    pub(crate) fn set_on(&self, on: bool) {
+        self.on.store(on, Ordering::Relaxed);
+    }
+
+    /// Notes what has changed.
+    pub(crate) fn ring(&self, change: impl FnOnce(&mut Told)) {
+        if self.on.load(Ordering::Relaxed) {
+            change(&mut self.lock());
+            self.rung.notify_one();
+        }
+    }
+
+    /// Waits for something to tell, and takes it; not before a time, so that more is told at once.
+    /// Cancellation safe.
+    pub(crate) async fn rung(&self, not_before: Instant) -> Told {
+        loop {
+            sleep_until(not_before).await;
+            let told = std::mem::take(&mut *self.lock());
+            if !told.is_empty() {
+                return told;
+            }
+            self.rung.notified().await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Default for Watches {
     fn default() -> Self {
         Self {
             accounts: Mutex::default(),
             queue: watch::Sender::new(0),
             touched: Arc::default(),
+            bell: Bell::default(),
         }
     }
 }
 
 impl Watches {
-    /// Wakes those who watch an account.
+    /// Wakes those who watch an account, here and on other nodes.
     pub(crate) fn account_changed(&self, account: AccountId) {
         self.touched.add(account);
-        if let Some(sender) = self.lock().get(&account) {
-            sender.send_modify(|count| *count = count.wrapping_add(1));
+        if let Some(watched) = self.lock().get(&account) {
+            watched.wake();
         }
+        self.bell.ring(|told| told.add_account(account));
     }
 
-    /// Wakes those who watch the queue.
+    /// Wakes those who watch the queue, here and on other nodes.
     pub(crate) fn queue_changed(&self) {
+        self.wake_queue();
+        self.bell.ring(|told| told.queue = true);
+    }
+
+    /// Wakes those who watch the queue here.
+    pub(crate) fn wake_queue(&self) {
         self.queue
             .send_modify(|count| *count = count.wrapping_add(1));
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<AccountId, watch::Sender<u64>>> {
+    /// Wakes those whom another node's message concerns.
+    pub(crate) fn told(&self, told: &Told) {
+        if told.queue {
+            self.wake_queue();
+        }
+        let accounts = self.lock();
+        if told.all_accounts {
+            accounts.values().for_each(Watched::wake);
+            return;
+        }
+        for account in &told.accounts {
+            if let Some(watched) = accounts.get(account) {
+                watched.wake();
+            }
+        }
+    }
+
+    /// The accounts that somebody watches here.
+    pub(crate) fn watched(&self) -> Vec<i64> {
+        self.lock().keys().map(|account| account.0).collect()
+    }
+
+    /// Takes note of an account's modseq; wakes those who watch it if it is another than before.
+    pub(crate) fn looked(&self, account: AccountId, modseq: i64) {
+        if let Some(watched) = self.lock().get_mut(&account)
+            && watched.modseq != modseq
+        {
+            watched.modseq = modseq;
+            watched.wake();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<AccountId, Watched>> {
         self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Watched {
+    fn wake(&self) {
+        self.sender
+            .send_modify(|count| *count = count.wrapping_add(1));
     }
 }
 
@@ -99,7 +199,7 @@ impl Drop for AccountWatch {
         // This receiver is still counted.
         if accounts
             .get(&self.account)
-            .is_some_and(|sender| sender.receiver_count() <= 1)
+            .is_some_and(|watched| watched.sender.receiver_count() <= 1)
         {
             accounts.remove(&self.account);
         }
@@ -122,7 +222,11 @@ impl Store {
         let receiver = watches
             .lock()
             .entry(account)
-            .or_insert_with(|| watch::Sender::new(0))
+            .or_insert_with(|| Watched {
+                sender: watch::Sender::new(0),
+                modseq: 0,
+            })
+            .sender
             .subscribe();
         AccountWatch {
             account,

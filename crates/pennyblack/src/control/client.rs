@@ -85,7 +85,7 @@ pub(crate) fn options(settings: &Settings, metrics: &Metrics) -> StoreOptions {
         key_file: settings.key_file.clone(),
         database: settings.database.clone(),
         blobs: settings.blobs.clone(),
-        node: settings.hostname.to_string(),
+        node: settings.node.clone(),
         synchronous: settings.synchronous,
         limits: settings.limits.clone(),
         clock: Arc::new(SystemClock),

@@ -33,6 +33,8 @@ pub const DEFAULT_FILE: &str = "pennyblack.toml";
 
 /// The largest configuration file that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
+/// As long as a host name (RFC 1035 §2.3.4).
+const NODE_BYTES_MAX: usize = 255;
 
 /// What a listener speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,6 +123,8 @@ pub enum LogFormat {
 pub struct Settings {
     /// The name under which it greets.
     pub hostname: Domain,
+    /// What it calls itself among the nodes on its database.
+    pub node: String,
     /// Everything of the node.
     pub data_dir: PathBuf,
     /// Domains to add at the start.
@@ -221,6 +225,7 @@ impl Typing<'_> {
     fn settings(&mut self, listeners: &[(Values, Option<usize>)]) -> Option<Settings> {
         let listen = self.listeners(listeners);
         let hostname = self.hostname();
+        let node = self.node(hostname.as_ref());
         let limits = self.limits();
         let database = self.database();
         Some(Settings {
@@ -248,6 +253,7 @@ impl Typing<'_> {
             scram: self.flag("smtp.scram"),
             auth_without_tls_on_loopback: self.text("smtp.auth_without_tls") == "loopback",
             hostname: hostname?,
+            node,
         })
     }
 
@@ -272,6 +278,22 @@ impl Typing<'_> {
             );
         }
         hostname
+    }
+
+    /// Names travel in rows and logs, so that they are short and plain.
+    fn node(&mut self, hostname: Option<&Domain>) -> String {
+        let text = self.text("node");
+        if text.is_empty() {
+            return hostname.map(Domain::to_string).unwrap_or_default();
+        }
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+        if text.len() > NODE_BYTES_MAX || !text.chars().all(plain) {
+            let why = format!(
+                "`node` has at most {NODE_BYTES_MAX} letters, digits and -._ , not \"{text}\""
+            );
+            self.mistake("node", why);
+        }
+        text
     }
 
     fn log_level(&mut self) -> String {
@@ -506,6 +528,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(settings.hostname.as_str(), "mx.example.test");
+        assert_eq!(settings.node, "mx.example.test");
         assert_eq!(settings.data_dir, Path::new("/etc/pennyblack/data"));
         let Database::Sqlite { path } = settings.database else {
             panic!("{:?}", settings.database);
@@ -524,6 +547,16 @@ mod tests {
                 tls: TlsMode::Implicit
             }]
         );
+    }
+
+    #[test]
+    fn a_node_may_have_a_name_of_its_own() {
+        let named = |node| parse(&format!("hostname = \"mx.test\"\nnode = \"{node}\"\n"));
+        assert_eq!(named("mail-1.east").unwrap().node, "mail-1.east");
+        for wrong in ["two words", "a'b", &"n".repeat(NODE_BYTES_MAX + 1)] {
+            let told = named(wrong).unwrap_err();
+            assert!(told.contains("`node` has at most"), "{told}");
+        }
     }
 
     #[test]

@@ -23,6 +23,13 @@ const NODE: &[Setting] = &[
               carries. Must be set.",
     },
     Setting {
+        name: "node",
+        kind: Kind::Text,
+        default: "\"\"",
+        doc: "What this node calls itself among those that share a database: each needs a name of its \
+              own, which stays the same over restarts. When empty: the hostname.",
+    },
+    Setting {
         name: "data_dir",
         kind: Kind::Text,
         default: "\"/var/lib/pennyblack\"",

@@ -329,3 +329,11 @@ CREATE TABLE search_document (
     PRIMARY KEY (account_id, message_id, piece)
 );
 CREATE INDEX search_document_words ON search_document USING GIN (document);
+
+-- What has changed in the directory (domains, accounts, addresses), for nodes that keep it in memory.
+-- kind: 1 domain, 2 account, 3 address. The last version is in sequence, under the name 'directory'.
+CREATE TABLE directory_change (
+    version BIGINT NOT NULL PRIMARY KEY,
+    kind BIGINT NOT NULL,
+    key TEXT COLLATE "C" NOT NULL
+);

@@ -65,3 +65,11 @@ CREATE TABLE import_state (
     changed_at INTEGER NOT NULL,
     PRIMARY KEY (account_id, source)
 ) WITHOUT ROWID;
+
+-- What has changed in the directory (domains, accounts, addresses), for nodes that keep it in memory.
+-- kind: 1 domain, 2 account, 3 address. The last version is in sequence, under the name 'directory'.
+CREATE TABLE directory_change (
+    version INTEGER NOT NULL PRIMARY KEY,
+    kind INTEGER NOT NULL,
+    key TEXT NOT NULL
+) WITHOUT ROWID;

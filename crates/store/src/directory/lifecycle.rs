@@ -5,6 +5,7 @@ use std::sync::Arc;
 use base::{AccountId, EmailAddress, Timestamp};
 
 use super::rows::{address, claim_address, need_domain};
+use super::sync::{Changed, note_changes};
 use crate::StoreError;
 use crate::engine::{Body, Tx, params};
 use crate::shared::Shared;
@@ -23,12 +24,16 @@ impl Body for ScheduleRemoval {
         let sql = "UPDATE account SET delete_at = coalesce(delete_at, $2)
             WHERE account_id = $1 AND removing = 0 RETURNING delete_at";
         let row = tx.row(sql, params![self.id, self.delete_at]).await?;
-        row.ok_or(StoreError::NotFound("account"))?.time(0)
+        let delete_at = row.ok_or(StoreError::NotFound("account"))?.time(0)?;
+        note_changes(tx, &[Changed::Account(self.id)]).await?;
+        Ok(delete_at)
     }
 
     fn committed(&self, _: &Timestamp) {
         let mut directory = self.shared.directory_mut();
         directory.change_account(self.id, |account| account.closed = true);
+        drop(directory);
+        self.shared.directory_changed();
     }
 }
 
@@ -46,13 +51,15 @@ impl Body for Restore {
             WHERE account_id = $1 AND removing = 0 AND delete_at IS NOT NULL";
         match tx.execute(sql, params![self.id]).await? {
             0 => Err(StoreError::NotFound("removed account")),
-            _ => Ok(()),
+            _ => note_changes(tx, &[Changed::Account(self.id)]).await,
         }
     }
 
     fn committed(&self, (): &()) {
         let mut directory = self.shared.directory_mut();
         directory.change_account(self.id, |account| account.closed = false);
+        drop(directory);
+        self.shared.directory_changed();
     }
 }
 
@@ -98,12 +105,21 @@ impl Body for Rename {
                 lead(tx, alias, &new).await?;
             }
         }
-        Ok(())
+        let mut changes = vec![
+            Changed::Account(self.id),
+            Changed::Address(old_key),
+            Changed::Address(self.new.key()),
+        ];
+        let aliases = self.aliases.iter();
+        changes.extend(aliases.map(|(alias, _)| Changed::Address(alias.clone())));
+        note_changes(tx, &changes).await
     }
 
     fn committed(&self, (): &()) {
         let mut directory = self.shared.directory_mut();
         directory.rename_account(self.id, &self.old, &self.new, self.keep_old);
+        drop(directory);
+        self.shared.directory_changed();
     }
 }
 

@@ -18,6 +18,8 @@ const TARGETS_MAX: usize = 1_000;
 /// Domains, accounts and addresses.
 #[derive(Default)]
 pub(crate) struct Directory {
+    /// The number of the last change of other nodes that is taken over.
+    pub version: i64,
     domains: BTreeMap<Domain, Timestamp>,
     accounts: BTreeMap<AccountId, Account>,
     /// By [`EmailAddress::key`].
@@ -103,8 +105,9 @@ impl Directory {
         }
     }
 
-    pub(crate) fn remove_alias(&mut self, alias: &EmailAddress) {
-        self.addresses.remove(&alias.key());
+    /// Takes an address or alias out, by its key.
+    pub(crate) fn remove_address(&mut self, key: &str) {
+        self.addresses.remove(key);
     }
 
     /// Takes an account out, with its addresses.
@@ -260,6 +263,17 @@ impl Directory {
             (true, Some(refusal)) => Resolved::Refused(refusal),
             (true, None) => Resolved::Unknown,
         }
+    }
+
+    /// The accounts to which an address leads.
+    pub(crate) fn accounts_of(&self, address: &EmailAddress) -> Vec<AccountId> {
+        let targets = self.expand(address).targets.into_iter();
+        targets
+            .filter_map(|target| match target {
+                Target::Account(id) => Some(id),
+                Target::Address(_) => None,
+            })
+            .collect()
     }
 
     pub(crate) fn may_send_from(&self, account: AccountId, address: &EmailAddress) -> bool {

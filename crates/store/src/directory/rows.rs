@@ -5,6 +5,7 @@ use std::sync::Arc;
 use base::{AccountId, Domain, EmailAddress, Timestamp};
 
 use super::memory::{Account, Directory, Quota};
+use super::sync::{Changed, note_changes, read_version};
 use super::{AccountInfo, DomainInfo, QuotaChange};
 use crate::StoreError;
 use crate::auth::Credential;
@@ -27,6 +28,7 @@ impl Body for LoadDirectory {
 
     async fn run(&self, tx: &mut Tx<'_>) -> Result<Directory, StoreError> {
         let mut directory = Directory::default();
+        directory.version = read_version(tx).await?;
         for mut row in tx.rows("SELECT name, created_at FROM domain", &[]).await? {
             directory.set_domain(&DomainInfo {
                 domain: domain(&row.text(0)?)?,
@@ -83,12 +85,13 @@ impl Body for AddDomain {
         let values = params![self.info.domain.as_str(), self.info.created_at];
         match tx.execute(sql, values).await? {
             0 => Err(StoreError::Exists("domain")),
-            _ => Ok(()),
+            _ => note_changes(tx, &[Changed::Domain(self.info.domain.to_string())]).await,
         }
     }
 
     fn committed(&self, (): &()) {
         self.shared.directory_mut().set_domain(&self.info);
+        self.shared.directory_changed();
     }
 }
 
@@ -117,12 +120,13 @@ impl Body for RemoveDomain {
             .await?
         {
             0 => Err(StoreError::NotFound("domain")),
-            _ => Ok(()),
+            _ => note_changes(tx, &[Changed::Domain(name.to_owned())]).await,
         }
     }
 
     fn committed(&self, (): &()) {
         self.shared.directory_mut().remove_domain(&self.domain);
+        self.shared.directory_changed();
     }
 }
 
@@ -177,6 +181,8 @@ impl Body for AddAccount {
         if let Some(credential) = &self.credential {
             credential.store(tx, id, self.now).await?;
         }
+        let changes = [Changed::Account(id), Changed::Address(self.address.key())];
+        note_changes(tx, &changes).await?;
         Ok(id)
     }
 
@@ -191,6 +197,8 @@ impl Body for AddAccount {
             used: Used::default(),
         };
         directory.set_account(*id, account);
+        drop(directory);
+        self.shared.directory_changed();
     }
 }
 
@@ -273,11 +281,12 @@ impl Body for CloseAccount {
             params![self.id],
         )
         .await?;
-        Ok(())
+        note_changes(tx, &[Changed::Account(self.id)]).await
     }
 
     fn committed(&self, (): &()) {
         self.shared.directory_mut().remove_account(self.id);
+        self.shared.directory_changed();
         self.shared.watches.account_changed(self.id);
     }
 }
@@ -371,13 +380,15 @@ impl Body for SetEnabled {
         let sql = "UPDATE account SET enabled = $2 WHERE account_id = $1 AND removing = 0";
         match tx.execute(sql, params![self.id, self.enabled]).await? {
             0 => Err(StoreError::NotFound("account")),
-            _ => Ok(()),
+            _ => note_changes(tx, &[Changed::Account(self.id)]).await,
         }
     }
 
     fn committed(&self, (): &()) {
         let mut directory = self.shared.directory_mut();
         directory.change_account(self.id, |account| account.enabled = self.enabled);
+        drop(directory);
+        self.shared.directory_changed();
     }
 }
 
@@ -410,6 +421,7 @@ impl Body for SetQuota {
         ];
         let row = tx.row(sql, values).await?;
         let row = row.ok_or(StoreError::NotFound("account"))?;
+        note_changes(tx, &[Changed::Account(self.id)]).await?;
         Ok(Quota {
             bytes: row.maybe_int(0)?,
             messages: row.maybe_int(1)?,
@@ -419,6 +431,8 @@ impl Body for SetQuota {
     fn committed(&self, quota: &Quota) {
         let mut directory = self.shared.directory_mut();
         directory.change_account(self.id, |account| account.quota = *quota);
+        drop(directory);
+        self.shared.directory_changed();
     }
 }
 
@@ -451,13 +465,14 @@ impl Body for AddAlias {
                 "an alias has at most {ALIAS_TARGETS_MAX} targets"
             )));
         }
-        Ok(())
+        note_changes(tx, &[Changed::Address(key)]).await
     }
 
     fn committed(&self, (): &()) {
         self.shared
             .directory_mut()
             .add_alias(&self.alias, &self.targets);
+        self.shared.directory_changed();
     }
 }
 
@@ -480,11 +495,14 @@ impl Body for RemoveAlias {
             params![&key],
         )
         .await?;
-        Ok(())
+        note_changes(tx, &[Changed::Address(key)]).await
     }
 
     fn committed(&self, (): &()) {
-        self.shared.directory_mut().remove_alias(&self.alias);
+        self.shared
+            .directory_mut()
+            .remove_address(&self.alias.key());
+        self.shared.directory_changed();
     }
 }
 

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use base::{AccountId, Timestamp};
 use tokio::sync::mpsc::Sender;
 
+pub(crate) use postgres::Apart;
 pub(crate) use rows::{Batch, Piece};
 pub(crate) use sqlite::{
     EngineOptions as SqliteOptions, Priority, SCHEMA, failure as sqlite_failure,
@@ -103,6 +104,14 @@ impl Engine {
             Self::Postgres(_) => "SELECT pg_database_size(current_database())",
         };
         self.read(DatabaseBytes { sql }).await
+    }
+
+    /// A connection outside the pool, on an engine that nodes can share.
+    pub(crate) async fn apart(&self) -> Result<Option<Apart>, StoreError> {
+        match self {
+            Self::Sqlite(_) => Ok(None),
+            Self::Postgres(engine) => engine.apart().await.map(Some),
+        }
     }
 
     /// Finishes what waits and ends. Blocks.
@@ -202,6 +211,11 @@ pub(crate) trait Body: Send + Sync + 'static {
 }
 
 impl Tx<'_> {
+    /// Whether other nodes may use the same rows.
+    pub(crate) fn is_shared(&self) -> bool {
+        matches!(self.backend, Backend::Postgres(_))
+    }
+
     /// Runs a statement; returns how many rows it changed.
     pub(crate) async fn execute(
         &mut self,

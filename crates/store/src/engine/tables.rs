@@ -24,6 +24,7 @@ pub const TABLES: &[(&str, TableClass)] = &[
     ("condemned", TableClass::Blob),
     ("credential", TableClass::Account),
     ("delivery", TableClass::Letter),
+    ("directory_change", TableClass::Global),
     ("domain", TableClass::Global),
     ("expunged", TableClass::Account),
     ("import_state", TableClass::Account),

@@ -12,6 +12,8 @@ use crate::shared::Shared;
 
 /// Recipients that one transaction claims, or a few more: those of a letter are claimed together.
 const RECIPIENTS_CLAIMED_MAX: usize = 1_000;
+/// How often a node that comes second to all letters it found looks for more.
+const TURNS_IN_VAIN_MAX: u32 = 4;
 /// Letters of one destination are counted up to this.
 const LETTERS_COUNTED_MAX: i64 = 1_000;
 
@@ -56,6 +58,8 @@ impl Body for Due {
                     domain: domain(&row.text(0)?)?,
                     letters: row.u32(2)?,
                     oldest: row.time(1)?,
+                    letters_elsewhere: 0,
+                    nodes_elsewhere: 0,
                 })
             })
             .collect()
@@ -101,6 +105,7 @@ impl Body for TakeClaims {
     async fn run(&self, tx: &mut Tx<'_>) -> Result<Vec<Claim>, StoreError> {
         let mut claims: Vec<Claim> = Vec::new();
         let mut recipients = 0;
+        let mut in_vain = 0;
         while claims.len() < self.count && recipients < RECIPIENTS_CLAIMED_MAX {
             // Recipients of a letter mostly stand beside each other here; those claimed leave the
             // range, so that each turn sees new letters.
@@ -130,7 +135,13 @@ impl Body for TakeClaims {
                     claims.push(claim);
                 }
             }
-            if claims.len() == before {
+            // Another node may have claimed all of them meanwhile, and more are due behind them.
+            in_vain = if claims.len() == before {
+                in_vain + 1
+            } else {
+                0
+            };
+            if in_vain == TURNS_IN_VAIN_MAX {
                 break;
             }
         }

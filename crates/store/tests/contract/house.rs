@@ -1,8 +1,8 @@
 //! A place to open stores in, with a clock that tests turn and randomness from a seed.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use base::limits::Limits;
@@ -59,6 +59,9 @@ pub(crate) struct House {
     pub(crate) objects: Option<S3Server>,
     /// Where its randomness begins.
     pub(crate) seed: u64,
+    pub(crate) wakeup: Wakeup,
+    /// Whether the node blue is open beside every store.
+    beside: Option<Mutex<Option<Store>>>,
 }
 
 impl House {
@@ -114,6 +117,13 @@ impl House {
         other
     }
 
+    /// For PostgreSQL with a second node on it.
+    pub(crate) fn two_nodes() -> Self {
+        let mut house = Self::postgres();
+        house.beside = Some(Mutex::default());
+        house
+    }
+
     fn new(database: Database) -> Self {
         Self {
             folder: tempfile::tempdir().unwrap(),
@@ -123,6 +133,8 @@ impl House {
             postgres: None,
             objects: None,
             seed: 1,
+            wakeup: Wakeup::Notify,
+            beside: None,
         }
     }
 
@@ -131,11 +143,15 @@ impl House {
     }
 
     pub(crate) fn options(&self) -> StoreOptions {
+        let mut database = self.database.clone();
+        if let Database::Postgres(options) = &mut database {
+            options.wakeup = self.wakeup;
+        }
         StoreOptions {
             // Of all nodes.
             key_file: Some(self.folder.path().join("store.key")),
             data_dir: self.folder.path().join("data"),
-            database: self.database.clone(),
+            database,
             blobs: self.blobs.clone(),
             node: "red".to_owned(),
             synchronous: Synchronous::Full,
@@ -149,15 +165,29 @@ impl House {
 
     /// Another node on the same database, where the engine allows that.
     pub(crate) async fn another(&self, node: &str) -> Store {
+        Store::open(self.options_of(node, node)).await.unwrap()
+    }
+
+    /// The options of another node, in a folder of its own.
+    pub(crate) fn options_of(&self, node: &str, folder: &str) -> StoreOptions {
         let mut options = self.options();
-        options.data_dir = self.folder.path().join(node);
+        options.data_dir = self.folder.path().join(folder);
+        // Nodes on one database have one key, which the first of them made.
+        options.key_file = Some(self.folder.path().join("data/store.key"));
         options.node = node.to_owned();
         options.entropy = Arc::new(TestEntropy(AtomicU64::new(1_000_000)));
-        Store::open(options).await.unwrap()
+        options
     }
 
     pub(crate) async fn open(&self) -> Store {
-        Store::open(self.options()).await.unwrap()
+        let store = Store::open(self.options()).await.unwrap();
+        if let Some(beside) = &self.beside
+            && beside.lock().unwrap().is_none()
+        {
+            let blue = self.another("blue").await;
+            *beside.lock().unwrap() = Some(blue);
+        }
+        store
     }
 
     /// Runs statements behind the store's back.

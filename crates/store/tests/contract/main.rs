@@ -55,20 +55,46 @@ macro_rules! contract {
     };
 }
 
-/// Functions about several nodes, for engines that nodes can share.
+/// Functions for an engine that nodes share: some open nodes themselves, others run beside one.
 macro_rules! many_nodes {
-    ($($module:ident :: $name:ident),* $(,)?) => {
-        mod shared {
+    ($house:ident, $folder:ident: $($module:ident :: $name:ident),* $(,)?) => {
+        mod $folder {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $name() {
-                super::$module::$name(&super::House::postgres()).await;
+                super::$module::$name(&super::House::$house()).await;
             })*
         }
     };
 }
 
-many_nodes! {
+many_nodes! { postgres, shared:
+    nodes::a_name_is_one_nodes,
+    nodes::a_name_that_was_lost,
+    nodes::changes_are_told,
+    nodes::changes_are_found_without_being_told,
+    nodes::claims_and_leases,
+    nodes::deliveries_on_living_connections,
+    nodes::deliveries_whose_connections_are_lost,
+    nodes::deliveries_of_a_dead_node,
+    nodes::nodes_start_together,
     nodes::one_node_does_a_job,
+    nodes::passwords_hold_everywhere,
+    nodes::quotas_hold_everywhere,
+    nodes::the_directory_is_one,
+}
+
+many_nodes! { two_nodes, beside_another:
+    delivering::a_repetition_after_a_lost_reply,
+    people::addresses,
+    people::making_and_removing,
+    people::passwords,
+    queueing::a_claim_is_whole,
+    queueing::claims_are_disjoint,
+    queueing::due_in_order,
+    queueing::fences_and_leases,
+    queueing::a_restarted_node_takes_its_work_back,
+    queueing::an_operator_at_work,
+    together::each_verb_from_many_tasks,
 }
 
 contract! {

@@ -19,6 +19,7 @@ const ACROSS_ACCOUNTS: &[&str] = &[
     "FROM mailbox b WHERE b.role",
     "INSERT INTO account ",
     "SELECT account_id, scram_stored_key",
+    "SELECT account_id, modseq FROM account WHERE account_id IN list($1)",
 ];
 
 /// Every statement on account data names its account first; every table has a class.
@@ -68,6 +69,7 @@ const SCANS: &[&str] = &[
     "FROM mailbox b",
     "FROM domain",
     "FROM server_secret",
+    "FROM node",
     "FROM address",
     "FROM alias_target",
     "FROM letter_name WHERE message_key",

@@ -8,6 +8,9 @@
 //!   here.
 //! - **Window.** A destination starts with a few connections; each letter that is taken allows one
 //!   more, up to the limit; a lost connection or a 421 halves the window.
+//! - **Sharing.** What other nodes have in hand for a destination takes from the limit of its
+//!   connections, but never more than leaves each its fair part, so that the nodes together keep to
+//!   the limit, by estimate and after a second.
 //! - **Back-off.** A destination that fails as a whole (no route, no connection, no greeting) is
 //!   blocked for a time that doubles with each failure. Letters that are due meanwhile are
 //!   claimed and deferred with the known reason, without connecting, so that each keeps its own
@@ -58,6 +61,17 @@ pub struct DueWork {
     pub letters: usize,
     /// Since when the first has been due.
     pub oldest: Timestamp,
+    /// What other nodes have in hand for it.
+    pub elsewhere: OtherNodes,
+}
+
+/// Work of other nodes on the same store for a destination.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OtherNodes {
+    /// Nodes that have letters in hand.
+    pub nodes: usize,
+    /// Letters they have in hand.
+    pub letters: usize,
 }
 
 /// How the work on a letter ended, as far as its destination is concerned.
@@ -114,6 +128,8 @@ struct Destination {
     in_hand: usize,
     active: usize,
     window: usize,
+    /// Connections that other nodes leave to this one.
+    share: usize,
     /// Whole failures in a row.
     failures: u32,
     block: Option<Block>,
@@ -144,6 +160,7 @@ impl Planner {
     #[must_use]
     pub fn plan(&mut self, now: Timestamp, due: &[DueWork]) -> Vec<(Domain, usize)> {
         self.forget_idle(now);
+        self.take_shares(now, due);
         let mut grants = vec![0_usize; due.len()];
         for place in [Place::Here, Place::Elsewhere] {
             self.share_out(now, place, due, &mut grants);
@@ -196,7 +213,7 @@ impl Planner {
             Place::Here => 0,
             Place::Elsewhere => self.elsewhere.active,
         };
-        if destination.active >= destination.window || total_active >= total_max {
+        if destination.active >= destination.connections_max() || total_active >= total_max {
             return Admission::Wait;
         }
         destination.active += 1;
@@ -266,6 +283,25 @@ impl Planner {
             .values()
             .filter(|destination| destination.blocked(now))
             .count()
+    }
+
+    /// Takes what other nodes do into account.
+    fn take_shares(&mut self, now: Timestamp, due: &[DueWork]) {
+        let max = self.settings.connections_per_destination_max;
+        for work in due {
+            let alone = work.elsewhere.nodes == 0;
+            if work.place == Place::Here || (alone && !self.destinations.contains_key(&work.domain))
+            {
+                continue;
+            }
+            let fair = max.div_ceil(work.elsewhere.nodes.saturating_add(1));
+            let theirs = work
+                .elsewhere
+                .letters
+                .div_ceil(LETTERS_PER_CONNECTION_IN_HAND);
+            let share = max.saturating_sub(theirs).max(fair);
+            self.destination(now, &work.domain, work.place).share = share;
+        }
     }
 
     /// Shares the room of one place out, one letter at a time to whoever has the fewest in hand;
@@ -359,10 +395,16 @@ impl Destination {
                 Place::Here => LOCAL_TRANSFERS_MAX,
                 Place::Elsewhere => Self::window_initial(settings),
             },
+            share: usize::MAX,
             failures: 0,
             block: None,
             last_used: now,
         }
+    }
+
+    /// Connections to have at once.
+    fn connections_max(&self) -> usize {
+        self.window.min(self.share)
     }
 
     fn window_initial(settings: &QueueSettings) -> usize {
@@ -379,7 +421,7 @@ impl Destination {
             Place::Elsewhere if self.blocked(now) => DEFERRED_AT_ONCE_MAX,
             // One letter finds out whether the destination is back.
             Place::Elsewhere if self.failures > 0 => 1,
-            Place::Elsewhere => self.window * LETTERS_PER_CONNECTION_IN_HAND,
+            Place::Elsewhere => self.connections_max() * LETTERS_PER_CONNECTION_IN_HAND,
         }
     }
 

@@ -252,9 +252,9 @@ pub const SETTINGS: &[Setting] = &[
     ),
     row(
         "queue.lease",
-        span(30, HOUR),
+        span(3, HOUR),
         "\"5m\"",
-        "How long a node's claim on a letter lasts without being renewed; another node then takes the letter over.",
+        "How long a node's claim on a letter lasts without being renewed; another node then takes the letter over. The clocks of nodes on one database may differ by less than half of it.",
     ),
     row(
         "queue.stop_grace",

@@ -17,7 +17,7 @@ use tracing::{debug, error, info, warn};
 
 use super::QueueContext;
 use super::metrics::QueueMetrics;
-use super::planner::{Admission, DueWork, Place, Planner, Verdict};
+use super::planner::{Admission, DueWork, OtherNodes, Place, Planner, Verdict};
 use super::settings::QueueSettings;
 use super::work;
 use crate::route::{Own, Router};
@@ -287,6 +287,10 @@ impl Worker {
                 place,
                 letters: usize::try_from(destination.letters).unwrap_or(usize::MAX),
                 oldest: destination.oldest,
+                elsewhere: OtherNodes {
+                    nodes: usize::try_from(destination.nodes_elsewhere).unwrap_or(usize::MAX),
+                    letters: usize::try_from(destination.letters_elsewhere).unwrap_or(usize::MAX),
+                },
             });
         }
         Ok(works)

@@ -109,7 +109,13 @@ impl Session<'_> {
     }
 
     async fn resolve(&self, address: &EmailAddress, may_relay: bool) -> Result<Vec<Target>, Reply> {
-        match self.context.options.store.resolve(address).await {
+        let store = &self.context.options.store;
+        let mut resolved = store.resolve(address).await;
+        if resolved == Ok(Resolved::NotOurs) && !may_relay {
+            // Another node may have made the domain ours just now.
+            resolved = store.resolve_anew(address).await;
+        }
+        match resolved {
             Ok(Resolved::Targets(targets)) => Ok(targets),
             Ok(Resolved::NotOurs) if may_relay => Ok(Vec::new()),
             Ok(Resolved::NotOurs) => Err(Reply::relay_denied()),

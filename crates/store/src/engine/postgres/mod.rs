@@ -7,6 +7,7 @@
 //! `commit_mark`.
 
 mod address;
+mod apart;
 mod failure;
 mod lane;
 mod pool;
@@ -23,6 +24,7 @@ use std::time::Duration;
 use base::Timestamp;
 use tokio::time::Instant;
 
+pub(crate) use apart::Apart;
 pub(crate) use session::Session;
 use session::{Ended, Marked};
 
@@ -142,6 +144,13 @@ impl Postgres {
         session.end_snapshot();
         self.engine.pool.give_back(session);
         answer
+    }
+
+    /// Makes a connection outside the pool.
+    pub(crate) async fn apart(&self) -> Result<Apart, StoreError> {
+        let (sender, heard) = apart::hearing();
+        let client = self.engine.pool.connect(Some(sender)).await?;
+        Apart::new(client, heard).await
     }
 
     /// Ends all connections; later calls answer [`StoreError::Closed`].

@@ -1,12 +1,16 @@
 //! The connections: as many as are allowed, each with its prepared statements.
 
 use std::ffi::OsString;
+use std::future::poll_fn;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
+use tokio_postgres::{AsyncMessage, Client, Connection};
 
 use super::address::Address;
+use super::apart::Heard;
 use super::session::Session;
 use super::{Statements, failure};
 use crate::{PostgresOptions, StoreError};
@@ -54,23 +58,20 @@ impl Pool {
                 return Ok(session);
             }
         }
-        let mut session = self.connect().await?;
+        let client = self.connect(None).await?;
+        let mut session = Session::new(client, Arc::clone(&self.statements));
         session.hold(place);
+        session.prepare_for_use().await?;
         Ok(session)
     }
 
-    async fn connect(&self) -> Result<Session, StoreError> {
+    /// Makes a connection; what it hears goes to `heard`, which is closed when it ends.
+    pub(super) async fn connect(&self, heard: Option<Heard>) -> Result<Client, StoreError> {
         let Address { config, tls, told } = &self.address;
         let connected = config.connect(tls.clone()).await;
         let (client, connection) = connected.map_err(|error| failure::connecting(&error, told))?;
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection to the database ended");
-            }
-        });
-        let mut session = Session::new(client, Arc::clone(&self.statements));
-        session.prepare_for_use().await?;
-        Ok(session)
+        tokio::spawn(serve(connection, heard));
+        Ok(client)
     }
 
     /// Gives a connection back for the next.
@@ -94,5 +95,26 @@ impl Pool {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Session>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Moves a connection's bytes until it ends.
+async fn serve<S, T>(mut connection: Connection<S, T>, heard: Option<Heard>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    while let Some(message) = poll_fn(|context| connection.poll_message(context)).await {
+        match (message, &heard) {
+            (Ok(AsyncMessage::Notification(told)), Some(heard)) => {
+                // What finds no room is found by the next look.
+                let _ = heard.try_send(told.payload().to_owned());
+            }
+            (Ok(_), _) => {}
+            (Err(error), _) => {
+                tracing::debug!(%error, "a connection to the database ended");
+                return;
+            }
+        }
     }
 }

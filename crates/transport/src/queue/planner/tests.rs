@@ -18,6 +18,7 @@ fn due(name: &str, place: Place, letters: usize) -> DueWork {
         place,
         letters,
         oldest: START,
+        elsewhere: OtherNodes::default(),
     }
 }
 
@@ -176,6 +177,32 @@ fn the_window_grows_with_success_up_to_the_limit_and_halves_with_trouble() {
     assert_eq!(window(&planner), 1, "never none");
     planner.finished(START, &name, Verdict::Answered);
     assert_eq!(window(&planner), 1, "an answer alone does not widen it");
+}
+
+#[test]
+fn the_connections_of_other_nodes_count() {
+    let settings = QueueSettings {
+        connections_initial: 8,
+        ..settings()
+    };
+    let mut planner = Planner::new(settings);
+    let mut work = away("busy.test", 100);
+    let mut plan = |planner: &mut Planner, nodes, letters| {
+        work.elsewhere = OtherNodes { nodes, letters };
+        claim(planner, START, &[work.clone()]);
+        let started = starts(planner, START, "busy.test");
+        for _ in 0..started {
+            planner.finished(START, &work.domain, Verdict::Answered);
+        }
+        started
+    };
+    // Four letters in hand are counted as one connection.
+    assert_eq!(plan(&mut planner, 1, 8), 6);
+    // Two nodes that have more than fits both go back to their half, three to their third.
+    assert_eq!(plan(&mut planner, 1, 40), 4);
+    assert_eq!(plan(&mut planner, 2, 80), 3);
+    assert_eq!(plan(&mut planner, 99, 8_000), 1);
+    assert_eq!(plan(&mut planner, 0, 0), 8);
 }
 
 #[test]
