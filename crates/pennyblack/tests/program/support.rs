@@ -73,6 +73,13 @@ impl Folder {
     }
 
     pub(crate) fn ok_with_stdin(&self, args: &[&str], stdin: &str) -> String {
+        let output = self.run_with_stdin(args, stdin);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{args:?}: {error}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    pub(crate) fn run_with_stdin(&self, args: &[&str], stdin: &str) -> Output {
         let mut command = self.command(args);
         command
             .stdin(Stdio::piped())
@@ -85,10 +92,7 @@ impl Folder {
             .unwrap()
             .write_all(stdin.as_bytes())
             .unwrap();
-        let output = child.wait_with_output().unwrap();
-        let error = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{args:?}: {error}");
-        String::from_utf8(output.stdout).unwrap()
+        child.wait_with_output().unwrap()
     }
 
     pub(crate) fn json(&self, args: &[&str]) -> Value {
@@ -189,6 +193,18 @@ impl Serving {
             .split_whitespace()
             .find_map(|word| word.strip_prefix(&start));
         word.unwrap().split('/').next().unwrap().parse().unwrap()
+    }
+
+    /// The port of the listener with this kind of TLS.
+    pub(crate) fn port_with(&self, protocol: &str, tls: &str) -> u16 {
+        let start = format!("{protocol}=");
+        let listener = self
+            .ready
+            .split_whitespace()
+            .filter_map(|word| word.strip_prefix(&start)?.strip_suffix(&format!("/{tls}")))
+            .next();
+        let address: SocketAddr = listener.unwrap().parse().unwrap();
+        address.port()
     }
 
     /// What it logged so far.

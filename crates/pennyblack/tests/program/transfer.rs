@@ -557,3 +557,83 @@ fn a_node_that_stops_under_an_import() {
     folder.ok(&["import", &alice, text(&mbox)]);
     whole(&folder, &alice, 6_000);
 }
+
+/// From one node to another by IMAP: with TLS from the first byte and after STARTTLS; a certificate
+/// that nobody vouches for is refused unless the operator says otherwise.
+#[test]
+fn from_another_server_with_tls() {
+    let old = Folder::new();
+    for tls in ["implicit", "starttls"] {
+        old.append_settings(&format!(
+            "[[listen]]\nprotocol = \"imap\"\naddress = \"127.0.0.1:0\"\ntls = \"{tls}\"\n"
+        ));
+    }
+    let carol = account(&old, "carol");
+    let source = old.path().join("source");
+    write_export(&source, &mailboxes());
+    old.ok(&["import", &carol, text(&source)]);
+    let node = old.serve();
+    let new = Folder::new();
+    for tls in ["implicit", "starttls"] {
+        let address = account(&new, tls);
+        let port = node.port_with("imap", tls).to_string();
+        let pull = [
+            "import",
+            "imap",
+            &address,
+            "--host",
+            "127.0.0.1",
+            "--port",
+            &port,
+            "--user",
+            &carol,
+            "--tls",
+            tls,
+            "--password-stdin",
+        ];
+        let output = new.run_with_stdin(&pull, "secret\n");
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(5), "{error}");
+        assert!(error.contains("TLS"), "{error}");
+        let mut insecure = pull.to_vec();
+        insecure.push("--insecure");
+        let said = new.ok_with_stdin(&insecure, "secret\n");
+        assert!(said.contains("18 letters imported"), "{said}");
+        let (out, expected) = (new.path().join(tls), old.path().join(tls));
+        new.ok(&["export", &address, text(&out), "--format", "eml"]);
+        old.ok(&["export", &carol, text(&expected), "--format", "eml"]);
+        let (mut found, expected) = (read_export(&out), read_export(&expected));
+        // Spam is taken for Junk, as on any server that does not say what it is for.
+        let junk = found.insert("Junk".to_owned(), Vec::new());
+        found.insert("Spam".to_owned(), junk.unwrap_or_default());
+        for (name, letters) in &expected {
+            assert_eq!(found[name].len(), letters.len(), "{tls} {name}");
+            for (number, (found, letter)) in found[name].iter().zip(letters).enumerate() {
+                // IMAP tells whole seconds, and a NUL is no byte that it can send (RFC 9051 §4.3).
+                let told = (found.0 / 1_000, &found.1);
+                assert_eq!(told, (letter.0 / 1_000, &letter.1), "{tls} {name} {number}");
+                let sendable = letter
+                    .2
+                    .iter()
+                    .map(|byte| if *byte == 0 { 0x80 } else { *byte });
+                assert!(
+                    found.2 == sendable.collect::<Vec<u8>>(),
+                    "{tls} {name} {number}"
+                );
+            }
+        }
+    }
+    let refused = [
+        "import",
+        "imap",
+        "implicit@me.test",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        "1",
+        "--password-stdin",
+    ];
+    let output = new.run_with_stdin(&refused, "secret\n");
+    assert_eq!(output.status.code(), Some(5));
+    node.stop();
+}

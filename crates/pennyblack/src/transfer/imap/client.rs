@@ -330,3 +330,90 @@ async fn in_time<T>(work: impl Future<Output = io::Result<T>>) -> io::Result<T> 
 fn invalid(why: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, why.to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A server that says this and no more, whatever it is told.
+    async fn against(says: Vec<u8>) -> Result<Client, Wrong> {
+        let (near, mut far) = tokio::io::duplex(1 << 20);
+        tokio::spawn(async move {
+            // A client that has gone need not hear the rest.
+            let _ = far.write_all(&says).await;
+            let _ = far.shutdown().await;
+            let _ = tokio::io::copy(&mut far, &mut tokio::io::sink()).await;
+        });
+        Client::new(Box::new(near), false, 1_000).await
+    }
+
+    async fn fetch(says: &str) -> Result<Vec<Answer>, Wrong> {
+        let says = format!("* OK hi\r\n{says}").into_bytes();
+        let mut client = against(says).await?;
+        let mut answers = Vec::new();
+        client
+            .command_with("X", |answer| answers.push(answer))
+            .await?;
+        Ok(answers)
+    }
+
+    fn is_broken(result: Result<Vec<Answer>, Wrong>) -> bool {
+        matches!(result, Err(Wrong::Broken(_)))
+    }
+
+    #[tokio::test]
+    async fn answers_in_any_company() {
+        let answers = fetch(
+            "* 3 EXISTS\r\n+ idling\r\n\r\n* 1 FETCH (BODY[] {6}\r\nA: 1\r\n UID 7)\nP1 ok done\r\n",
+        );
+        let answers = answers.await.unwrap();
+        assert_eq!(answers.len(), 2);
+        assert_eq!(
+            answers[1].values[2].list()[1],
+            Value::Text(b"A: 1\r\n".to_vec())
+        );
+        let refused = fetch("P1 NO [X] not\u{7} now\r\n").await;
+        assert!(matches!(refused, Err(Wrong::Refused(text)) if text.contains("not\u{FFFD} now")));
+    }
+
+    #[tokio::test]
+    async fn what_is_too_large_is_passed_over_or_ends_the_connection() {
+        let letter = format!(
+            "* 1 FETCH (BODY[] {{1001}}\r\n{})\r\nP1 OK\r\n",
+            "x".repeat(1_001)
+        );
+        let answers = fetch(&letter).await.unwrap();
+        assert!(answers[0].is_cut);
+        let whole = letter.replace("1001", "1000").replacen('x', "", 1);
+        assert!(!fetch(&whole).await.unwrap()[0].is_cut);
+        assert!(is_broken(
+            fetch(&format!("* {}\r\n", "x".repeat(LINE_BYTES_MAX))).await
+        ));
+        let many = "* X ".to_owned() + &"{0}\r\n ".repeat(LITERALS_MAX + 1);
+        assert!(is_broken(fetch(&many).await));
+    }
+
+    #[tokio::test]
+    async fn servers_that_go() {
+        assert!(is_broken(fetch("* BYE too busy\r\n").await));
+        assert!(is_broken(fetch("* 1 FETCH (BODY[] {999}\r\nabc").await));
+        assert!(is_broken(fetch("* 1 EX").await));
+        assert!(is_broken(fetch("").await));
+        let greeting = against(b"* BYE not today\r\n".to_vec()).await;
+        assert!(matches!(greeting, Err(Wrong::Refused(_))));
+        assert!(matches!(against(Vec::new()).await, Err(Wrong::Broken(_))));
+    }
+
+    #[tokio::test]
+    async fn words_before_the_handshake_are_refused() {
+        let says = b"* OK hi\r\nP1 OK begin\r\n* CAPABILITY X\r\n".to_vec();
+        let client = against(says).await.unwrap();
+        assert!(matches!(client.start_tls().await, Err(Wrong::Broken(_))));
+    }
+
+    #[test]
+    fn quoted_words() {
+        assert_eq!(quoted("a\"b\\").unwrap(), "\"a\\\"b\\\\\"");
+        assert!(quoted("a\r\nb").is_err());
+    }
+}
