@@ -62,7 +62,9 @@ fn a_node_without_its_database_says_later() {
     assert!(!reply.text.contains("PostgreSQL"), "{reply:?}");
     let refused = reader.count("INBOX").unwrap_err().to_string();
     assert!(refused.contains("NO [UNAVAILABLE]"), "{refused}");
-    let refused = reader.append("INBOX", b"Subject: x\r\n\r\nx\r\n").unwrap_err();
+    let refused = reader
+        .append("INBOX", b"Subject: x\r\n\r\nx\r\n")
+        .unwrap_err();
     let refused = refused.to_string();
     assert!(refused.contains("NO [UNAVAILABLE]"), "{refused}");
     server.begin();
