@@ -107,7 +107,9 @@ fn check_plans_of_sqlite(house: &House, statements: &[&str]) -> usize {
         };
         let steps = plan.raw_query().mapped(|row| row.get::<_, String>(3));
         for step in steps.map(Result::unwrap) {
-            let scan = step.starts_with("SCAN ") && !step.contains("json_each");
+            // What a subquery has cut to a few rows is read whole.
+            let few = step.contains("json_each") || step == "SCAN limited";
+            let scan = step.starts_with("SCAN ") && !few;
             assert!(!scan || may_scan(sql), "{step}: {sql}");
             let by_domain = step.contains("recipient_due") && sql.contains("letter_id = ");
             assert!(

@@ -307,11 +307,15 @@ fn tables_and_classes() {
         "SELECT name FROM sqlite_master WHERE type = 'table'
             AND name NOT LIKE 'sqlite_%' ORDER BY name",
     );
-    let classes: Vec<&str> = TABLES.iter().map(|(name, _)| *name).collect();
+    // The index of this engine's search lies in a file of its own.
+    let classes = TABLES.iter().map(|(name, _)| *name);
+    let classes: Vec<&str> = classes
+        .filter(|name| !name.starts_with("search_"))
+        .collect();
     assert_eq!(tables, classes);
     for (table, class) in TABLES {
         let sql = format!("SELECT name FROM pragma_table_info('{table}') WHERE pk = 1");
-        if *class == TableClass::Account {
+        if *class == TableClass::Account && classes.contains(table) {
             assert_eq!(names(&sql), ["account_id"], "{table}");
         }
     }
