@@ -256,7 +256,8 @@ impl Objects {
                 Err(_) => Fault::late(&self.place, what, patience),
             };
             let wait = self.spread(pause);
-            if !fault.may_heal() || Instant::now() + wait >= deadline {
+            // A last try that has no time to succeed would only hide what is wrong.
+            if !fault.may_heal() || Instant::now() + wait + one / 2 >= deadline {
                 return Err(fault);
             }
             tracing::debug!(%fault, "trying the object store again");

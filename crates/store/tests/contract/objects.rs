@@ -414,6 +414,45 @@ async fn a_move_goes_on_after_faults_and_beside_mail() {
     house.finish(store).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_postgres() {
+    let bucket = S3Server::start();
+    let mut away = object_options(&bucket.access());
+    away.inline_bytes_max = SMALL;
+    let mut house = House::postgres();
+    let (store, _, bob) = house.with_people().await;
+    let mut letters = Vec::new();
+    for size in [1_000, 20_000, 300_000, 1_500_000] {
+        let text = large(&size.to_string(), size);
+        letters.push((deliver(&house, &store, &text).await.unwrap(), text));
+    }
+    store.close().await.unwrap();
+    let leaving = BlobHome::Leaving {
+        home: Box::new(BlobHome::Inline),
+        objects: away.clone(),
+    };
+    let home = BlobHome::Objects(away);
+    for (home, in_bucket) in [(home.clone(), 3), (leaving, 0), (home, 3)] {
+        house.blobs = home;
+        let store = house.open().await;
+        assert_eq!(move_all(&store).await.moved, 3);
+        assert_eq!(objects(&bucket).len(), in_bucket);
+        for (copy, text) in &letters {
+            is_whole(&store, *copy, text).await;
+        }
+        house.finish(store).await;
+    }
+    let store = house.open().await;
+    let text = large("later", 600_000);
+    let copy = deliver(&house, &store, &text).await.unwrap();
+    is_whole(&store, copy, &text).await;
+    store.remove_account(bob).await.unwrap();
+    house.pass(HOUR * 2);
+    store.maintain().await.unwrap();
+    assert_eq!(objects(&bucket).len(), 0);
+    house.finish(store).await;
+}
+
 /// A house whose letters are in Garage, in a folder of their own.
 fn in_garage(garage: &Garage, folder: &str) -> House {
     let mut house = House::sqlite();
