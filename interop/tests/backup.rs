@@ -23,6 +23,14 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// Letters of each media type of the collection.
 const OF_A_TYPE: usize = 6;
 
+/// A node whose DNS server does not answer: what it sends stays in its queue.
+fn setup(place: &Place) -> Setup {
+    Setup {
+        dns: Some(place.at(99, 5_353)),
+        ..Setup::new(HOST, "red.test")
+    }
+}
+
 fn ok(node: &Node, arguments: &[&str]) -> String {
     let output = node.command(arguments);
     assert!(output.status.success(), "{arguments:?}: {}", said(&output));
@@ -98,7 +106,7 @@ fn fill(node: &Node, scratch: &Path) -> usize {
 #[test]
 fn a_backup_under_load_is_restored_on_another_host_and_moved() {
     let (here, there) = (Place::new(), Place::new());
-    let mut red = Node::start(&here, &Setup::new(HOST, "red.test"), &["alice", "bob"]);
+    let mut red = Node::start(&here, &setup(&here), &["alice", "bob"]);
     let archived = fill(&red, here.dir());
     let archive = seen(red.at(port::IMAP), "Archive");
     assert_eq!(archive.1.len(), archived);
@@ -111,7 +119,7 @@ fn a_backup_under_load_is_restored_on_another_host_and_moved() {
     let inbox = seen(red.at(port::IMAP), "INBOX");
     red.kill();
 
-    let mut other = Node::new(&there, &Setup::new(HOST, "red.test"));
+    let mut other = Node::new(&there, &setup(&there));
     let restored = ok(&other, &["restore", backup, "--json"]);
     assert!(restored.contains("\"findings\":[]"), "{restored}");
     other.serve();
@@ -195,13 +203,13 @@ fn move_to_postgres_and_back(place: &Place, node: &mut Node, archive: &Seen) {
 #[test]
 fn a_restore_cut_short_goes_on() {
     let (here, there) = (Place::new(), Place::new());
-    let red = Node::start(&here, &Setup::new(HOST, "red.test"), &["alice"]);
+    let red = Node::start(&here, &setup(&here), &["alice"]);
     fill(&red, here.dir());
     let archive = seen(red.at(port::IMAP), "Archive");
     let folder = here.path("backup");
     let backup = folder.to_str().unwrap();
     ok(&red, &["backup", backup]);
-    let mut other = Node::new(&there, &Setup::new(HOST, "red.test"));
+    let mut other = Node::new(&there, &setup(&there));
     // The key is not in the backup.
     fails(&other, &["restore", backup], "--forget-key");
     std::fs::copy(here.path("store.key"), there.path("store.key")).unwrap();

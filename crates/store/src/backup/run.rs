@@ -491,12 +491,10 @@ fn rows_of(tables: &[TableEntry], name: &str) -> u64 {
 
 /// The name of a restore point: its time without signs that a file name should not have.
 fn id_at(now: Timestamp) -> String {
-    let time: String = now
-        .to_string()
+    now.to_string()
         .chars()
         .filter(char::is_ascii_alphanumeric)
-        .collect();
-    format!("{time}{:03}", now.millis().rem_euclid(1_000))
+        .collect()
 }
 
 pub(crate) fn blocking_task<T: Send + 'static>(
