@@ -16,11 +16,7 @@ impl Session {
     ) -> Result<(), StoreError> {
         let sql = format!("SELECT * FROM {table}");
         let mut statement = self.connection().prepare(&sql).map_err(failure)?;
-        let columns: Vec<String> = statement
-            .column_names()
-            .into_iter()
-            .map(str::to_owned)
-            .collect();
+        let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
         let count = columns.len();
         give(Piece::Table {
             name: table,
