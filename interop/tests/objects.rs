@@ -4,7 +4,8 @@
 
 use std::time::Duration;
 
-use interop::node::{Node, Setup, port};
+use interop::imap;
+use interop::node::{Node, PASSWORD, Setup, port};
 use interop::place::Place;
 use interop::process::said;
 use interop::s3::{Fault, Method, S3Server};
@@ -47,7 +48,7 @@ fn setup(server: &S3Server, blobs: &str) -> Setup {
     let access = server.access();
     let mut setup = Setup::new(1, "red.test");
     setup.settings = format!(
-        "{blobs}\nblobs.endpoint = \"{}\"\nblobs.region = \"{}\"\nblobs.timeout = \"2 s\"\n",
+        "{blobs}\nblobs.endpoint = \"{}\"\nblobs.region = \"{}\"\nblobs.timeout = \"2 s\"\nblobs.cache = 0\n",
         access.endpoint, access.region
     );
     setup.environment = vec![
@@ -99,6 +100,16 @@ fn letters_go_into_an_object_store_and_come_back() {
         Err(Failure::Refused { reply, .. }) => assert_eq!(reply.code, 451, "{reply:?}"),
         other => panic!("{other:?}"),
     }
+    let mut reader = imap::Client::log_in(node.at(port::IMAP), BOB, PASSWORD).unwrap();
+    reader.command("SELECT INBOX").unwrap();
+    assert_eq!(reader.command("FETCH 2 BODY.PEEK[]").unwrap().len(), 1);
+    // The literal has begun, and cannot be taken back: only the end of the connection is left.
+    reader.command("FETCH 1 BODY.PEEK[]").map(drop).unwrap_err();
+    let log = node.log();
+    assert!(
+        log.contains("reading in the object store"),
+        "the log does not name the cause"
+    );
     sent.push(letter("small", SMALL));
     send(&node, &sent[5]).unwrap();
     server.switch().heal();
