@@ -607,20 +607,7 @@ fn from_another_server_with_tls() {
         let junk = found.insert("Junk".to_owned(), Vec::new());
         found.insert("Spam".to_owned(), junk.unwrap_or_default());
         for (name, letters) in &expected {
-            assert_eq!(found[name].len(), letters.len(), "{tls} {name}");
-            for (number, (found, letter)) in found[name].iter().zip(letters).enumerate() {
-                // IMAP tells whole seconds, and a NUL is no byte that it can send (RFC 9051 §4.3).
-                let told = (found.0 / 1_000, &found.1);
-                assert_eq!(told, (letter.0 / 1_000, &letter.1), "{tls} {name} {number}");
-                let sendable = letter
-                    .2
-                    .iter()
-                    .map(|byte| if *byte == 0 { 0x80 } else { *byte });
-                assert!(
-                    found.2 == sendable.collect::<Vec<u8>>(),
-                    "{tls} {name} {number}"
-                );
-            }
+            as_imap_tells(&found[name], letters, &format!("{tls} {name}"));
         }
     }
     let refused = [
@@ -636,4 +623,18 @@ fn from_another_server_with_tls() {
     let output = new.run_with_stdin(&refused, "secret\n");
     assert_eq!(output.status.code(), Some(5));
     node.stop();
+}
+
+/// IMAP tells whole seconds, and a NUL is no byte that it can send (RFC 9051 §4.3).
+fn as_imap_tells(found: &[Exported], letters: &[Exported], what: &str) {
+    assert_eq!(found.len(), letters.len(), "{what}");
+    for (number, (found, letter)) in found.iter().zip(letters).enumerate() {
+        let told = (found.0 / 1_000, &found.1);
+        assert_eq!(told, (letter.0 / 1_000, &letter.1), "{what} {number}");
+        let sendable = letter
+            .2
+            .iter()
+            .map(|byte| if *byte == 0 { 0x80 } else { *byte });
+        assert!(found.2 == sendable.collect::<Vec<u8>>(), "{what} {number}");
+    }
 }
