@@ -66,6 +66,38 @@ fn objects(server: &S3Server) -> usize {
     letters.count()
 }
 
+/// While the object store is away, large letters wait with their senders; small ones do not.
+fn an_outage(node: &Node, server: &S3Server, sent: &mut Vec<Vec<u8>>) {
+    server
+        .switch()
+        .fail(Method::Any, Fault::Status(503), usize::MAX);
+    let large = letter("waits", LARGE);
+    match send(node, &large) {
+        Err(Failure::Refused { reply, .. }) => assert_eq!(reply.code, 451, "{reply:?}"),
+        other => panic!("{other:?}"),
+    }
+    let mut reader = imap::Client::log_in(node.at(port::IMAP), BOB, PASSWORD).unwrap();
+    reader.command("SELECT INBOX").unwrap();
+    assert_eq!(reader.command("FETCH 2 BODY.PEEK[]").unwrap().len(), 1);
+    // The literal has begun, and cannot be taken back: only the end of the connection is left.
+    reader.command("FETCH 1 BODY.PEEK[]").map(drop).unwrap_err();
+    let log = node.log();
+    assert!(
+        log.contains("reading in the object store"),
+        "the log does not name the cause"
+    );
+    sent.push(letter("small", SMALL));
+    send(node, &sent[5]).unwrap();
+    server.switch().heal();
+    sent.push(large);
+    send(node, &sent[6]).unwrap();
+    assert_eq!(objects(server), 4);
+    assert!(
+        node.log().contains("SlowDown"),
+        "the log does not name the cause"
+    );
+}
+
 #[test]
 fn letters_go_into_an_object_store_and_come_back() {
     let place = Place::new();
@@ -91,35 +123,7 @@ fn letters_go_into_an_object_store_and_come_back() {
     assert_eq!(objects(&server), 3);
     are_there(&node, &sent);
 
-    // While the object store is away, large letters wait with their senders; small ones do not.
-    server
-        .switch()
-        .fail(Method::Any, Fault::Status(503), usize::MAX);
-    let large = letter("waits", LARGE);
-    match send(&node, &large) {
-        Err(Failure::Refused { reply, .. }) => assert_eq!(reply.code, 451, "{reply:?}"),
-        other => panic!("{other:?}"),
-    }
-    let mut reader = imap::Client::log_in(node.at(port::IMAP), BOB, PASSWORD).unwrap();
-    reader.command("SELECT INBOX").unwrap();
-    assert_eq!(reader.command("FETCH 2 BODY.PEEK[]").unwrap().len(), 1);
-    // The literal has begun, and cannot be taken back: only the end of the connection is left.
-    reader.command("FETCH 1 BODY.PEEK[]").map(drop).unwrap_err();
-    let log = node.log();
-    assert!(
-        log.contains("reading in the object store"),
-        "the log does not name the cause"
-    );
-    sent.push(letter("small", SMALL));
-    send(&node, &sent[5]).unwrap();
-    server.switch().heal();
-    sent.push(large);
-    send(&node, &sent[6]).unwrap();
-    assert_eq!(objects(&server), 4);
-    assert!(
-        node.log().contains("SlowDown"),
-        "the log does not name the cause"
-    );
+    an_outage(&node, &server, &mut sent);
     node.kill();
     node.serve();
     are_there(&node, &sent);
