@@ -15,6 +15,9 @@ pub enum Cut {
     Request,
 }
 
+/// What is remembered of a client's words.
+const REMEMBERED_BYTES: usize = 64 * 1024;
+
 /// A running proxy. Connections end with it.
 #[derive(Debug)]
 pub struct Proxy {
@@ -26,6 +29,7 @@ pub struct Proxy {
 #[derive(Debug)]
 struct State {
     to: SocketAddr,
+    after: &'static [u8],
     word: &'static [u8],
     cut: Option<Cut>,
     /// Whether nothing gets through any more after the cut.
@@ -51,6 +55,7 @@ impl Proxy {
         let address = listener.local_addr().expect("a listener has an address");
         let state = Arc::new(Mutex::new(State {
             to,
+            after: b"",
             word: b"",
             cut: None,
             closes: false,
@@ -68,9 +73,11 @@ impl Proxy {
         Proxy { address, state }
     }
 
-    /// Cuts the next connection whose client says this word.
-    pub fn cut_at(&self, word: &'static str, cut: Cut) {
+    /// Cuts the next connection whose client says this word, and has said another since it said
+    /// the word last.
+    pub fn cut_at(&self, after: &'static str, word: &'static str, cut: Cut) {
         let mut state = lock(&self.state);
+        state.after = after.as_bytes();
         state.word = word.as_bytes();
         state.cut = Some(cut);
     }
@@ -180,22 +187,34 @@ fn up(mut from: TcpStream, mut to: TcpStream, shared: &Shared) {
         if to.write_all(&chunk).is_err() {
             break;
         }
-        // Only a word that ends in what comes next counts.
-        let length = lock(shared).word.len();
-        let known = tail.len().saturating_sub(length.saturating_sub(1));
-        tail.drain(..known);
+        forget(shared, &mut tail);
     }
     let _ = to.shutdown(Shutdown::Both);
 }
 
 fn take_cut(shared: &Shared, said: &[u8]) -> Option<Cut> {
     let mut state = lock(shared);
-    let word = state.word;
-    let found = !word.is_empty() && said.windows(word.len()).any(|window| window == word);
-    if !found {
-        return None;
+    let word = find(said, state.word)?;
+    if !state.after.is_empty() {
+        find(&said[..word], state.after)?;
     }
     let cut = state.cut.take()?;
     state.cuts += 1;
     Some(cut)
+}
+
+/// Forgets what the client said up to the word, or too long ago.
+fn forget(shared: &Shared, said: &mut Vec<u8>) {
+    let word = lock(shared).word;
+    while let Some(at) = find(said, word) {
+        said.drain(..at + word.len());
+    }
+    said.drain(..said.len().saturating_sub(REMEMBERED_BYTES));
+}
+
+fn find(text: &[u8], word: &[u8]) -> Option<usize> {
+    if word.is_empty() {
+        return None;
+    }
+    text.windows(word.len()).position(|window| window == word)
 }

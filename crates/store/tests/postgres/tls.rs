@@ -7,6 +7,8 @@ use crate::{names, refusal};
 
 /// Opens a store and gives how its connections are protected.
 async fn opened(server: &Postgres, url: &str) -> String {
+    server.psql("postgres", "DROP DATABASE IF EXISTS mail WITH (FORCE)");
+    server.psql("postgres", "CREATE DATABASE mail");
     let house = House::at(url);
     let store = house.open().await;
     let sql = "SELECT DISTINCT ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)

@@ -15,6 +15,8 @@ use crate::is_transient;
 
 /// What a client says to commit.
 const COMMIT: &str = "COMMIT\0";
+/// What it says before when it delivers; others commit meanwhile.
+const LETTER: &str = "Delivered-To: bob@red.test";
 
 /// A server behind a proxy, and a store on it.
 fn behind_proxy(server: &Postgres) -> (Proxy, House) {
@@ -64,7 +66,7 @@ async fn a_cut_at_commit() {
         .enumerate()
     {
         for together in [1, 8] {
-            proxy.cut_at(COMMIT, cut);
+            proxy.cut_at(LETTER, COMMIT, cut);
             cuts += 1;
             let started = Instant::now();
             let names = (0..together).map(|number| format!("{round}-{together}-{number}"));
@@ -117,7 +119,7 @@ async fn an_outcome_that_stays_unknown() {
     let server = Postgres::start(Flushed::No);
     let (proxy, house) = behind_proxy(&server);
     let (store, _, bob) = house.with_people().await;
-    proxy.cut_at(COMMIT, Cut::Answer);
+    proxy.cut_at(LETTER, COMMIT, Cut::Answer);
     proxy.close_with_cut();
     let error = deliver(&house, &store, bob, "x").await.unwrap_err();
     assert!(is_transient(&error), "{error:?}");
@@ -138,7 +140,7 @@ async fn a_cut_before_commit() {
     let (proxy, house) = behind_proxy(&server);
     let (store, _, bob) = house.with_people().await;
     for (number, cut) in [Cut::Answer, Cut::Request].into_iter().enumerate() {
-        proxy.cut_at("BEGIN\0", cut);
+        proxy.cut_at("", "BEGIN\0", cut);
         let name = format!("b{number}");
         let delivered = deliver(&house, &store, bob, &name).await.unwrap();
         store.confirm(vec![delivered.letter]).await.unwrap();
