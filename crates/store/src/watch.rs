@@ -42,6 +42,8 @@ pub(crate) struct Watches {
 pub(crate) struct Touched {
     accounts: Mutex<BTreeSet<AccountId>>,
     pub(crate) any: Notify,
+    /// Held for a batch, so that two who bring the index forward do not read the same letters.
+    pub(crate) turn: tokio::sync::Mutex<()>,
 }
 
 impl Touched {

@@ -135,6 +135,7 @@ impl Indexer {
 
     /// Does a batch. What is left to do waits, and what failed too.
     async fn batch(&mut self, store: &Store) -> Result<(), StoreError> {
+        let _turn = store.0.shared.watches.touched.turn.lock().await;
         let mut tasks = Vec::new();
         let mut taken = Vec::new();
         let gathered = self.gather(store, &mut tasks, &mut taken).await;
