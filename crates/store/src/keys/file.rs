@@ -1,7 +1,10 @@
 //! The key file.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::fs::File;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 
 use base::Secret;
 use base64::Engine as _;
@@ -90,8 +93,7 @@ pub(super) fn write(path: &Path, lines: &[KeyLine]) -> Result<(), StoreError> {
 
 /// Makes the file, unless somebody else has made it meanwhile; whether it was made.
 pub(super) fn create(path: &Path, lines: &[KeyLine]) -> Result<bool, StoreError> {
-    let own = path.with_extension(format!("{}.new", std::process::id()));
-    write(&own, lines)?;
+    let own = own_file(path, text(lines).as_bytes())?;
     let made = std::fs::hard_link(&own, path);
     std::fs::remove_file(&own).map_err(|error| at(&own, error))?;
     match made {
@@ -103,6 +105,28 @@ pub(super) fn create(path: &Path, lines: &[KeyLine]) -> Result<bool, StoreError>
         }
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
         Err(error) => Err(at(path, error)),
+    }
+}
+
+/// Writes a file beside the key file that nobody else has; gives its path.
+fn own_file(path: &Path, content: &[u8]) -> Result<PathBuf, StoreError> {
+    let mut number = 0_u32;
+    loop {
+        let own = path.with_extension(format!("{number}.new"));
+        let made = File::options()
+            .create_new(true)
+            .write(true)
+            .mode(0o600)
+            .open(&own);
+        match made.and_then(|mut file| {
+            file.write_all(content)?;
+            file.sync_all()
+        }) {
+            Ok(()) => return Ok(own),
+            // Somebody's who starts at the same time, or of one who was cut short.
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => number += 1,
+            Err(error) => return Err(at(&own, error)),
+        }
     }
 }
 
