@@ -88,7 +88,7 @@ pub fn processes_named(name: &str) -> Vec<u32> {
 /// The most memory that a process has held so far, in bytes; 0 when it has gone.
 #[must_use]
 pub fn highest_resident(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
     kilobytes

@@ -1,5 +1,7 @@
 //! Several sessions on one mailbox agree (RFC 9051 §5.2, §7.5.1).
 
+use store::RemovedFilter;
+
 use crate::world::World;
 
 const LETTER: &str = "From: a@red.test\nSubject: one\n\nHello.\n";
@@ -51,6 +53,13 @@ async fn message_numbers_change_only_when_it_is_told() {
         !fetched.iter().any(|line| line.contains("EXPUNGE")),
         "{fetched:?}"
     );
+    // A letter that was deleted can be read until the session hears of it (RFC 2180 §4.1.1), for as
+    // long as deleted mail is kept.
+    let answer = second.ok("FETCH 2 (ENVELOPE)").await;
+    assert!(answer[0].starts_with("* 2 FETCH (ENVELOPE "), "{answer:?}");
+    let all = RemovedFilter::default();
+    let forgotten = world.store.forget_removed(world.account, &all).await;
+    assert_eq!(forgotten.unwrap(), 2);
     let answer = second.command("FETCH 2 (ENVELOPE)").await;
     assert_eq!(
         answer.last().unwrap(),

@@ -74,6 +74,7 @@ const NOT_CARRIED: &[(&str, &str)] = &[
         "blob",
         "bytes of letters travel one by one, to whatever home the target has",
     ),
+    ("directory_change", "news for nodes that run now"),
     ("job", "who works now"),
     ("node", "who is alive now"),
     (

@@ -18,6 +18,7 @@ use super::TextExtractor;
 use super::index::{Progress, Step};
 use super::text::{Document, Raw};
 use super::work::{Look, Work, WorkKind};
+use crate::engine::Engine;
 use crate::open::Inner;
 use crate::watch::Touched;
 use crate::{Store, StoreError, Structured};
@@ -35,6 +36,11 @@ const READS_AT_ONCE: usize = 4;
 /// The pause after an error, longer after each.
 const PAUSE_FIRST: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// Below this much of free disk the index waits, whatever margin is set for letters: more than a
+/// batch and its log take.
+const SPARE_BYTES: u64 = 64 * 1024 * 1024;
+/// How long it waits before it looks at the disk again.
+const DISK_PAUSE: Duration = Duration::from_secs(5);
 /// How often a letter is read in vain before the index goes on without its text.
 const READ_ATTEMPTS: u32 = 5;
 
@@ -55,7 +61,13 @@ pub(super) fn start(store: Weak<Inner>, touched: Arc<Touched>) {
                 }
             }
             let Some(inner) = store.upgrade() else { return };
-            match indexer.round(&Store(inner), &touched, &mut times).await {
+            let store = Store(inner);
+            if is_short_of_disk(&store) {
+                drop(store);
+                tokio::time::sleep(DISK_PAUSE).await;
+                continue;
+            }
+            match indexer.round(&store, &touched, &mut times).await {
                 Ok(()) => pause = PAUSE_FIRST,
                 Err(StoreError::Closed) => return,
                 Err(error) => {
@@ -66,6 +78,13 @@ pub(super) fn start(store: Weak<Inner>, touched: Arc<Touched>) {
             }
         }
     });
+}
+
+/// Whether the index must leave what is free on the disk to letters; what is not in the index is
+/// found by reading.
+fn is_short_of_disk(store: &Store) -> bool {
+    let is_here = matches!(store.0.engine, Engine::Sqlite(_));
+    is_here && (store.is_disk_low() || store.disk_space().free_bytes < SPARE_BYTES)
 }
 
 /// Brings the index up to what is committed now.

@@ -172,8 +172,6 @@ impl House {
     pub(crate) fn options_of(&self, node: &str, folder: &str) -> StoreOptions {
         let mut options = self.options();
         options.data_dir = self.folder.path().join(folder);
-        // Nodes on one database have one key, which the first of them made.
-        options.key_file = Some(self.folder.path().join("data/store.key"));
         options.node = node.to_owned();
         options.entropy = Arc::new(TestEntropy(AtomicU64::new(1_000_000)));
         options

@@ -106,12 +106,6 @@ pub(crate) async fn a_name_that_was_lost(house: &House) {
 
 /// Eight nodes start together on an empty database.
 pub(crate) async fn nodes_start_together(house: &House) {
-    // Their key comes from elsewhere, so that the database is empty.
-    let other = House::sqlite();
-    other.open().await.close().await.unwrap();
-    let key = other.path().join("data/store.key");
-    std::fs::create_dir(house.path().join("data")).unwrap();
-    std::fs::copy(key, house.path().join("data/store.key")).unwrap();
     let starting: Vec<_> = (0..8)
         .map(|number| {
             let name = format!("node{number}");
