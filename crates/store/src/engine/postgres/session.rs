@@ -189,30 +189,20 @@ impl Session {
         let client = Arc::clone(&self.client);
         let mut committing: Sent<()> =
             Box::pin(async move { client.batch_execute("COMMIT").await });
-        let done = match poll_once(&mut committing) {
-            Poll::Ready(done) => done,
-            Poll::Pending => {
-                let all_else = self.look_at_sent().await;
-                let done = committing.await;
-                match (all_else, done) {
-                    // The server has refused a statement: the transaction was lost before COMMIT.
-                    (Err(error), _) if self.fault != Some(Fault::Lost) => {
-                        return Ended::Nothing(error);
-                    }
-                    (_, done) => done,
-                }
-            }
+        let sent = poll_once(&mut committing);
+        let before = self.look_at_sent().await;
+        // What was lost before says nothing of COMMIT.
+        let is_lost = self.fault == Some(Fault::Lost);
+        let answer = match sent {
+            Poll::Ready(answer) => answer,
+            Poll::Pending => committing.await,
         };
-        match done {
-            Ok(()) => Ended::Committed,
-            Err(error) => {
-                self.note(&error);
-                Ended::Unknown(Marked {
-                    mark: self.mark.unwrap_or_default(),
-                    number: self.number,
-                })
-            }
-        }
+        let is_answered = answer.map_err(|error| self.note(&error)).is_ok();
+        let marked = Marked {
+            mark: self.mark.unwrap_or_default(),
+            number: self.number,
+        };
+        ended(before, is_lost, is_answered, marked)
     }
 
     /// Whether a transaction of another connection was committed. That connection is ended first:
@@ -411,6 +401,24 @@ impl Session {
     }
 }
 
+/// How a transaction ended whose COMMIT was sent behind statements that answered `before`.
+fn ended(
+    before: Result<(), StoreError>,
+    is_lost: bool,
+    is_answered: bool,
+    marked: Marked,
+) -> Ended {
+    match (before, is_answered) {
+        (Ok(()), true) => Ended::Committed,
+        // COMMIT of a transaction that failed answers without an error, and stores nothing. An
+        // error that speaks of a lost connection may be all that was lost.
+        (Err(error), true) => Ended::Nothing(error),
+        // The server has refused a statement: the transaction was lost before COMMIT.
+        (Err(error), false) if !is_lost => Ended::Nothing(error),
+        (_, false) => Ended::Unknown(marked),
+    }
+}
+
 /// A connection's name on the server.
 fn name_of(mark: i64) -> String {
     format!("pennyblack {mark:x}")
@@ -434,4 +442,34 @@ pub(super) fn row_of(row: &tokio_postgres::Row, of: &str) -> Result<Row, StoreEr
         .collect::<Result<Vec<Cell>, _>>()
         .map(Row)
         .map_err(|error| StoreError::Bug(format!("a row of {of}: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Only COMMIT's own answer behind statements that all succeeded means that it is stored.
+    #[test]
+    fn a_commit_behind_a_failed_statement_stores_nothing() {
+        let of = |before: Result<(), &str>, is_lost, is_answered| {
+            let before = before.map_err(|why| StoreError::Io(why.to_owned()));
+            let marked = Marked { mark: 7, number: 3 };
+            match ended(before, is_lost, is_answered, marked) {
+                Ended::Committed => "committed".to_owned(),
+                Ended::Nothing(error) => format!("nothing: {error}"),
+                Ended::Unknown(marked) => format!("unknown {}", marked.number),
+            }
+        };
+        assert_eq!(of(Ok(()), false, true), "committed");
+        assert_eq!(of(Ok(()), false, false), "unknown 3");
+        for is_lost in [false, true] {
+            let told = of(Err("08006"), is_lost, true);
+            assert!(
+                told.starts_with("nothing: ") && told.contains("08006"),
+                "{told}"
+            );
+        }
+        assert!(of(Err("23502"), false, false).starts_with("nothing: "));
+        assert_eq!(of(Err("cut"), true, false), "unknown 3");
+    }
 }
