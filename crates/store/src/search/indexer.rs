@@ -224,7 +224,8 @@ impl Indexer {
         Some(account)
     }
 
-    /// Reads the letters of a piece of work.
+    /// Reads the letters of a piece of work, until they take more than `room` bytes; the rest is
+    /// cut off from the work. What one change has made is read as a whole.
     async fn read_letters(
         &mut self,
         store: &Store,
@@ -233,25 +234,24 @@ impl Indexer {
         room: usize,
     ) -> Result<(Work, Vec<Raw>), StoreError> {
         let mut letters = Vec::with_capacity(work.created.len());
-        let mut bytes = 0;
-        let mut ids = work.created.as_slice();
-        while !ids.is_empty() {
-            let (page, rest) = ids.split_at(ids.len().min(READS_AT_ONCE * 8));
-            ids = rest;
+        let (mut bytes, mut read) = (0, 0);
+        let ids = work.created.clone();
+        for page in ids.chunks(READS_AT_ONCE * 8) {
             let rows = store.structured(account, page).await?;
-            for raw in self.read_page(store, account, rows).await? {
-                bytes += raw.bytes();
-                letters.push(raw);
-            }
-            // Large letters: the rest waits, where the work can be divided.
-            if bytes > room
-                && let WorkKind::Mailboxes(after, _) = work.kind
-                && let Some(last) = page.last()
-                && !ids.is_empty()
-            {
-                work.kind = WorkKind::Mailboxes(after, last.0);
-                work.to.scan_after = Some(last.0);
-                break;
+            let rows = rows.into_iter().map(|row| (row.meta.id, row));
+            let mut rows: BTreeMap<MessageId, Structured> = rows.collect();
+            for few in page.chunks(READS_AT_ONCE) {
+                read += few.len();
+                let few = few.iter().filter_map(|id| rows.remove(id)).collect();
+                for raw in self.read_page(store, account, few).await? {
+                    bytes += raw.bytes();
+                    letters.push(raw);
+                }
+                if bytes > room && work.cut(read) {
+                    let kept: BTreeSet<MessageId> = work.created.iter().copied().collect();
+                    letters.retain(|raw: &Raw| kept.contains(&raw.message));
+                    return Ok((work, letters));
+                }
             }
         }
         Ok((work, letters))
