@@ -1,7 +1,8 @@
 //! From a stored letter to its tokens: reads the bytes of the parts that hold text, and no others.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::{Duration, Instant};
 
 use base::{AccountId, MessageId};
 use bytes::Bytes;
@@ -16,6 +17,11 @@ use crate::{BodyReader, Store, StoreError, Structured};
 
 /// Tokens of one letter; what is behind them is not found.
 const TOKENS_MAX: usize = 200_000;
+/// How long the PDF files of one letter may take together, those without a text too. No more of
+/// them are begun after that.
+const PDF_TIME: Duration = Duration::from_secs(20);
+/// Each is held while a PDF file is read: so many at once in the process.
+static PDF_TURNS: [Mutex<()>; 2] = [Mutex::new(()), Mutex::new(())];
 
 /// A letter's tokens by field, each behind the account's prefix and between two spaces.
 pub(crate) struct Document {
@@ -98,14 +104,21 @@ impl Raw {
         let mut builder = TextBuilder::new(&self.structure, &limits);
         builder.header(&self.header);
         let sources = sources(&self.structure, &limits);
+        let mut pdf_time = PDF_TIME;
         for (source, encoded) in sources.iter().zip(&self.parts) {
             if builder.is_full() {
                 break;
             }
             match (source.kind, extractor) {
+                (SourceKind::Pdf, Some(_)) if pdf_time.is_zero() => {}
                 (SourceKind::Pdf, Some(extractor)) => {
                     let data = source.part.transfer_encoding().decode(encoded);
-                    if let Some(text) = extractor.pdf_text(&data) {
+                    let _turn = pdf_turn();
+                    // Waiting for others is not the letter's fault.
+                    let began = Instant::now();
+                    let text = extractor.pdf_text(&data);
+                    pdf_time = pdf_time.saturating_sub(began.elapsed());
+                    if let Some(text) = text {
                         builder.extracted(source, &text);
                     }
                 }
@@ -122,6 +135,16 @@ impl Raw {
         extractor: Option<&Arc<dyn TextExtractor>>,
     ) -> Document {
         Document::new(account, self.message, &self.text(extractor))
+    }
+}
+
+/// Waits until a PDF file may be read. Blocks.
+fn pdf_turn() -> MutexGuard<'static, ()> {
+    let [first, second] = &PDF_TURNS;
+    match first.try_lock() {
+        Ok(turn) => turn,
+        Err(TryLockError::Poisoned(turn)) => turn.into_inner(),
+        Err(TryLockError::WouldBlock) => second.lock().unwrap_or_else(PoisonError::into_inner),
     }
 }
 
