@@ -216,10 +216,11 @@ impl Store {
         if letters.is_empty() {
             return Ok(());
         }
-        self.0
-            .engine
-            .write(Confirm { letters }, Priority::Bulk)
-            .await
+        let body = Confirm {
+            letters,
+            shared: Arc::clone(&self.0.shared),
+        };
+        self.0.engine.write(body, Priority::Bulk).await
     }
 
     /// Queues a letter in one commit; it is durable on `Ok`.
@@ -492,6 +493,7 @@ impl Body for Deliver {
     }
 
     fn committed(&self, out: &DeliverOut) {
+        self.shared.end_confirmed(&self.delivery.confirms);
         let DeliverOut::Stored(stored) = out else {
             return;
         };
@@ -626,6 +628,7 @@ async fn confirm(tx: &mut Tx<'_>, letter: LetterId) -> Result<(), StoreError> {
 
 struct Confirm {
     letters: Vec<LetterId>,
+    shared: Arc<Shared>,
 }
 
 impl Body for Confirm {
@@ -636,6 +639,10 @@ impl Body for Confirm {
             confirm(tx, *letter).await?;
         }
         Ok(())
+    }
+
+    fn committed(&self, (): &()) {
+        self.shared.end_confirmed(&self.letters);
     }
 }
 

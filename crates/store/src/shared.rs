@@ -100,10 +100,18 @@ impl Shared {
         self.living().insert(letter)
     }
 
-    /// A delivery's connection has ended.
+    /// Deliveries were confirmed: nobody asks any more whether their connections are alive.
+    pub(crate) fn end_confirmed(&self, letters: &[LetterId]) {
+        let mut living = self.living();
+        for letter in letters {
+            living.remove(letter);
+        }
+    }
+
+    /// A delivery's connection has ended; it is lost if it was not confirmed before.
     pub(crate) fn end_living(&self, letter: LetterId) {
-        self.living().remove(&letter);
-        if self.nodes.is_shared() {
+        let is_lost = self.living().remove(&letter);
+        if is_lost && self.nodes.is_shared() {
             self.nodes.add_lost(letter);
         }
     }

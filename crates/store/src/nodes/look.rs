@@ -145,16 +145,27 @@ impl Store {
     async fn mark_lost(&self) -> Result<(), StoreError> {
         let shared = &self.0.shared;
         let lost: Vec<i64> = shared.nodes.take_lost().iter().map(|one| one.0).collect();
-        for some in lost.chunks(MARKED_AT_ONCE) {
-            let mut letters = some.to_vec();
-            letters.retain(|letter| !shared.is_living(LetterId(*letter)));
-            self.mark(letters, true).await?;
-            // One that came again meanwhile, here, is alive whatever was written last.
-            let mut again = some.to_vec();
-            again.retain(|letter| shared.is_living(LetterId(*letter)));
-            self.mark(again, false).await?;
+        for (at, some) in lost.chunks(MARKED_AT_ONCE).enumerate() {
+            if let Err(error) = self.mark_some(some).await {
+                // Nothing else would ever say so while this node lives.
+                for letter in lost.iter().skip(at * MARKED_AT_ONCE) {
+                    shared.nodes.add_lost(LetterId(*letter));
+                }
+                return Err(error);
+            }
         }
         Ok(())
+    }
+
+    async fn mark_some(&self, some: &[i64]) -> Result<(), StoreError> {
+        let shared = &self.0.shared;
+        let mut letters = some.to_vec();
+        letters.retain(|letter| !shared.is_living(LetterId(*letter)));
+        self.mark(letters, true).await?;
+        // One that came again meanwhile, here, is alive whatever was written last.
+        let mut again = some.to_vec();
+        again.retain(|letter| shared.is_living(LetterId(*letter)));
+        self.mark(again, false).await
     }
 
     async fn mark(&self, letters: Vec<i64>, lost: bool) -> Result<(), StoreError> {
@@ -167,7 +178,8 @@ impl Store {
             node: self.0.shared.node.clone(),
             incarnation: self.0.shared.incarnation,
         };
-        self.0.engine.write(body, Priority::Bulk).await.map(|_| ())
+        let written = self.0.engine.write(body, Priority::Urgent).await;
+        written.map(|_| ())
     }
 }
 
