@@ -26,6 +26,8 @@ const PACK_BYTES_MAX: u64 = 256 << 20;
 const MAGIC: &[u8; 8] = b"PBINDEX1";
 const HEAD_BYTES: u64 = 16;
 const ENTRY_BYTES: usize = 48;
+/// The checksum at the end of an index.
+const SUM_BYTES: u64 = 32;
 /// Entries that are in memory at once, about: 6 MiB.
 const SLICE_ENTRIES: u64 = 128 * 1024;
 
@@ -224,16 +226,11 @@ impl Known {
         let mut packs = Vec::new();
         for number in numbers(folder)? {
             let path = index_path(folder, number);
-            let mut head = [0; HEAD_BYTES as usize];
-            let read = File::open(&path).and_then(|mut file| file.read_exact(&mut head));
-            read.map_err(|error| at(&path, error))?;
-            let (magic, count) = head.split_at(8);
-            if magic != MAGIC {
-                return Err(damaged(&path, "it is no index"));
-            }
-            packs.push((number, read_u64(count)));
+            packs.push((number, entries_of(&path)?));
         }
-        let entries: u64 = packs.iter().map(|(_, count)| count).sum();
+        let entries = packs
+            .iter()
+            .fold(0_u64, |sum, (_, count)| sum.saturating_add(*count));
         let slices = (entries / SLICE_ENTRIES + 1)
             .next_power_of_two()
             .min(65_536);
@@ -300,7 +297,12 @@ impl Known {
                     .map_err(|error| at(&path, error))
             };
             let (start, end) = (first(slice)?, first(slice + 1)?);
-            let length = usize::try_from(end - start).unwrap_or(0) * ENTRY_BYTES;
+            // Of a damaged index the entries may be in any order. They are no more than the file has,
+            // whose length was compared.
+            let length = end
+                .checked_sub(start)
+                .and_then(|count| usize::try_from(count).ok()?.checked_mul(ENTRY_BYTES))
+                .ok_or_else(|| damaged(&path, "its entries are not sorted"))?;
             let mut bytes = vec![0; length];
             let read = file.read_exact_at(&mut bytes, HEAD_BYTES + start * ENTRY_BYTES as u64);
             read.map_err(|error| at(&path, error))?;
@@ -332,6 +334,16 @@ impl Known {
         Ok(low)
     }
 
+    /// Reads a blob with all its parts; its length before compression.
+    pub(crate) fn read_whole(&self, record: &Record) -> Result<(u64, Vec<Fragment>), StoreError> {
+        let mut reader = self.read(record)?;
+        let mut parts = Vec::new();
+        while let Some(part) = reader.next()? {
+            parts.push(part);
+        }
+        Ok((reader.total, parts))
+    }
+
     /// Opens a blob.
     pub(crate) fn read(&self, record: &Record) -> Result<BlobReader, StoreError> {
         let path = pack_path(&self.folder, record.pack);
@@ -343,6 +355,30 @@ impl Known {
         let file = std::io::BufReader::with_capacity(64 * 1024, file);
         BlobReader::new(path, file.take(record.length), record)
     }
+}
+
+/// How many entries an index has: what it says of itself, which its length must bear out.
+fn entries_of(path: &Path) -> Result<u64, StoreError> {
+    let mut file = File::open(path).map_err(|error| at(path, error))?;
+    let length = file.metadata().map_err(|error| at(path, error))?.len();
+    if length < HEAD_BYTES + SUM_BYTES {
+        return Err(damaged(path, "it is too short"));
+    }
+    let mut head = [0; HEAD_BYTES as usize];
+    let read = file.read_exact(&mut head);
+    read.map_err(|error| at(path, error))?;
+    let (magic, count) = head.split_at(8);
+    if magic != MAGIC {
+        return Err(damaged(path, "it is no index"));
+    }
+    let count = read_u64(count);
+    let wanted = count
+        .checked_mul(ENTRY_BYTES as u64)
+        .and_then(|bytes| bytes.checked_add(HEAD_BYTES + SUM_BYTES));
+    if wanted != Some(length) {
+        return Err(damaged(path, "its length is not that of its entries"));
+    }
+    Ok(count)
 }
 
 fn record(pack: u32, entry: &[u8]) -> Record {
@@ -500,4 +536,45 @@ fn pack_path(folder: &Path, number: u32) -> PathBuf {
 
 fn index_path(folder: &Path, number: u32) -> PathBuf {
     folder.join(format!("{number:06}.index"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_whose_length_is_wrong_is_damaged() {
+        let folder = tempfile::tempdir().unwrap();
+        let entries = vec![([1; 32], 0, 60), ([9; 32], 60, 60)];
+        write_index(folder.path(), 1, entries).unwrap();
+        let path = index_path(folder.path(), 1);
+        let whole = fs::read(&path).unwrap();
+        let mut known = Known::open(folder.path()).unwrap();
+        assert_eq!(known.find(&[9; 32]).unwrap().unwrap().offset, 60);
+        let with_count = |count: u64| {
+            let mut bytes = whole.clone();
+            bytes[8..16].copy_from_slice(&count.to_le_bytes());
+            bytes
+        };
+        let longer = [whole.as_slice(), b"x"].concat();
+        let damages = [
+            Vec::new(),
+            whole[..40].to_vec(),
+            whole[..whole.len() - 1].to_vec(),
+            longer,
+            with_count(1),
+            with_count(3),
+            with_count(u64::MAX),
+            // With these, 48 times the count wraps around to what the file has.
+            with_count((1 << 60) + 2),
+        ];
+        for bytes in damages {
+            fs::write(&path, &bytes).unwrap();
+            match Known::open(folder.path()) {
+                Err(StoreError::Io(why)) => assert!(why.contains("is damaged"), "{why}"),
+                Err(other) => panic!("{other}"),
+                Ok(_) => panic!("{} bytes were taken for an index", bytes.len()),
+            }
+        }
+    }
 }

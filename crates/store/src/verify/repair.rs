@@ -104,7 +104,7 @@ impl Store {
         let (found, missing) = blocking(move || read_from(&path, wanted)).await?;
         for hash in missing {
             let hash = blake3::Hash::from_bytes(hash).to_hex();
-            tracing::warn!(%hash, "the backup has no such letter");
+            tracing::warn!(%hash, "the backup has not this letter, or not whole");
         }
         let count = found.len() as u64;
         let mut flow = Flow::new(self);
@@ -122,7 +122,7 @@ impl Store {
 
 type Fetched = (BlobEntry, Vec<crate::backup::Fragment>);
 
-/// Reads blobs from packs; the hashes that no pack has.
+/// Reads blobs from packs; the hashes that no pack has whole.
 fn read_from(
     folder: &Path,
     wanted: Vec<BlobEntry>,
@@ -135,19 +135,20 @@ fn read_from(
             missing.push(blob.hash);
             continue;
         };
-        let mut reader = known.read(&record)?;
-        let total_bytes = reader.total;
-        let mut parts = Vec::new();
-        while let Some(part) = reader.next()? {
-            parts.push(part);
+        match known.read_whole(&record) {
+            Ok((total_bytes, parts)) => found.push((
+                BlobEntry {
+                    total_bytes,
+                    ..blob
+                },
+                parts,
+            )),
+            // The others can still come back.
+            Err(error) => {
+                tracing::warn!(%error, "a letter in the backup cannot be read");
+                missing.push(blob.hash);
+            }
         }
-        found.push((
-            BlobEntry {
-                total_bytes,
-                ..blob
-            },
-            parts,
-        ));
     }
     Ok((found, missing))
 }
