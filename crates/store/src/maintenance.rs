@@ -44,26 +44,43 @@ impl Store {
         });
     }
 
-    /// Does all background work that is waiting. For tests and for `pennyblack store`.
+    /// Does all background work that is waiting. For tests and for `pennyblack store`. A step that
+    /// fails keeps the others from nothing.
     ///
     /// # Errors
-    /// Those of writing.
+    /// The first error of a step, when all have had their turn.
     pub async fn maintain(&self) -> Result<(), StoreError> {
-        self.finish_removals().await?;
-        let engine = &self.0.engine;
         let now = self.0.shared.now();
-        self.keep_retention(now).await?;
-        self.collect().await?;
-        self.remove_orphans_when_due().await?;
-        while engine
-            .write(ForgetDeliveries { now }, Priority::Bulk)
-            .await?
-            > 0
-        {}
-        while engine.write(TrimJourneys { now }, Priority::Bulk).await? > 0 {}
-        engine.write(TrimDirectoryChanges, Priority::Bulk).await?;
-        self.trim_changes(now).await?;
-        self.compact_segments().await
+        let steps = [
+            self.finish_removals().await,
+            self.keep_retention(now).await,
+            self.collect().await,
+            self.remove_orphans_when_due().await,
+            self.trim_logs(now).await,
+            self.trim_changes(now).await,
+            self.compact_segments().await,
+        ];
+        steps.into_iter().collect()
+    }
+
+    async fn trim_logs(&self, now: Timestamp) -> Result<(), StoreError> {
+        let engine = &self.0.engine;
+        let deliveries = async {
+            let body = || engine.write(ForgetDeliveries { now }, Priority::Bulk);
+            while body().await? > 0 {}
+            Ok(())
+        };
+        let journeys = async {
+            while engine.write(TrimJourneys { now }, Priority::Bulk).await? > 0 {}
+            Ok(())
+        };
+        let directory = engine.write(TrimDirectoryChanges, Priority::Bulk);
+        let steps = [
+            deliveries.await,
+            journeys.await,
+            directory.await.map(|_| ()),
+        ];
+        steps.into_iter().collect()
     }
 
     async fn finish_removals(&self) -> Result<(), StoreError> {

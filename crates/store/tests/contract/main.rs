@@ -168,6 +168,7 @@ contract! {
     retaining::where_deleted_mail_goes,
     retaining::recovering_keeps_to_the_quota,
     retaining::the_time_is_over,
+    retaining::what_is_broken_holds_nothing_up,
     retaining::without_retention,
     retaining::trash_and_junk_are_emptied,
     retaining::an_account_goes_after_a_grace,

@@ -261,6 +261,29 @@ pub(crate) async fn the_time_is_over(house: &House) {
     house.finish(store).await;
 }
 
+/// A row of a deleted message that is not there keeps the others from nothing.
+pub(crate) async fn what_is_broken_holds_nothing_up(house: &House) {
+    let (store, _, bob) = house.with_people().await;
+    for name in ["a", "b"] {
+        append(house, &store, bob, INBOX, name).await;
+    }
+    let message = list(&store, bob, INBOX).await[0].message;
+    assert_eq!(expunge(&store, bob, INBOX).await, 2);
+    house.sql(&format!(
+        "DELETE FROM message WHERE account_id = {} AND message_id = {}",
+        bob.0, message.0
+    ));
+    house.pass(DAY * 14);
+    store.maintain().await.unwrap();
+    let left = store.removed(bob, &everything(), None).await.unwrap();
+    assert!(left.is_empty(), "{left:?}");
+    let gone = store.blob_usage().await.unwrap().blobs;
+    house.pass(DAY);
+    store.maintain().await.unwrap();
+    assert!(store.blob_usage().await.unwrap().blobs < gone);
+    store.close().await.unwrap();
+}
+
 /// With all spans at zero, deleted mail is gone at once and nothing is emptied.
 pub(crate) async fn without_retention(house: &House) {
     let (store, ..) = house.with_people().await;
