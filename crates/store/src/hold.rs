@@ -16,7 +16,7 @@ impl Store {
         self.hold(Act::Take).await
     }
 
-    /// Renews it.
+    /// Renews it; an error once it was over, even if nobody else has it.
     pub(crate) async fn renew_hold(&self) -> Result<(), StoreError> {
         self.hold(Act::Renew).await
     }
@@ -69,9 +69,10 @@ impl Body for Hold {
             }
             Act::Renew => {
                 let sql = "UPDATE job SET held_until = $3
-                    WHERE name = 'backup' AND node = $1 AND incarnation = $2";
-                tx.execute(sql, params![&self.node, self.incarnation, until])
-                    .await?
+                    WHERE name = 'backup' AND node = $1 AND incarnation = $2
+                    AND held_until > $4";
+                let values = params![&self.node, self.incarnation, until, self.now];
+                tx.execute(sql, values).await?
             }
             Act::End => {
                 let sql = "UPDATE job SET held_until = 0, done_at = $3
@@ -80,12 +81,15 @@ impl Body for Hold {
                     .await?
             }
         };
-        if changed == 0 {
-            return Err(StoreError::Busy(
-                "another backup of this store is under way".to_owned(),
-            ));
+        if changed > 0 {
+            return Ok(());
         }
-        Ok(())
+        let why = match self.act {
+            Act::Take => "another backup of this store is under way",
+            // The collector may have removed what the snapshot names.
+            Act::Renew | Act::End => "the hold of this backup is over: it was not renewed in time",
+        };
+        Err(StoreError::Busy(why.to_owned()))
     }
 }
 
