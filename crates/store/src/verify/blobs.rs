@@ -11,20 +11,21 @@ const PAGE: usize = 500;
 /// Blobs by hash, with what their parts add up to, and whether somebody names them or the collector
 /// has them on its list. Like the collector, it asks across accounts.
 const PAGE_SQL: &str = "SELECT b.hash, count(*), max(b.part), CAST(sum(b.plain_bytes) AS BIGINT),
-        max(b.total_bytes), min(b.blob_id), max(b.blob_id),
+        max(b.total_bytes), min(CASE WHEN b.part = 0 THEN b.blob_id END),
         max(CASE WHEN EXISTS (SELECT 1 FROM message m WHERE m.blob_id = b.blob_id)
             OR EXISTS (SELECT 1 FROM letter l WHERE l.blob_id = b.blob_id) THEN 1 ELSE 0 END),
         max(CASE WHEN EXISTS (SELECT 1 FROM condemned c WHERE c.hash = b.hash) THEN 1 ELSE 0 END)
     FROM blob b WHERE b.hash > $1 GROUP BY b.hash ORDER BY b.hash LIMIT $2";
 /// The same for one blob.
 const ONE_SQL: &str = "SELECT b.hash, count(*), max(b.part), CAST(sum(b.plain_bytes) AS BIGINT),
-        max(b.total_bytes), min(b.blob_id), max(b.blob_id),
+        max(b.total_bytes), min(CASE WHEN b.part = 0 THEN b.blob_id END),
         max(CASE WHEN EXISTS (SELECT 1 FROM message m WHERE m.blob_id = b.blob_id)
             OR EXISTS (SELECT 1 FROM letter l WHERE l.blob_id = b.blob_id) THEN 1 ELSE 0 END),
         max(CASE WHEN EXISTS (SELECT 1 FROM condemned c WHERE c.hash = b.hash) THEN 1 ELSE 0 END)
     FROM blob b WHERE b.hash = $1 GROUP BY b.hash";
 
-/// A blob as its rows say.
+/// A blob as its rows say. Its id is that of its first part, which messages name; parts of an
+/// upload that was cut short and tried again have two ids, each of them that of its own object.
 #[derive(Clone, Copy)]
 struct Sum {
     entry: BlobEntry,
@@ -40,12 +41,12 @@ impl Sum {
         Ok(Self {
             entry: BlobEntry {
                 hash: row.hash(0)?,
-                blob_id: row.int(5)?,
+                blob_id: row.maybe_int(5)?.unwrap_or(0),
                 total_bytes: row.unsigned(4)?,
             },
-            is_whole: plain == total && row.int(2)? == parts - 1 && row.int(5)? == row.int(6)?,
-            is_named: row.truth(7)?,
-            is_condemned: row.truth(8)?,
+            is_whole: plain == total && row.int(2)? == parts - 1,
+            is_named: row.truth(6)?,
+            is_condemned: row.truth(7)?,
         })
     }
 
