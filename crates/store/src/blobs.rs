@@ -51,7 +51,14 @@ const COLLECT_MAX: i64 = 50;
 
 impl Store {
     /// Puts the parts of a letter in their home, so that its transaction only names their places.
-    pub(crate) async fn put_away(&self, mut prepared: Prepared) -> Result<Prepared, StoreError> {
+    pub(crate) async fn put_away(&self, prepared: Prepared) -> Result<Prepared, StoreError> {
+        let prepared = self.put_outside(prepared).await?;
+        self.store_ahead(prepared).await
+    }
+
+    /// Puts the parts of a letter outside the database, if that is where they belong. No row is
+    /// written.
+    pub(crate) async fn put_outside(&self, mut prepared: Prepared) -> Result<Prepared, StoreError> {
         if !prepared.parts.is_empty() && self.0.homes.takes(prepared.bytes) {
             let name = (prepared.hash, prepared.blob_id);
             let put = self.0.homes.put(&self.0.engine, name, &prepared.parts);
@@ -62,7 +69,7 @@ impl Store {
             }
             prepared.pending = Arc::new(put.pending);
         }
-        self.store_ahead(prepared).await
+        Ok(prepared)
     }
 
     /// Stores the parts of a large letter in transactions of their own, so that the one that makes
@@ -157,13 +164,25 @@ impl Store {
         hash: [u8; 32],
         part: u32,
     ) -> Result<Option<StoredPart>, StoreError> {
+        match self.look_stored(hash, part).await? {
+            Look::Part(part) => Ok(Some(part)),
+            Look::NoRow => Ok(None),
+            Look::Lost(error) => Err(error),
+        }
+    }
+
+    /// Like [`Self::read_stored`], and tells bytes that are lost from those that cannot be read now.
+    ///
+    /// # Errors
+    /// Those of reading, which says nothing about the bytes.
+    pub(crate) async fn look_stored(&self, hash: [u8; 32], part: u32) -> Result<Look, StoreError> {
         let mut looked_at = None;
         loop {
             let Some(row) = self.0.engine.read(ReadPart { hash, part }).await? else {
-                return Ok(None);
+                return Ok(Look::NoRow);
             };
             let Some(place) = row.place else {
-                return Ok(Some(row));
+                return Ok(Look::Part(row));
             };
             let name = Name {
                 hash,
@@ -171,10 +190,11 @@ impl Store {
                 part,
             };
             match self.0.homes.get(name, place).await? {
-                Got::Bytes(data) => return Ok(Some(StoredPart { data, ..row })),
+                Got::Bytes(data) => return Ok(Look::Part(StoredPart { data, ..row })),
                 // It was moved between the two looks; if not, it is lost.
                 Got::Nothing if looked_at != Some(place) => looked_at = Some(place),
-                Got::Nothing => return Err(lost(place)),
+                Got::Nothing => return Ok(Look::Lost(lost(place))),
+                Got::Damaged(error) => return Ok(Look::Lost(error)),
             }
         }
     }
@@ -189,6 +209,16 @@ impl Store {
             _kept: self.0.homes.keep(),
         }
     }
+}
+
+/// What a look at a part gives.
+pub(crate) enum Look {
+    /// The part as it is stored.
+    Part(StoredPart),
+    /// No row names it.
+    NoRow,
+    /// Its bytes are missing or not what was written, and no other try will help.
+    Lost(StoreError),
 }
 
 /// See [`Store::keep_blobs`].

@@ -195,21 +195,13 @@ impl Flow {
         }
         let store = self.store.clone();
         self.start(async move {
-            let hashes = blobs.iter().map(|blob| blob.hash).collect();
-            store
-                .0
-                .engine
-                .write(DropBlobs { hashes }, Priority::Bulk)
-                .await?;
+            // What is there stays until all that replaces it is durable.
             let mut away = Vec::with_capacity(blobs.len());
             for blob in blobs {
-                away.push(store.put_away(blob).await?);
+                away.push(store.put_outside(blob).await?);
             }
-            store
-                .0
-                .engine
-                .write(PutBlobs { blobs: away }, Priority::Bulk)
-                .await
+            let body = ReplaceBlobs { blobs: away };
+            store.0.engine.write(body, Priority::Bulk).await
         })
         .await
     }
@@ -363,28 +355,14 @@ impl Body for Have {
     }
 }
 
-/// Removes what an earlier attempt left of blobs, before they are put in.
-struct DropBlobs {
-    hashes: Vec<[u8; 32]>,
-}
-
-impl Body for DropBlobs {
-    type Out = ();
-
-    async fn run(&self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
-        for hash in &self.hashes {
-            tx.execute("DELETE FROM blob WHERE hash = $1", params![hash])
-                .await?;
-        }
-        Ok(())
-    }
-}
-
-struct PutBlobs {
+/// Puts blobs in the place of what an earlier attempt left of them, or of what is damaged. All parts
+/// of a large letter go together, which takes longer than other transactions may: nobody may find
+/// the old ones gone and the new ones not there.
+struct ReplaceBlobs {
     blobs: Vec<Prepared>,
 }
 
-impl Body for PutBlobs {
+impl Body for ReplaceBlobs {
     type Out = ();
 
     fn blobs(&self) -> Vec<[u8; 32]> {
@@ -393,6 +371,8 @@ impl Body for PutBlobs {
 
     async fn run(&self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
         for blob in &self.blobs {
+            tx.execute("DELETE FROM blob WHERE hash = $1", params![&blob.hash])
+                .await?;
             store_blob(tx, blob).await?;
         }
         Ok(())

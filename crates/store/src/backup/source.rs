@@ -1,6 +1,7 @@
 //! Blobs out of a store as they are stored, for backups and moves.
 
 use super::{BlobEntry, Fragment};
+use crate::blobs::Look as Stored;
 use crate::blobs::home::IN_ROW;
 use crate::engine::{Body, Tx, params};
 use crate::prepare::PART_BYTES;
@@ -39,23 +40,26 @@ impl Store {
         Ok(found)
     }
 
-    /// A part of a blob; `None` if its bytes are not there.
+    /// A part of a blob; `None` if its bytes are lost or damaged.
+    ///
+    /// # Errors
+    /// When they cannot be read now, so that nobody takes them for lost.
     pub(crate) async fn read_fragment(
         &self,
         hash: [u8; 32],
         part: u32,
     ) -> Result<Option<Fragment>, StoreError> {
-        match self.read_stored(hash, part).await {
-            Ok(part) => Ok(part.map(|part| Fragment {
+        match self.look_stored(hash, part).await? {
+            Stored::Part(part) => Ok(Some(Fragment {
                 coding: part.coding,
                 plain_bytes: u32::try_from(part.plain_bytes).unwrap_or(u32::MAX),
                 data: part.data,
             })),
-            Err(StoreError::Closed) => Err(StoreError::Closed),
+            Stored::NoRow => Ok(None),
             // One lost letter must not keep the others from being copied.
-            Err(error) => {
+            Stored::Lost(error) => {
                 let hash = blake3::Hash::from_bytes(hash).to_hex();
-                tracing::error!(%hash, %error, "a letter's bytes cannot be read");
+                tracing::error!(%hash, %error, "a letter's bytes are lost");
                 Ok(None)
             }
         }

@@ -108,7 +108,9 @@ impl Check {
         match self.segments.read(place, &part.name) {
             Ok(_) => {}
             Err(ReadError::Gone) => self.tell(part, "the file is missing"),
-            Err(ReadError::Failed(error)) => self.tell(part, &error.to_string()),
+            Err(ReadError::Damaged(error) | ReadError::Failed(error)) => {
+                self.tell(part, &error.to_string())
+            }
         }
     }
 

@@ -138,7 +138,7 @@ fn read_all(segments: &Segments, parts: Vec<PlacedPart>) -> Vec<(PlacedPart, Rec
             Err(ReadError::Gone) => {
                 tracing::error!(segment = part.place.segment, "a segment file is missing");
             }
-            Err(ReadError::Failed(error)) => {
+            Err(ReadError::Damaged(error) | ReadError::Failed(error)) => {
                 tracing::error!(%error, "a part of a letter cannot be moved");
             }
         }

@@ -60,6 +60,8 @@ pub(crate) enum Got {
     Bytes(Bytes),
     /// Nothing is at that place any more. If the row still names it, the bytes are lost.
     Nothing,
+    /// What is there is not what was written; the text names what and where.
+    Damaged(StoreError),
 }
 
 /// The homes of a store.
@@ -277,7 +279,7 @@ impl Homes {
     /// Reads the stored bytes of a part that is not in its row.
     ///
     /// # Errors
-    /// [`StoreError::Io`], which names what is damaged and where.
+    /// [`StoreError::Io`] when it cannot be read now.
     pub(crate) async fn get(&self, name: Name, place: Place) -> Result<Got, StoreError> {
         if place.segment == IN_OBJECT {
             let Some(objects) = &self.objects else {
@@ -295,6 +297,7 @@ impl Homes {
         match read.map_err(|error| StoreError::Bug(format!("reading failed: {error}")))? {
             Ok(record) => Ok(Got::Bytes(record.stored)),
             Err(ReadError::Gone) => Ok(Got::Nothing),
+            Err(ReadError::Damaged(error)) => Ok(Got::Damaged(error)),
             Err(ReadError::Failed(error)) => Err(error),
         }
     }

@@ -200,6 +200,7 @@ impl Store {
         match self.0.homes.get(part.name, part.place).await {
             Ok(Got::Bytes(bytes)) => Ok(bytes),
             Ok(Got::Nothing) => Err(MoveError::Unreadable(super::lost(part.place))),
+            Ok(Got::Damaged(error)) => Err(MoveError::Unreadable(error)),
             Err(error) => Err(MoveError::Unreadable(error)),
         }
     }

@@ -105,7 +105,7 @@ impl ObjectHome {
     /// Reads a part: from the cache, or else from the object store.
     ///
     /// # Errors
-    /// [`StoreError::Io`], which names what is wrong with the object store or the object.
+    /// [`StoreError::Io`], which names what is wrong with the object store.
     pub(crate) async fn get(&self, name: Name, place: Place) -> Result<Got, StoreError> {
         let (object, offset) = object_of(name.hash, name.blob_id, place);
         if let Some(cache) = &self.cache
@@ -126,6 +126,7 @@ impl ObjectHome {
                 Ok(Got::Bytes(bytes))
             }
             Err(fault) if fault.kind == FaultKind::Missing => Ok(Got::Nothing),
+            Err(fault) if fault.kind == FaultKind::Damaged => Ok(Got::Damaged(fault.into())),
             Err(fault) => Err(fault.into()),
         }
     }

@@ -9,8 +9,9 @@ use base::Class;
 use base::error::Classified;
 use bytes::Bytes;
 use interop::s3::{Fault, Garage, Method, S3Server};
+use pennyblack_store::backup::{BackupOptions, Watcher};
 use pennyblack_store::{
-    BlobHome, BlobMove, BodyReader, ObjectOptions, Store, StoreError, StoredCopy,
+    BlobHome, BlobMove, BodyReader, ObjectOptions, Store, StoreError, StoredCopy, VerifyOptions,
 };
 
 use super::house::{House, letter, object_options};
@@ -156,6 +157,72 @@ async fn what_cannot_be_read_is_told_and_never_wrong() {
         server.switch().heal();
         is_whole(&store, copy, &text).await;
     }
+    store.close().await.unwrap();
+}
+
+/// What cannot be read now is no loss: a check and a backup fail, and a repair whose letters cannot be
+/// put away leaves what is there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outage_is_no_loss() {
+    let mut house = House::objects();
+    options(&mut house).timeout = Duration::from_millis(600);
+    options(&mut house).cache_bytes = 0;
+    let (store, _, _) = house.with_people().await;
+    let text = large("one", 600_000);
+    let copy = deliver(&house, &store, &text).await.unwrap();
+    let backup = |name: &str| BackupOptions {
+        folder: house.path().join(name),
+        keep: None,
+        with_key: false,
+    };
+    let deep = VerifyOptions {
+        deep: true,
+        ..VerifyOptions::default()
+    };
+    let server = server(&house);
+    let watcher = || -> Watcher { Arc::new(|_| {}) };
+    for fault in [Fault::Status(503), Fault::Status(403), Fault::Silent] {
+        server.switch().fail(Method::Get, fault, FOREVER);
+        let checked = store.examine(&deep, watcher()).await;
+        assert!(
+            matches!(checked, Err(StoreError::Io(_))),
+            "{fault:?}: {checked:?}"
+        );
+        let kept = store.backup(backup("during"), watcher()).await;
+        assert!(
+            matches!(kept, Err(StoreError::Io(_))),
+            "{fault:?}: {kept:?}"
+        );
+        server.switch().heal();
+    }
+    assert_eq!(store.examine(&deep, watcher()).await.unwrap(), []);
+    let made = store.backup(backup("whole"), watcher()).await.unwrap();
+    assert!(made.point.lost.is_empty());
+    // Damaged for good: that is a loss, for both.
+    let path = objects(server).remove(0);
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[1_000] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let found = store.examine(&deep, watcher()).await.unwrap();
+    assert_eq!(found.len(), 1, "{found:?}");
+    let made = store.backup(backup("after"), watcher()).await.unwrap();
+    assert_eq!(made.point.lost.len(), 1);
+    server
+        .switch()
+        .fail(Method::Put, Fault::Status(503), FOREVER);
+    let repair = VerifyOptions {
+        repair: true,
+        backup: Some(house.path().join("whole")),
+        ..deep
+    };
+    let failed = store.examine(&repair, watcher()).await;
+    assert!(matches!(failed, Err(StoreError::Io(_))), "{failed:?}");
+    server.switch().heal();
+    let left = read(&store, copy).await.unwrap_err().to_string();
+    assert!(left.contains("is not what was written"), "{left}");
+    let repaired = store.examine(&repair, watcher()).await.unwrap();
+    assert!(repaired.len() == 1 && repaired[0].repaired, "{repaired:?}");
+    is_whole(&store, copy, &text).await;
     store.close().await.unwrap();
 }
 

@@ -26,7 +26,9 @@ pub(crate) enum ReadError {
     /// There is no such file. It was removed after its records had been moved; the row tells where
     /// to. If the row still names it, the segment is lost.
     Gone,
-    /// The record is damaged, or the disk failed; the text names file and place.
+    /// The record is not what was written; the text names file and place.
+    Damaged(StoreError),
+    /// The disk failed; the text names file and place.
     Failed(StoreError),
 }
 
@@ -112,7 +114,7 @@ impl Reader {
     }
 
     fn damaged(&self, place: Place, why: &str) -> ReadError {
-        ReadError::Failed(self.at(place, StoreError::Io(why.to_owned())))
+        ReadError::Damaged(self.at(place, StoreError::Io(why.to_owned())))
     }
 
     /// The error with the file and the place that it is about.

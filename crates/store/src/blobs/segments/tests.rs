@@ -60,7 +60,7 @@ async fn append(segments: &Segments, records: &[Record]) -> Vec<Place> {
 /// The error of a read that must fail, and not because the file is gone.
 fn damage(segments: &Segments, place: Place, name: &Name) -> String {
     match segments.read(place, name) {
-        Err(ReadError::Failed(error)) => error.to_string(),
+        Err(ReadError::Damaged(error)) => error.to_string(),
         other => panic!("read {other:?}"),
     }
 }
