@@ -100,7 +100,7 @@ impl Store {
             };
             first += i64::try_from(body.parts.len()).unwrap_or(i64::MAX);
             parts = rest;
-            self.0.engine.write(body, Priority::Bulk).await?;
+            self.0.engine.write(body, Priority::Part).await?;
         }
         Ok(Arc::unwrap_or_clone(letter))
     }

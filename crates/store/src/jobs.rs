@@ -124,7 +124,8 @@ impl JobHold {
             done_at,
             shared: Arc::clone(&self.store.0.shared),
         };
-        self.store.0.engine.write(body, Priority::Bulk).await
+        // Behind larger work the hold would run out, and another node would begin the same job.
+        self.store.0.engine.write(body, Priority::Urgent).await
     }
 }
 

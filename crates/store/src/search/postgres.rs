@@ -71,7 +71,7 @@ pub(super) async fn take_lease(
         node: shared.node.clone(),
         now: shared.now().millis(),
     };
-    engine.write(body, Priority::Bulk).await
+    engine.write(body, Priority::Index).await
 }
 
 struct TakeLease {
@@ -98,7 +98,7 @@ impl Body for TakeLease {
 /// Takes steps, each in a transaction of its own.
 pub(super) async fn take(engine: &Engine, steps: Vec<Step>) -> Result<(), StoreError> {
     for step in steps {
-        engine.write(Take { step }, Priority::Bulk).await?;
+        engine.write(Take { step }, Priority::Index).await?;
     }
     Ok(())
 }
@@ -247,7 +247,7 @@ impl Body for Find {
 
 /// Begins anew with an account.
 pub(super) async fn restart(engine: &Engine, account: AccountId) -> Result<(), StoreError> {
-    engine.write(Restart { account }, Priority::Bulk).await
+    engine.write(Restart { account }, Priority::Index).await
 }
 
 struct Restart {
@@ -285,7 +285,7 @@ impl Body for Lagging {
 /// Removes what belongs to accounts that are no more.
 pub(super) async fn forget_removed(engine: &Engine) -> Result<(), StoreError> {
     for account in engine.read(Removed).await? {
-        while engine.write(Forget { account }, Priority::Bulk).await? {}
+        while engine.write(Forget { account }, Priority::Index).await? {}
     }
     Ok(())
 }

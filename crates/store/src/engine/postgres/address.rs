@@ -11,12 +11,14 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::tls::{Check, Roots, connector};
 use crate::StoreError;
 
-/// How long making a connection may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long making a connection may take, with TLS and login.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A server whose machine is gone is noticed after about this.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 /// How often a silent server's machine is asked for a sign of life.
 const KEEPALIVE: Duration = Duration::from_secs(10);
+/// How often it is asked again when it gave none.
+const KEEPALIVE_AGAIN: Duration = Duration::from_secs(5);
 
 /// A server and how to talk to it.
 pub(super) struct Address {
@@ -71,6 +73,7 @@ impl Address {
         config.application_name("pennyblack");
         config.tcp_user_timeout(SILENCE_MAX);
         config.keepalives_idle(KEEPALIVE);
+        config.keepalives_interval(KEEPALIVE_AGAIN);
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECT_TIMEOUT);
         }

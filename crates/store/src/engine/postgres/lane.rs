@@ -139,16 +139,29 @@ async fn caught<O>(body: impl Future<Output = Result<O, StoreError>>) -> Result<
 pub(super) struct Lanes {
     urgent: Vec<mpsc::Sender<Box<dyn Job>>>,
     bulk: mpsc::Sender<Box<dyn Job>>,
+    index: mpsc::Sender<Box<dyn Job>>,
 }
 
 impl Lanes {
+    /// How many lanes there are with so many connections; each uses one at a time.
+    pub(super) fn count(connections: usize) -> usize {
+        // Larger work and the search index have a lane each.
+        Self::urgent(connections) + 2
+    }
+
+    fn urgent(connections: usize) -> usize {
+        // The others are for reading; at least two are.
+        let most = connections.saturating_sub(4);
+        (connections / 2).min(most).clamp(1, LANES_MAX)
+    }
+
     /// Starts the lanes; they end with the last sender.
     pub(super) fn start(engine: &Engine, connections: usize) -> Self {
-        // The others are for reading.
-        let count = (connections / 2).clamp(1, LANES_MAX);
+        let count = Self::urgent(connections);
         Self {
             urgent: (0..count).map(|_| start_one(engine.clone())).collect(),
             bulk: start_one(engine.clone()),
+            index: start_one(engine.clone()),
         }
     }
 
@@ -160,8 +173,9 @@ impl Lanes {
     ) -> Result<B::Out, StoreError> {
         let (reply, answer) = oneshot::channel();
         let lane = match priority {
-            Priority::Urgent => self.lane(&body),
+            Priority::Urgent | Priority::Part => self.lane(&body),
             Priority::Bulk => &self.bulk,
+            Priority::Index => &self.index,
         };
         let job = BodyJob {
             body,

@@ -1,16 +1,17 @@
 //! The connections: as many as are allowed, each with its prepared statements.
 
 use std::ffi::OsString;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::Semaphore;
+use tokio::sync::{AcquireError, Semaphore, SemaphorePermit};
 use tokio_postgres::{AsyncMessage, Client, Connection};
 
-use super::address::Address;
+use super::address::{Address, CONNECT_TIMEOUT};
 use super::apart::Heard;
+use super::lane::Lanes;
 use super::session::Session;
 use super::{Statements, failure};
 use crate::{PostgresOptions, StoreError};
@@ -23,6 +24,8 @@ pub(super) struct Pool {
     address: Address,
     idle: Mutex<Vec<Session>>,
     places: Arc<Semaphore>,
+    /// Reading takes no connection that a lane needs.
+    reading: Semaphore,
     statements: Statements,
 }
 
@@ -37,21 +40,19 @@ impl Pool {
             address: Address::parse(url, environment)?,
             idle: Mutex::default(),
             places: Arc::new(Semaphore::new(options.connections)),
+            reading: Semaphore::new(reading(options.connections)),
             statements,
         })
     }
 
+    /// Waits until one more may read; it takes a connection then, and gives it back before this.
+    pub(super) async fn turn_to_read(&self) -> Result<SemaphorePermit<'_>, StoreError> {
+        in_time(self.reading.acquire()).await
+    }
+
     /// Takes a connection, or makes one.
     pub(super) async fn take(&self) -> Result<Session, StoreError> {
-        let place = Arc::clone(&self.places).acquire_owned();
-        let place = match tokio::time::timeout(WAIT_MAX, place).await {
-            Ok(Ok(place)) => place,
-            Ok(Err(_)) => return Err(StoreError::Closed),
-            Err(_) => {
-                let why = "all connections to the database are in use";
-                return Err(StoreError::Busy(why.to_owned()));
-            }
-        };
+        let place = in_time(Arc::clone(&self.places).acquire_owned()).await?;
         while let Some(mut session) = self.next_idle() {
             if !session.is_closed() {
                 session.hold(place);
@@ -68,7 +69,15 @@ impl Pool {
     /// Makes a connection; what it hears goes to `heard`, which is closed when it ends.
     pub(super) async fn connect(&self, heard: Option<Heard>) -> Result<Client, StoreError> {
         let Address { config, tls, told } = &self.address;
-        let connected = config.connect(tls.clone()).await;
+        // The library's own limit does not hold for TLS and the login.
+        let of_one = config.get_connect_timeout().copied();
+        let hosts = u32::try_from(config.get_hosts().len()).unwrap_or(1).max(1);
+        let limit = of_one.unwrap_or_default().max(CONNECT_TIMEOUT) * hosts;
+        let connecting = tokio::time::timeout(limit, config.connect(tls.clone()));
+        let Ok(connected) = connecting.await else {
+            let text = format!("cannot connect to {told}: the server does not answer");
+            return Err(StoreError::Io(text));
+        };
         let (client, connection) = connected.map_err(|error| failure::connecting(&error, told))?;
         tokio::spawn(serve(connection, heard));
         Ok(client)
@@ -86,6 +95,7 @@ impl Pool {
     /// Ends all connections.
     pub(super) fn close(&self) {
         self.places.close();
+        self.reading.close();
         self.lock().clear();
     }
 
@@ -95,6 +105,25 @@ impl Pool {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Session>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How many may read at once: two even of the fewest connections, or a backup would stop all
+/// other reading.
+fn reading(connections: usize) -> usize {
+    connections.saturating_sub(Lanes::count(connections)).max(2)
+}
+
+async fn in_time<P>(
+    permit: impl Future<Output = Result<P, AcquireError>>,
+) -> Result<P, StoreError> {
+    match tokio::time::timeout(WAIT_MAX, permit).await {
+        Ok(Ok(permit)) => Ok(permit),
+        Ok(Err(_)) => Err(StoreError::Closed),
+        Err(_) => {
+            let why = "all connections to the database are in use";
+            Err(StoreError::Busy(why.to_owned()))
+        }
     }
 }
 
@@ -116,5 +145,24 @@ where
                 return;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// However many read, each lane finds a connection.
+    #[test]
+    fn lanes_find_connections() {
+        for connections in 5..=1_000 {
+            let writing = Lanes::count(connections);
+            assert!(
+                writing + reading(connections) <= connections,
+                "{connections}"
+            );
+            assert!(writing >= 3);
+        }
+        assert_eq!((Lanes::count(16), reading(16)), (10, 6));
     }
 }

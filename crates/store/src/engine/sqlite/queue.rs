@@ -17,6 +17,12 @@ pub(crate) enum Priority {
     Urgent,
     /// Pieces of larger work.
     Bulk,
+    /// Parts of a large letter, stored before the letter itself, for which somebody waits. On
+    /// PostgreSQL they are urgent; on SQLite's one writer they would delay all small letters.
+    Part,
+    /// Steps of the search index, which may take a second each: on PostgreSQL nothing else waits
+    /// behind them. SQLite has one writer, and they are pieces of larger work there.
+    Index,
 }
 
 /// The queue.
@@ -76,7 +82,7 @@ impl JobQueue {
         }
         match priority {
             Priority::Urgent => waiting.urgent.push_back(job),
-            Priority::Bulk => waiting.bulk.push_back(job),
+            Priority::Bulk | Priority::Part | Priority::Index => waiting.bulk.push_back(job),
         }
         drop(waiting);
         self.ready.notify_one();
