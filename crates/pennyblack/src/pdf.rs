@@ -71,7 +71,9 @@ impl TextExtractor for PdfReader {
             });
             let is_done = wait(&mut child);
             let text = reader.join().ok()??;
-            is_done.then(|| String::from_utf8_lossy(&text).into_owned())
+            // A process that came to a limit, also to that of the text, has written what it had by
+            // then; one that was given no PDF has written nothing.
+            (is_done || !text.is_empty()).then(|| String::from_utf8_lossy(&text).into_owned())
         })
     }
 }

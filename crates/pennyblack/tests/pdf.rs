@@ -59,6 +59,14 @@ fn a_text_is_read() {
 }
 
 #[test]
+fn of_a_long_text_the_beginning_is_read() {
+    let words = "Invoice number 4711 ".repeat(80_000);
+    let found = reader().pdf_text(&pdf(text(&words))).unwrap();
+    assert_eq!(found.len(), 1024 * 1024);
+    assert!(found.trim_start().starts_with("Invoice number 4711"));
+}
+
+#[test]
 fn what_is_no_pdf_gives_nothing() {
     let whole = pdf(text("words"));
     assert_eq!(reader().pdf_text(b""), None);
