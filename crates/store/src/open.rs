@@ -272,6 +272,7 @@ async fn open(
             (engine, search::in_database(), Some(lock))
         }
     };
+    homes.check_folder(&engine).await?;
     homes.greet(&engine).await?;
     let key_file = options
         .key_file

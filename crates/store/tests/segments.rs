@@ -310,16 +310,29 @@ async fn the_home_may_change() {
     }
     assert_eq!(room.files().len(), 1);
     room.check().await;
-    // A folder that does not hold what rows name is told.
+    // A folder that does not hold what rows name is refused.
     room.house.blobs = BlobHome::Segments {
         folder: Some(other.path().to_owned()),
         inline_bytes_max: 0,
     };
-    room.reopen().await;
+    room.store.close().await.unwrap();
+    let refused = Store::open(room.house.options()).await.map(|_| ());
+    let error = refused.unwrap_err();
+    assert!(matches!(error, StoreError::Invalid(_)), "{error}");
+    let folder = other.path().display().to_string();
+    assert!(error.to_string().contains(&folder), "{error}");
+    // One with the file's name opens it, and what is lost is told.
+    let path = other.path().join("0000000001.seg");
+    fs::write(&path, b"").unwrap();
+    room.house.pass(Duration::from_secs(1));
+    room.store = room.house.open().await;
     let error = room.read(messages[1].0).await.unwrap_err();
     assert!(matches!(error, StoreError::Io(_)), "{error}");
-    let lines = room.store.verify().await.unwrap();
-    assert!(lines[0].contains("the file is missing"), "{lines:?}");
+    assert_eq!(room.store.verify().await.unwrap().len(), 1);
+    // With the file itself all is there.
+    fs::copy(room.files().keys().next().unwrap(), &path).unwrap();
+    room.reopen().await;
+    room.check().await;
 }
 
 #[tokio::test]

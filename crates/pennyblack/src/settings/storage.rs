@@ -60,7 +60,7 @@ pub(super) const STORAGE: &[Setting] = &[
               `s3://bucket/prefix` in an S3-compatible object store, with its keys in the \
               environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY). When empty: `segments:` with \
               SQLite, `inline:` with PostgreSQL. A change is for new letters; the others are read \
-              from where they are.",
+              from where they are. When FOLDER changes, the files must be moved to it.",
     },
     Setting {
         name: "blobs.inline_max",

@@ -13,6 +13,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use base::ports::Entropy;
 use bytes::Bytes;
@@ -73,6 +74,10 @@ pub(crate) struct Homes {
     /// Held by the one who moves what is in them.
     pub(super) compacting: tokio::sync::Mutex<()>,
     objects: Option<Arc<ObjectHome>>,
+    /// Whether the object store has told that its letters are ours.
+    is_owner_checked: AtomicBool,
+    /// Where segment files are looked for.
+    segments_folder: PathBuf,
 }
 
 /// Which home takes new letters.
@@ -159,7 +164,7 @@ impl Homes {
             None => None,
         };
         let segments = if options.is_embedded && folder.is_dir() {
-            Some(open_segments(folder, options.flushes)?)
+            Some(open_segments(folder.clone(), options.flushes)?)
         } else {
             None
         };
@@ -169,20 +174,69 @@ impl Homes {
             segments,
             compacting: tokio::sync::Mutex::default(),
             objects,
+            is_owner_checked: AtomicBool::new(false),
+            segments_folder: folder,
         })
     }
 
+    /// Checks that the folder is the one whose segment files the rows name: neither the oldest file
+    /// nor the newest is there if it is another. A single file that is lost is no reason not to
+    /// start.
+    ///
+    /// # Errors
+    /// [`StoreError::Invalid`] with what has to be corrected.
+    pub(crate) async fn check_folder(&self, engine: &Engine) -> Result<(), StoreError> {
+        let Some((lowest, highest)) = engine.read(SegmentsNamed).await? else {
+            return Ok(());
+        };
+        let files = match &self.segments {
+            Some(segments) => {
+                let segments = Arc::clone(segments);
+                let files = tokio::task::spawn_blocking(move || segments.files()).await;
+                files.map_err(|error| StoreError::Bug(format!("reading failed: {error}")))??
+            }
+            None => Vec::new(),
+        };
+        let mut numbers = files.iter().map(|file| file.number);
+        if numbers.any(|number| number == lowest || number == highest) {
+            return Ok(());
+        }
+        Err(StoreError::Invalid(format!(
+            "letters are in segment files {lowest} to {highest}, and these are not in the folder {}: \
+             put the files there, or name the folder where they are in blobs.url (segments:FOLDER)",
+            self.segments_folder.display()
+        )))
+    }
+
+    /// Checks once that what is in the object store is ours.
+    async fn check_owner(&self, engine: &Engine) -> Result<(), StoreError> {
+        let Some(objects) = &self.objects else {
+            return Ok(());
+        };
+        if !self.is_owner_checked.load(Ordering::Acquire) {
+            objects.check_owner(engine).await?;
+            self.is_owner_checked.store(true, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// Refuses to put letters among another store's, which would remove them. That is the
+    /// operator's to correct: senders come again.
+    async fn may_put(&self, engine: &Engine) -> Result<(), StoreError> {
+        match self.check_owner(engine).await {
+            Err(StoreError::Invalid(why)) => Err(StoreError::Io(why)),
+            other => other,
+        }
+    }
+
     /// Asks the object store, if there is one, whether its bucket is there, the keys are right and
-    /// its letters are ours. One that does not answer now is no reason not to start: letters wait,
-    /// and what is cached can be read.
+    /// its letters are ours. One that does not answer now is no reason not to start: what is cached
+    /// can be read, and letters wait until it has told whose it is.
     ///
     /// # Errors
     /// [`StoreError::Invalid`] with what has to be corrected.
     pub(crate) async fn greet(&self, engine: &Engine) -> Result<(), StoreError> {
-        let Some(objects) = &self.objects else {
-            return Ok(());
-        };
-        match objects.check_owner(engine).await {
+        match self.check_owner(engine).await {
             Err(StoreError::Busy(why)) => {
                 tracing::warn!(%why, "the object store does not answer; letters wait for it");
                 Ok(())
@@ -200,7 +254,9 @@ impl Homes {
     /// this answers.
     ///
     /// # Errors
-    /// [`StoreError::DiskFull`], [`StoreError::Io`]; nothing is stored then that anybody names.
+    /// [`StoreError::DiskFull`], [`StoreError::Io`], also if the object store is another store's;
+    /// [`StoreError::Busy`] while it has not told whose it is. Nothing is stored then that anybody
+    /// names.
     pub(crate) async fn put(
         &self,
         engine: &Engine,
@@ -208,6 +264,7 @@ impl Homes {
         parts: &[Part],
     ) -> Result<Put, StoreError> {
         if self.takes == Takes::Objects {
+            self.may_put(engine).await?;
             let name = ObjectName {
                 hash,
                 blob_id,
@@ -243,6 +300,7 @@ impl Homes {
     ) -> Result<Put, StoreError> {
         let nobody = || StoreError::Bug("no home takes letters outside the rows".to_owned());
         if self.takes == Takes::Objects {
+            self.may_put(engine).await?;
             let objects = self.objects.as_deref().ok_or_else(nobody)?;
             let first = records.first().map(|record| record.name);
             let name = objects.name_of_moved(first.ok_or_else(nobody)?);
@@ -380,5 +438,22 @@ impl Body for TakeNumbers {
                 + CASE WHEN sequence.next < $1 THEN $1 ELSE sequence.next END
             RETURNING next - CAST($2 AS BIGINT)";
         tx.one(sql, params![self.floor, NUMBERS]).await?.int(0)
+    }
+}
+
+/// The lowest and the highest segment file that rows name.
+struct SegmentsNamed;
+
+impl Body for SegmentsNamed {
+    type Out = Option<(i64, i64)>;
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<Self::Out, StoreError> {
+        // Two statements, so that each is one look into the index.
+        let lowest = "SELECT segment FROM blob WHERE segment > 0 ORDER BY segment LIMIT 1";
+        let highest = "SELECT segment FROM blob WHERE segment > 0 ORDER BY segment DESC LIMIT 1";
+        let Some(row) = tx.row(lowest, &[]).await? else {
+            return Ok(None);
+        };
+        Ok(Some((row.int(0)?, tx.one(highest, &[]).await?.int(0)?)))
     }
 }

@@ -251,6 +251,18 @@ async fn a_bad_setup_is_refused_when_the_store_opens() {
     other.blobs = BlobHome::Objects(right.clone());
     other.seed = 7;
     refused(&other, "holds the letters of another store").await;
+    // Nor does it put letters there if nobody could be asked when it was opened.
+    options(&mut other).timeout = Duration::from_millis(1_200);
+    let switch = server(&house).switch();
+    switch.fail(Method::Any, Fault::Status(503), FOREVER);
+    let (store, _, _) = other.with_people().await;
+    switch.heal();
+    let error = deliver(&other, &store, &letter("strange")).await;
+    let error = error.unwrap_err();
+    assert_eq!(error.class(), Class::Transient, "{error}");
+    let says = "holds the letters of another store";
+    assert!(error.to_string().contains(says), "{error}");
+    store.close().await.unwrap();
 
     // One that is away now is no reason not to start: what is cached can be read.
     options(&mut house).timeout = Duration::from_millis(1_200);
