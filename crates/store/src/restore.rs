@@ -45,6 +45,8 @@ pub struct RestoreReport {
     pub held: u64,
     /// Credentials that have lost their keys for SCRAM.
     pub forgotten: u64,
+    /// Letters whose bytes are damaged or missing in the backup.
+    pub lost: u64,
     /// What the check of the store found at the end; empty when all is well.
     pub findings: Vec<String>,
 }
@@ -54,7 +56,9 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Invalid`] when the store has data, the key is missing, or the backup is of
-    /// another schema; [`StoreError::Io`] when the backup is damaged, before anything is written.
+    /// another schema; [`StoreError::Io`] when rows or lists of the backup are damaged, before
+    /// anything is written. Letters whose bytes are damaged or missing are counted, and their
+    /// messages are restored without them.
     pub async fn restore(
         &self,
         options: &RestoreOptions,
@@ -70,7 +74,7 @@ impl Store {
                 point.schema, point.program
             )));
         }
-        if let Some(first) = checked.damages.first() {
+        if let Some(first) = &checked.refusal {
             return Err(StoreError::Io(format!(
                 "the restore point {} has {} damages and is not restored; the first: {first}. \
                  Another one may be whole: see `backup list` and `backup verify`",
@@ -96,6 +100,7 @@ impl Store {
             point,
             held,
             forgotten,
+            lost: checked.lost,
             findings,
         })
     }
@@ -288,11 +293,14 @@ impl BlobSource {
             if have {
                 continue;
             }
-            let mut reader = known.read(record)?;
-            let mut parts = Vec::new();
-            while let Some(part) = reader.next()? {
-                parts.push(part);
-            }
+            let parts = match known.read_whole(record) {
+                Ok((_, parts)) => parts,
+                // The check has counted it; the other letters come back.
+                Err(error) => {
+                    tracing::error!(%error, "a letter in the backup cannot be read");
+                    continue;
+                }
+            };
             if self.to.blocking_send((*blob, parts)).is_err() {
                 return Ok(());
             }

@@ -201,6 +201,7 @@ pub(super) fn restore(operator: &Operator, args: RestoreArgs) -> Result<(), Exit
         let mut row = long::point(&report.point);
         row["held"] = report.held.into();
         row["forgotten"] = report.forgotten.into();
+        row["lost_in_backup"] = report.lost.into();
         row["findings"] = report.findings.clone().into();
         output.line(&row.to_string())?;
     } else {
@@ -213,6 +214,13 @@ pub(super) fn restore(operator: &Operator, args: RestoreArgs) -> Result<(), Exit
                 "{} letters are held in the queue, as they may have been sent since: look at \
                  `pennyblack queue list`, then `queue release` or `queue drop`",
                 report.held
+            ))?;
+        }
+        if report.lost > 0 {
+            output.line(&format!(
+                "the bytes of {} letters are damaged or missing in the backup: their messages are \
+                 there without them",
+                report.lost
             ))?;
         }
         if report.forgotten > 0 {

@@ -19,6 +19,10 @@ pub struct PointCheck {
     pub damages: Vec<String>,
     /// How many damages there are.
     pub count: u64,
+    /// How many of them are letters whose bytes are damaged or missing; the rest can be restored.
+    pub lost: u64,
+    /// The first damage to rows or lists, with which nothing can be restored.
+    pub refusal: Option<String>,
     /// Bytes of packs that were read.
     pub bytes: u64,
 }
@@ -35,10 +39,20 @@ impl PointCheck {
         match outcome {
             Ok(value) => Some(value),
             Err(error) => {
-                self.note(error.to_string());
+                self.refuse(error.to_string());
                 None
             }
         }
+    }
+
+    fn refuse(&mut self, damage: String) {
+        self.refusal.get_or_insert_with(|| damage.clone());
+        self.note(damage);
+    }
+
+    fn lose(&mut self, damage: String) {
+        self.lost += 1;
+        self.note(damage);
     }
 }
 
@@ -52,6 +66,8 @@ pub(super) fn check(
         point: point.clone(),
         damages: Vec::new(),
         count: 0,
+        lost: 0,
+        refusal: None,
         bytes: 0,
     };
     for table in &point.tables {
@@ -60,14 +76,14 @@ pub(super) fn check(
             .join(format!("tables/{}.zst", table.name));
         let sum = found.try_to(table_file::checksum(&path));
         if sum.is_some_and(|sum| sum != table.checksum) {
-            found.note(format!("{}: its checksum is wrong", path.display()));
+            found.refuse(format!("{}: its checksum is wrong", path.display()));
         }
     }
     let list = folder.point_dir(&point.id).join("blobs.zst");
     match found.try_to(table_file::checksum(&list)) {
         Some(sum) if sum == point.blob_list => {}
         Some(_) => {
-            found.note(format!("{}: its checksum is wrong", list.display()));
+            found.refuse(format!("{}: its checksum is wrong", list.display()));
             return Ok(found);
         }
         None => return Ok(found),
@@ -81,11 +97,13 @@ pub(super) fn check(
     each_slice(folder, point, &mut known, |known, records, missing| {
         for blob in missing {
             let hash = blake3::Hash::from_bytes(blob.hash).to_hex();
-            found.note(format!("no pack has the blob {hash}"));
+            found.lose(format!("no pack has the blob {hash}"));
         }
         for (record, _) in records {
             found.bytes += record.length;
-            found.try_to(read_through(known, record));
+            if let Err(error) = read_through(known, record) {
+                found.lose(error.to_string());
+            }
         }
         done += (records.len() + missing.len()) as u64;
         watcher(Progress {
@@ -98,7 +116,7 @@ pub(super) fn check(
     Ok(found)
 }
 
-fn read_through(known: &Known, record: &Record) -> Result<(), StoreError> {
+pub(super) fn read_through(known: &Known, record: &Record) -> Result<(), StoreError> {
     let mut reader = known.read(record)?;
     while reader.next()?.is_some() {}
     Ok(())

@@ -29,7 +29,13 @@ fn tidy(folder: &BackupFolder, kept: &[Manifest]) -> Result<(), StoreError> {
     let mut writer = PackWriter::new(blobs.clone())?;
     let mut going = Vec::new();
     for number in known.packs() {
-        let records = known.records_of(number)?;
+        let records = match known.records_of(number) {
+            Ok(records) => records,
+            Err(error) => {
+                tracing::warn!(%error, "a damaged pack of the backup stays as it is");
+                continue;
+            }
+        };
         let (Some(first), Some(last)) = (records.first(), records.last()) else {
             going.push(number);
             continue;
@@ -49,6 +55,14 @@ fn tidy(folder: &BackupFolder, kept: &[Manifest]) -> Result<(), StoreError> {
         let live: Vec<_> = live.copied().collect();
         let bytes: u64 = live.iter().map(|record| record.length).sum();
         if bytes > all / 2 {
+            continue;
+        }
+        // What cannot be read now may be read by other means, as long as it is there.
+        let read = live
+            .iter()
+            .try_for_each(|record| check::read_through(&known, record));
+        if let Err(error) = read {
+            tracing::warn!(%error, "a damaged pack of the backup stays as it is");
             continue;
         }
         for record in live {
