@@ -30,6 +30,8 @@ const READERS_MAX: usize = 4;
 /// Rows that one transaction of a removal takes.
 const PIECE_ROWS: i64 = 1_000;
 
+/// A batch is written in one piece (FTS5 writes one for each MiB otherwise), and pieces are merged by
+/// eight: merging is most of the work, and grows with the index.
 const TABLES: &str = "
     CREATE TABLE progress (
         account_id INTEGER NOT NULL PRIMARY KEY,
@@ -39,7 +41,9 @@ const TABLES: &str = "
     CREATE VIRTUAL TABLE letter USING fts5 (
         subject, addresses, header, body, attachments,
         content = '', contentless_delete = 1, tokenize = \"ascii tokenchars '/'\"
-    );";
+    );
+    INSERT INTO letter (letter, rank) VALUES ('hashsize', 16777216);
+    INSERT INTO letter (letter, rank) VALUES ('automerge', 8);";
 
 /// The file. Cheap to clone.
 #[derive(Clone)]
