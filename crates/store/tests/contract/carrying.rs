@@ -363,9 +363,9 @@ pub(crate) async fn a_damaged_backup_is_refused(house: &House) {
         std::fs::write(&path, &broken).unwrap();
         let checked = backup::check(&folder, None, &nobody()).unwrap();
         assert!(!checked.damages.is_empty(), "{}", path.display());
-        let target = Store::open_idle(other.options(), Lost::Nothing)
-            .await
-            .unwrap();
+        let mut there = other.options();
+        there.key_file = house.options().key_file;
+        let target = Store::open_idle(there, Lost::Nothing).await.unwrap();
         let refused = target
             .restore(&restore_options(folder.clone()), nobody())
             .await;
