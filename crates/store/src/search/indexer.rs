@@ -279,8 +279,14 @@ impl Indexer {
             let Some(joined) = reading.join_next().await else {
                 return Ok(letters);
             };
-            let (row, read) = joined
-                .map_err(|error| StoreError::Bug(format!("reading a letter panicked: {error}")))?;
+            let (row, read) = joined.map_err(|error| {
+                if error.is_cancelled() {
+                    // The program is ending.
+                    StoreError::Closed
+                } else {
+                    StoreError::Bug(format!("reading a letter panicked: {error}"))
+                }
+            })?;
             match read {
                 Ok(raw) => letters.extend(raw),
                 Err(error) => letters.extend(self.unread(account, &row, error)?),
