@@ -5,14 +5,13 @@
 //! loopback port, with signatures checked.
 
 mod garage;
+mod loopback;
 mod switch;
 
 pub use garage::Garage;
 pub use switch::{Fault, Method, Switch};
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::thread::JoinHandle;
 
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
@@ -21,8 +20,8 @@ use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s_fs::FileSystem;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
-use tokio::runtime;
-use tokio::sync::oneshot;
+
+use loopback::Loopback;
 
 /// What a client needs to reach a bucket.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,9 +42,8 @@ pub struct Access {
 /// dropped.
 pub struct S3Server {
     switch: Switch,
+    _server: Loopback,
     dir: TempDir,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
 }
 
 const BUCKET: &str = "letters";
@@ -65,34 +63,11 @@ impl S3Server {
         let mut builder = S3ServiceBuilder::new(files);
         builder.set_auth(SimpleAuth::from_single(KEY_ID, SECRET_KEY));
         let service = builder.build();
-        let (stop, stopped) = oneshot::channel();
-        let (ready, address) = std::sync::mpsc::channel();
-        let thread = std::thread::spawn(move || {
-            let runtime = runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .expect("a runtime can be made");
-            runtime.block_on(async {
-                let listener = TcpListener::bind("127.0.0.1:0")
-                    .await
-                    .expect("there is a free port");
-                let own = listener
-                    .local_addr()
-                    .expect("a bound socket has an address");
-                ready.send(own).expect("the starter waits");
-                tokio::select! {
-                    biased;
-                    _ = stopped => {}
-                    () = serve(&listener, &service) => {}
-                }
-            });
-        });
-        let upstream: SocketAddr = address.recv().expect("the server has started");
+        let server = Loopback::start(async move |listener| serve(&listener, &service).await);
         S3Server {
-            switch: Switch::start(upstream),
+            switch: Switch::start(server.address),
+            _server: server,
             dir,
-            stop: Some(stop),
-            thread: Some(thread),
         }
     }
 
@@ -132,19 +107,6 @@ impl S3Server {
         }
         found.sort();
         found
-    }
-}
-
-impl Drop for S3Server {
-    fn drop(&mut self) {
-        if let Some(stop) = self.stop.take() {
-            // It may have ended by itself.
-            let _ = stop.send(());
-        }
-        if let Some(thread) = self.thread.take() {
-            // Its panic has been printed; the test sees a server that does not answer.
-            let _ = thread.join();
-        }
     }
 }
 

@@ -4,13 +4,12 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::runtime;
-use tokio::sync::oneshot;
+
+use super::loopback::Loopback;
 
 /// What a request is answered with instead of the truth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,10 +43,8 @@ pub enum Method {
 
 /// A running switch; it goes when it is dropped.
 pub struct Switch {
-    address: SocketAddr,
+    server: Loopback,
     state: Arc<Mutex<State>>,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
 }
 
 #[derive(Default)]
@@ -71,40 +68,15 @@ impl Switch {
     pub fn start(upstream: SocketAddr) -> Switch {
         let state = Arc::<Mutex<State>>::default();
         let shared = Arc::clone(&state);
-        let (stop, stopped) = oneshot::channel();
-        let (ready, address) = std::sync::mpsc::channel();
-        let thread = std::thread::spawn(move || {
-            let runtime = runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .expect("a runtime can be made");
-            runtime.block_on(async {
-                let listener = TcpListener::bind("127.0.0.1:0")
-                    .await
-                    .expect("there is a free port");
-                let own = listener
-                    .local_addr()
-                    .expect("a bound socket has an address");
-                ready.send(own).expect("the starter waits");
-                tokio::select! {
-                    biased;
-                    _ = stopped => {}
-                    () = pass(&listener, upstream, &shared) => {}
-                }
-            });
-        });
-        Switch {
-            address: address.recv().expect("the switch has started"),
-            state,
-            stop: Some(stop),
-            thread: Some(thread),
-        }
+        let server =
+            Loopback::start(async move |listener| pass(&listener, upstream, &shared).await);
+        Switch { server, state }
     }
 
     /// Where it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.server.address
     }
 
     /// From now on, requests of this kind meet this fault: `times` of them, then no more.
@@ -129,19 +101,6 @@ impl Switch {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Switch {
-    fn drop(&mut self) {
-        if let Some(stop) = self.stop.take() {
-            // It may have ended by itself.
-            let _ = stop.send(());
-        }
-        if let Some(thread) = self.thread.take() {
-            // Its panic has been printed; the test sees a server that does not answer.
-            let _ = thread.join();
-        }
     }
 }
 
