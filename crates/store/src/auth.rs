@@ -18,7 +18,7 @@ use base::{AccountId, Secret, Timestamp};
 use tokio::sync::Semaphore;
 
 use crate::engine::{Body, Priority, Tx, params};
-use crate::keys::{Keyring, scram_place, secret_place};
+use crate::keys::{KeepServerSecret, Keyring, scram_place, secret_place};
 use crate::{Store, StoreError};
 
 /// Argon2id with m = 19 MiB, t = 2, p = 1: the first choice of the OWASP Password Storage Cheat
@@ -172,7 +172,8 @@ impl Store {
         self.0.entropy.fill(&mut value);
         let place = secret_place("scram");
         let value = self.0.keys.seal(&place, &value)?;
-        let body = KeepServerSecret { value };
+        let name = "scram";
+        let body = KeepServerSecret { name, value };
         let kept = self.0.engine.write(body, Priority::Urgent).await?;
         self.0.keys.unseal(&place, &kept)
     }
@@ -472,22 +473,5 @@ impl Body for ReadScram {
         };
         // Keys that were given up with the key that sealed them are as those of nobody.
         Ok((secret, keys.filter(|keys| !keys.stored_key.is_empty())))
-    }
-}
-
-/// Keeps a secret of this installation, unless there is one; gives the one that is kept.
-struct KeepServerSecret {
-    value: Vec<u8>,
-}
-
-impl Body for KeepServerSecret {
-    type Out = Vec<u8>;
-
-    async fn run(&self, tx: &mut Tx<'_>) -> Result<Vec<u8>, StoreError> {
-        let insert = "INSERT INTO server_secret (name, value) VALUES ('scram', $1)
-            ON CONFLICT (name) DO NOTHING";
-        tx.execute(insert, params![self.value.as_slice()]).await?;
-        let read = "SELECT value FROM server_secret WHERE name = 'scram'";
-        tx.one(read, &[]).await?.bytes(0)
     }
 }

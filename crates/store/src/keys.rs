@@ -13,7 +13,7 @@
 mod file;
 mod reseal;
 
-pub(crate) use reseal::{forget, open_keys, scram_place, secret_place};
+pub(crate) use reseal::{KeepServerSecret, forget, open_keys, scram_place, secret_place};
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};

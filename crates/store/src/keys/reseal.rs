@@ -49,7 +49,7 @@ pub(crate) async fn open_keys(
         None => {
             let made = keys.is_empty() && keys.make()?;
             let value = keys.seal(OWN_PLACE, b"begun")?;
-            let kept = engine.write(KeepOwn { value }, Priority::Urgent).await?;
+            let kept = engine.write(own(value), Priority::Urgent).await?;
             if let Err(error) = keys.unseal(OWN_PLACE, &kept) {
                 // Another node was first; a file that was just made is worth nothing.
                 if made {
@@ -83,7 +83,7 @@ impl Store {
     pub(crate) async fn reseal(&self) -> Result<(), StoreError> {
         let (engine, keys) = (&self.0.engine, &self.0.keys);
         let value = keys.seal(OWN_PLACE, b"begun")?;
-        engine.write(KeepOwn { value }, Priority::Urgent).await?;
+        engine.write(own(value), Priority::Urgent).await?;
         seal_all(engine, keys).await
     }
 
@@ -117,6 +117,12 @@ async fn seal_all(engine: &Engine, keys: &Arc<Keyring>) -> Result<(), StoreError
     engine.write(body, Priority::Urgent).await
 }
 
+/// Keeps the row that tells the store's key.
+fn own(value: Vec<u8>) -> KeepServerSecret {
+    let name = "store-key";
+    KeepServerSecret { name, value }
+}
+
 struct ReadOwn;
 
 impl Body for ReadOwn {
@@ -131,19 +137,22 @@ impl Body for ReadOwn {
     }
 }
 
-struct KeepOwn {
-    value: Vec<u8>,
+/// Keeps a secret of this installation, unless there is one; gives the one that is kept.
+pub(crate) struct KeepServerSecret {
+    pub name: &'static str,
+    pub value: Vec<u8>,
 }
 
-impl Body for KeepOwn {
+impl Body for KeepServerSecret {
     type Out = Vec<u8>;
 
     async fn run(&self, tx: &mut Tx<'_>) -> Result<Vec<u8>, StoreError> {
-        let sql = "INSERT INTO server_secret (name, value) VALUES ('store-key', $1)
+        let insert = "INSERT INTO server_secret (name, value) VALUES ($1, $2)
             ON CONFLICT (name) DO NOTHING";
-        tx.execute(sql, params![self.value.as_slice()]).await?;
-        let sql = "SELECT value FROM server_secret WHERE name = 'store-key'";
-        tx.one(sql, &[]).await?.bytes(0)
+        tx.execute(insert, params![self.name, self.value.as_slice()])
+            .await?;
+        let read = "SELECT value FROM server_secret WHERE name = $1";
+        tx.one(read, params![self.name]).await?.bytes(0)
     }
 }
 
