@@ -121,15 +121,7 @@ impl Postgres {
         let until = Instant::now() + TRY_FOR;
         let mut pause = PAUSE_FIRST;
         loop {
-            let turn = self.engine.pool.turn_to_read().await?;
-            let mut session = self.engine.pool.take().await?;
-            session.begin_snapshot();
-            let answer = run(&body, &mut session).await;
-            let fault = session.fault();
-            session.end_snapshot();
-            self.engine.pool.give_back(session);
-            drop(turn);
-            match (answer, fault) {
+            match self.snapshot(&body).await? {
                 (Err(_), Some(Fault::Again | Fault::Lost)) if Instant::now() < until => {
                     wait(&mut pause).await;
                 }
@@ -140,13 +132,22 @@ impl Postgres {
 
     /// Runs a body on a snapshot of its own, once.
     pub(crate) async fn read_once<B: Body>(&self, body: B) -> Result<B::Out, StoreError> {
+        self.snapshot(&body).await?.0
+    }
+
+    /// Runs a body on a snapshot; also why another run may succeed where this one did not.
+    async fn snapshot<B: Body>(
+        &self,
+        body: &B,
+    ) -> Result<(Result<B::Out, StoreError>, Option<Fault>), StoreError> {
         let _turn = self.engine.pool.turn_to_read().await?;
         let mut session = self.engine.pool.take().await?;
         session.begin_snapshot();
-        let answer = run(&body, &mut session).await;
+        let answer = run(body, &mut session).await;
+        let fault = session.fault();
         session.end_snapshot();
         self.engine.pool.give_back(session);
-        answer
+        Ok((answer, fault))
     }
 
     /// Makes a connection outside the pool.
