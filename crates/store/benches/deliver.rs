@@ -167,10 +167,5 @@ fn main() {
         return time_opening(&folder);
     }
     let place = Place::chosen();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(measure_all(&place));
+    world::runtime().block_on(measure_all(&place));
 }

@@ -294,11 +294,7 @@ async fn compare(text: &str) {
 }
 
 fn main() {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = world::runtime();
     for text in world::choice("sizes", "5K,50K,mix").split(',') {
         runtime.block_on(compare(text));
     }

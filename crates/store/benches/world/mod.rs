@@ -127,6 +127,15 @@ const WORDS: &[&str] = &[
     "appointment",
 ];
 
+/// What a measurement runs on: two threads, whatever the machine has.
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap()
+}
+
 /// A choice of the command line.
 pub(crate) fn choice(name: &str, default: &str) -> String {
     let begin = format!("{name}=");

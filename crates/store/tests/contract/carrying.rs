@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use base::{AccountId, Secret};
-use pennyblack_store::backup::{self, BackupOptions, Progress, Watcher};
+use pennyblack_store::backup::{self, BackupOptions, BackupReport, Progress, Watcher};
 use pennyblack_store::{
     FlagChange, FlagOp, Lost, QueueFilter, QueueRecipientState, RestoreOptions, Store, StoreError,
 };
+use tokio::task::JoinHandle;
 
 use crate::house::{House, letter, secret};
 
@@ -237,29 +238,38 @@ pub(crate) async fn backups_share_their_packs(house: &House) {
     house.finish(store).await;
 }
 
-/// While a backup holds the store, no blob goes.
-pub(crate) async fn the_collector_waits_for_a_backup(house: &House) {
-    let (store, _, bob) = lived_in(house).await;
-    store.remove_account(bob).await.unwrap();
-    house.pass(Duration::from_secs(3_500));
-    let folder = house.path().join("backup");
+/// A backup that has begun to write rows, in the middle of its snapshot, and goes on when it is told.
+async fn backup_in_its_middle(
+    store: &Store,
+    options: BackupOptions,
+) -> (
+    JoinHandle<Result<BackupReport, StoreError>>,
+    Arc<AtomicBool>,
+) {
     let begun = Arc::new(AtomicBool::new(false));
     let go_on = Arc::new(AtomicBool::new(false));
     let (tell, wait) = (Arc::clone(&begun), Arc::clone(&go_on));
-    // Stops the writer of rows, in the middle of the snapshot.
     let watcher: Watcher = Arc::new(move |_| {
         tell.store(true, Ordering::Release);
         while !wait.load(Ordering::Acquire) {
             std::thread::sleep(Duration::from_millis(5));
         }
     });
-    let running = tokio::spawn({
-        let (store, options) = (store.clone(), options(folder.clone()));
-        async move { store.backup(options, watcher).await }
-    });
+    let store = store.clone();
+    let running = tokio::spawn(async move { store.backup(options, watcher).await });
     while !begun.load(Ordering::Acquire) {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+    (running, go_on)
+}
+
+/// While a backup holds the store, no blob goes.
+pub(crate) async fn the_collector_waits_for_a_backup(house: &House) {
+    let (store, _, bob) = lived_in(house).await;
+    store.remove_account(bob).await.unwrap();
+    house.pass(Duration::from_secs(3_500));
+    let folder = house.path().join("backup");
+    let (running, go_on) = backup_in_its_middle(&store, options(folder.clone())).await;
     let second = store
         .backup(options(house.path().join("second")), nobody())
         .await;
@@ -294,22 +304,7 @@ pub(crate) async fn a_backup_cut_short(house: &House) {
         .await;
     store.deliver(delivery).await.unwrap();
     house.pass(Duration::from_secs(1));
-    let begun = Arc::new(AtomicBool::new(false));
-    let go_on = Arc::new(AtomicBool::new(false));
-    let (tell, wait) = (Arc::clone(&begun), Arc::clone(&go_on));
-    let watcher: Watcher = Arc::new(move |_| {
-        tell.store(true, Ordering::Release);
-        while !wait.load(Ordering::Acquire) {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    });
-    let running = tokio::spawn({
-        let (store, options) = (store.clone(), options(folder.clone()));
-        async move { store.backup(options, watcher).await }
-    });
-    while !begun.load(Ordering::Acquire) {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let (running, go_on) = backup_in_its_middle(&store, options(folder.clone())).await;
     running.abort();
     assert!(running.await.unwrap_err().is_cancelled());
     go_on.store(true, Ordering::Release);
