@@ -87,6 +87,15 @@ impl Directory {
         self.accounts.insert(id, account);
     }
 
+    /// Takes over an account that was changed elsewhere. What it takes is kept where it is known: the
+    /// row may have been read before the last commit of this node, and no later change would tell.
+    pub(crate) fn renew_account(&mut self, id: AccountId, mut account: Account) {
+        if let Some(known) = self.accounts.get(&id) {
+            account.used = known.used;
+        }
+        self.set_account(id, account);
+    }
+
     /// An address of an account.
     pub(crate) fn set_address(&mut self, address: &EmailAddress, id: AccountId) {
         self.addresses.insert(address.key(), Entry::Account(id));
@@ -382,6 +391,26 @@ mod tests {
 
     fn address(text: &str) -> EmailAddress {
         EmailAddress::parse(text).unwrap()
+    }
+
+    #[test]
+    fn a_change_that_was_read_late_hides_nothing_that_was_stored_meanwhile() {
+        let account = |messages, at_most| Account {
+            enabled: true,
+            closed: false,
+            admin: false,
+            quota: Quota {
+                bytes: None,
+                messages: at_most,
+            },
+            used: Used { bytes: 0, messages },
+        };
+        let (mut directory, bob) = (Directory::default(), AccountId(1));
+        directory.renew_account(bob, account(0, None));
+        directory.change_account(bob, |known| known.used.messages = 1);
+        directory.renew_account(bob, account(0, Some(1)));
+        let known = &directory.accounts[&bob];
+        assert_eq!((known.used.messages, known.quota.messages), (1, Some(1)));
     }
 
     /// Ten aliases on each of nine levels, each with all of the next level: a billion paths.

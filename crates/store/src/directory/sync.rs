@@ -131,7 +131,7 @@ impl New {
                 directory.set_domain(&DomainInfo { domain, created_at });
             }
             Self::Domain(domain, None) => directory.remove_domain(&domain),
-            Self::Account(id, Some(account)) => directory.set_account(id, account),
+            Self::Account(id, Some(account)) => directory.renew_account(id, account),
             Self::Account(id, None) => directory.remove_account(id),
             Self::Address(address, id) => directory.set_address(&address, id),
             Self::Alias(alias, targets) => {
