@@ -1,0 +1,83 @@
+//! What a check asks of the DNS, and the answers that it is given.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+/// The record types that checks ask for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum RecordType {
+    /// Texts.
+    Txt,
+    /// IPv4 addresses.
+    A,
+    /// IPv6 addresses.
+    Aaaa,
+    /// Mail exchangers.
+    Mx,
+    /// Names of an address; the question's name is in `in-addr.arpa` or `ip6.arpa`.
+    Ptr,
+}
+
+/// A question. The name is in lower case, in A-labels, without the final dot.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Question {
+    /// The name asked for.
+    pub name: String,
+    /// The type of records.
+    pub kind: RecordType,
+}
+
+/// The records of an answer, in the order of the DNS.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Records {
+    /// Each text, joined from its strings (RFC 7208 §3.3, RFC 6376 §3.6.2.2).
+    Txt(Vec<Vec<u8>>),
+    /// IPv4 addresses.
+    A(Vec<Ipv4Addr>),
+    /// IPv6 addresses.
+    Aaaa(Vec<Ipv6Addr>),
+    /// Preference and host; the host is empty for the null MX.
+    Mx(Vec<(u16, String)>),
+    /// Host names.
+    Ptr(Vec<String>),
+}
+
+/// What the DNS said.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Answer {
+    /// At least one record, of the type that was asked for.
+    Found(Records),
+    /// The name exists, such a record does not.
+    NoRecords,
+    /// The name does not exist.
+    NoName,
+    /// No answer in time, SERVFAIL, or an answer that cannot be trusted.
+    Temporary,
+}
+
+/// Questions whose answers a check needs before it can go on; never empty. They can be asked at the
+/// same time.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Need(pub Vec<Question>);
+
+/// The answers so far of the checks of one letter, shared by all of them.
+#[derive(Clone, Default, Debug)]
+pub struct Answers(BTreeMap<Question, Answer>);
+
+impl Answers {
+    /// Keeps an answer.
+    pub fn insert(&mut self, question: Question, answer: Answer) {
+        self.0.insert(question, answer);
+    }
+
+    /// The answer to a question.
+    ///
+    /// # Errors
+    /// [`Need`] if it has not been asked yet.
+    pub fn get(&self, question: Question) -> Result<&Answer, Need> {
+        match self.0.get(&question) {
+            Some(answer) => Ok(answer),
+            None => Err(Need(vec![question])),
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! Whether a letter is from whom it says: SPF, DKIM, DMARC and ARC, verified and made.
+//!
+//! Nothing here does I/O. A check is a pure function of what is known: it is given the DNS answers
+//! so far ([`Answers`]) and gives its result, or says which questions it needs answered ([`Need`])
+//! and is called again with the answers. Time is an argument.
+
+mod dns;
+
+pub use dns::{Answer, Answers, Need, Question, RecordType, Records};
