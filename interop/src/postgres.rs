@@ -10,7 +10,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::place::Place;
-use crate::process::{Daemon, must_run};
+use crate::process::{Daemon, must_run, wait_for};
 
 /// How long any step of it may take.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -113,10 +113,14 @@ impl Postgres {
         self.reload();
     }
 
+    /// Lets the server read its files again, and waits until new connections are made by them.
     fn reload(&self) {
+        let loaded = || self.psql("postgres", "SELECT pg_conf_load_time()");
+        let before = loaded();
         self.psql("postgres", "SELECT pg_reload_conf()");
-        // The postmaster reads its files a moment later.
-        std::thread::sleep(Duration::from_millis(300));
+        wait_for("PostgreSQL to read its files", LIMIT, || {
+            (loaded() != before).then_some(())
+        });
     }
 
     /// Turns TLS on with a certificate of its own for this host name; gives the certificate's file.

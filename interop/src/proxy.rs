@@ -1,18 +1,22 @@
 //! A TCP proxy that cuts connections at a chosen word of the client: between a request and its
-//! answer, or before the request arrives.
+//! answer, or before the request arrives. It can also keep connections and hold the answers back, as
+//! a server does that hangs.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// What is cut, once.
+/// What is done at the word, once.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Cut {
     /// The request is handed on; its answer never comes.
     Answer,
     /// The request is lost as well, and the server does not learn that the client is gone.
     Request,
+    /// The request is handed on and the connection stays; what the server says on it is held back
+    /// until [`Proxy::open`].
+    Silence,
 }
 
 /// What is remembered of a client's words.
@@ -23,26 +27,43 @@ const REMEMBERED_BYTES: usize = 64 * 1024;
 pub struct Proxy {
     /// Where it listens.
     pub address: SocketAddr,
-    state: Arc<Mutex<State>>,
+    shared: Arc<Shared>,
 }
 
 #[derive(Debug)]
-struct State {
+struct Shared {
     to: SocketAddr,
+    state: Mutex<State>,
+    /// Rung when answers are held back no longer.
+    opened: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
     after: &'static [u8],
     word: &'static [u8],
     cut: Option<Cut>,
-    /// Whether nothing gets through any more after the cut.
+    /// Whether nothing gets through any more from the cut on.
     closes: bool,
     closed: bool,
+    /// Whether all answers are held back.
+    silent: bool,
     cuts: u32,
-    /// Both ends of all connections.
-    open: Vec<TcpStream>,
+    /// The number of the next connection.
+    next: u64,
+    open: Vec<Connection>,
     /// Ends at servers that wait for clients that are gone.
     forgotten: Vec<TcpStream>,
 }
 
-type Shared = Arc<Mutex<State>>;
+/// Both ends of a connection.
+#[derive(Debug)]
+struct Connection {
+    number: u64,
+    ends: [TcpStream; 2],
+    /// Whether its answers are held back.
+    silent: bool,
+}
 
 impl Proxy {
     /// Listens on the server's address, on a port of its own.
@@ -53,104 +74,148 @@ impl Proxy {
     pub fn start(to: SocketAddr) -> Proxy {
         let listener = TcpListener::bind((to.ip(), 0)).expect("there is a free port");
         let address = listener.local_addr().expect("a listener has an address");
-        let state = Arc::new(Mutex::new(State {
+        let shared = Arc::new(Shared {
             to,
-            after: b"",
-            word: b"",
-            cut: None,
-            closes: false,
-            closed: false,
-            cuts: 0,
-            open: Vec::new(),
-            forgotten: Vec::new(),
-        }));
-        let shared = Arc::clone(&state);
+            state: Mutex::default(),
+            opened: Condvar::new(),
+        });
+        let serving = Arc::clone(&shared);
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
-                serve(client, &shared);
+                serve(client, &serving);
             }
         });
-        Proxy { address, state }
+        Proxy { address, shared }
     }
 
     /// Cuts the next connection whose client says this word, and has said another since it said
     /// the word last.
     pub fn cut_at(&self, after: &'static str, word: &'static str, cut: Cut) {
-        let mut state = lock(&self.state);
+        let mut state = self.shared.lock();
         state.after = after.as_bytes();
         state.word = word.as_bytes();
         state.cut = Some(cut);
     }
 
-    /// Lets nothing through after that cut until [`Proxy::open`].
+    /// Lets nothing through from that cut on, on any connection, until [`Proxy::open`]. With
+    /// [`Cut::Silence`] connections are made and kept, and no answer comes on any.
     pub fn close_with_cut(&self) {
-        lock(&self.state).closes = true;
+        self.shared.lock().closes = true;
     }
 
     /// Cuts everything, until [`Proxy::open`].
     pub fn close(&self) {
-        let mut state = lock(&self.state);
+        let mut state = self.shared.lock();
         state.closed = true;
-        end_all(&mut state);
+        end_all_but(&mut state, None);
+        drop(state);
+        self.shared.opened.notify_all();
     }
 
-    /// Lets connections through again.
+    /// Holds back all answers on all connections, until [`Proxy::open`].
+    pub fn hush(&self) {
+        self.shared.lock().silent = true;
+    }
+
+    /// Lets connections through again, and the answers that were held back.
     pub fn open(&self) {
-        let mut state = lock(&self.state);
-        (state.closed, state.closes) = (false, false);
+        let mut state = self.shared.lock();
+        (state.closed, state.closes, state.silent) = (false, false, false);
+        for connection in &mut state.open {
+            connection.silent = false;
+        }
+        drop(state);
+        self.shared.opened.notify_all();
     }
 
     /// How often it has cut.
     #[must_use]
     pub fn cuts(&self) -> u32 {
-        lock(&self.state).cuts
+        self.shared.lock().cuts
     }
 }
 
 impl Drop for Proxy {
     fn drop(&mut self) {
         self.close();
-    }
-}
-
-fn lock(state: &Shared) -> std::sync::MutexGuard<'_, State> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn end_all(state: &mut State) {
-    for stream in state.open.drain(..) {
-        // It may have ended by itself.
-        let _ = stream.shutdown(Shutdown::Both);
-    }
-}
-
-fn serve(client: TcpStream, shared: &Shared) {
-    let to = {
-        let state = lock(shared);
-        if state.closed {
-            return;
+        for stream in self.shared.lock().forgotten.drain(..) {
+            let _ = stream.shutdown(Shutdown::Both);
         }
-        state.to
-    };
-    let Ok(server) = TcpStream::connect_timeout(&to, Duration::from_secs(2)) else {
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits while the answers of a connection are held back.
+    fn wait_until_heard(&self, number: u64) {
+        let state = self.lock();
+        let is_held = |state: &mut State| {
+            let this = state.open.iter().find(|one| one.number == number);
+            // One that has ended holds nothing back: its client hears nothing in any case.
+            this.is_some_and(|this| this.silent || state.silent)
+        };
+        drop(self.opened.wait_while(state, is_held));
+    }
+}
+
+/// Ends all connections but one that is being cut.
+fn end_all_but(state: &mut State, spared: Option<u64>) {
+    state.open.retain(|connection| {
+        if Some(connection.number) == spared {
+            return true;
+        }
+        for end in &connection.ends {
+            // It may have ended by itself.
+            let _ = end.shutdown(Shutdown::Both);
+        }
+        false
+    });
+}
+
+fn serve(client: TcpStream, shared: &Arc<Shared>) {
+    if shared.lock().closed {
+        return;
+    }
+    let Ok(server) = TcpStream::connect_timeout(&shared.to, Duration::from_secs(2)) else {
         return;
     };
     let (Ok(client_2), Ok(server_2)) = (client.try_clone(), server.try_clone()) else {
         return;
     };
+    let (Ok(client_3), Ok(server_3)) = (client.try_clone(), server.try_clone()) else {
+        return;
+    };
     for stream in [&client, &server] {
         let _ = stream.set_nodelay(true);
-        lock(shared).open.extend(stream.try_clone());
     }
-    let shared = Arc::clone(shared);
-    std::thread::spawn(move || up(client, server, &shared));
-    std::thread::spawn(move || down(server_2, client_2));
+    let number = {
+        let mut state = shared.lock();
+        // It may have been closed while the server was called.
+        if state.closed {
+            return;
+        }
+        state.next += 1;
+        let number = state.next;
+        state.open.push(Connection {
+            number,
+            ends: [client_3, server_3],
+            silent: false,
+        });
+        number
+    };
+    let (sending, answering) = (Arc::clone(shared), Arc::clone(shared));
+    std::thread::spawn(move || up(client, server, &sending, number));
+    std::thread::spawn(move || down(server_2, client_2, &answering, number));
 }
 
 /// From the server to the client.
-fn down(mut from: TcpStream, mut to: TcpStream) {
+fn down(mut from: TcpStream, mut to: TcpStream, shared: &Shared, number: u64) {
     let mut buffer = [0; 16_384];
     while let Ok(read @ 1..) = from.read(&mut buffer) {
+        shared.wait_until_heard(number);
         // A server that is cut from its client is read to its end all the same.
         let _ = to.write_all(&buffer[..read]);
     }
@@ -158,54 +223,70 @@ fn down(mut from: TcpStream, mut to: TcpStream) {
 }
 
 /// From the client to the server, with an eye on the word.
-fn up(mut from: TcpStream, mut to: TcpStream, shared: &Shared) {
+fn up(mut from: TcpStream, mut to: TcpStream, shared: &Shared, number: u64) {
     let mut buffer = [0; 16_384];
     let mut tail: Vec<u8> = Vec::new();
     while let Ok(read @ 1..) = from.read(&mut buffer) {
         let chunk = buffer[..read].to_vec();
         tail.extend_from_slice(&chunk);
-        if let Some(cut) = take_cut(shared, &tail) {
-            // No answer may get through.
-            let _ = from.shutdown(Shutdown::Both);
-            match cut {
-                Cut::Answer => {
-                    // The server reads what it was sent before it learns that nobody listens.
-                    let _ = to.write_all(&chunk);
-                    let _ = to.shutdown(Shutdown::Write);
-                    let _ = to.set_read_timeout(Some(Duration::from_secs(10)));
-                    while let Ok(1..) = to.read(&mut buffer) {}
-                }
-                Cut::Request => lock(shared).forgotten.extend(to.try_clone()),
+        match take_cut(shared, &tail, number) {
+            None | Some(Cut::Silence) => {}
+            Some(Cut::Answer) => {
+                // The server reads what it was sent before it learns that nobody listens.
+                let _ = to.write_all(&chunk);
+                let _ = to.shutdown(Shutdown::Write);
+                let _ = to.set_read_timeout(Some(Duration::from_secs(10)));
+                while let Ok(1..) = to.read(&mut buffer) {}
+                break;
             }
-            let mut state = lock(shared);
-            if state.closes {
-                state.closed = true;
-                end_all(&mut state);
+            Some(Cut::Request) => {
+                let mut state = shared.lock();
+                state.forgotten.push(to);
+                state.open.retain(|one| one.number != number);
+                return;
             }
-            return;
         }
         if to.write_all(&chunk).is_err() {
             break;
         }
         forget(shared, &mut tail);
     }
+    shared.lock().open.retain(|one| one.number != number);
+    shared.opened.notify_all();
     let _ = to.shutdown(Shutdown::Both);
 }
 
-fn take_cut(shared: &Shared, said: &[u8]) -> Option<Cut> {
-    let mut state = lock(shared);
-    let word = find(said, state.word)?;
-    if !state.after.is_empty() {
-        find(&said[..word], state.after)?;
-    }
+/// Takes the cut, if this is the word for it. When this answers, the client hears nothing any more;
+/// and whoever closes with the cut has closed all other ways before the client can notice.
+fn take_cut(shared: &Shared, said: &[u8], number: u64) -> Option<Cut> {
+    let mut state = shared.lock();
+    let from = match state.after {
+        b"" => 0,
+        after => find(said, after)?,
+    };
+    find(&said[from..], state.word)?;
     let cut = state.cut.take()?;
     state.cuts += 1;
+    if cut == Cut::Silence {
+        state.silent |= state.closes;
+    } else if state.closes {
+        state.closed = true;
+        end_all_but(&mut state, Some(number));
+    }
+    let this = state.open.iter_mut().find(|one| one.number == number);
+    if let Some(this) = this {
+        if cut == Cut::Silence {
+            this.silent = true;
+        } else {
+            let _ = this.ends[0].shutdown(Shutdown::Both);
+        }
+    }
     Some(cut)
 }
 
 /// Forgets what the client said up to the word, or too long ago.
 fn forget(shared: &Shared, said: &mut Vec<u8>) {
-    let word = lock(shared).word;
+    let word = shared.lock().word;
     while let Some(at) = find(said, word) {
         said.drain(..at + word.len());
     }

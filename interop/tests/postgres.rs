@@ -13,9 +13,9 @@ use interop::process::{said, wait_for};
 use interop::smtp::{Client, Failure};
 use interop::world::wait_for_letters;
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(60);
 /// The node is not asked to wait for anything but its database.
-const BACK_WITHIN: Duration = Duration::from_secs(20);
+const BACK_WITHIN: Duration = Duration::from_secs(60);
 
 /// A node whose password for the database comes from its environment.
 fn node(place: &Place, server: &Postgres) -> Node {

@@ -12,9 +12,19 @@ mod tls;
 mod unknown;
 
 use base::error::Classified;
+use interop::postgres::Postgres;
+use interop::proxy::Proxy;
 use pennyblack_store::{Store, StoreError};
 
 use house::House;
+
+/// A server behind a proxy, and the place for a store on it.
+fn behind_proxy(server: &Postgres) -> (Proxy, House) {
+    let url = server.database_of_user("mail", "s3cret");
+    let proxy = Proxy::start(server.address);
+    let house = House::at(&url.replace(&server.address.to_string(), &proxy.address.to_string()));
+    (proxy, house)
+}
 
 /// The error of opening a store at a URL.
 async fn refusal(url: &str) -> StoreError {

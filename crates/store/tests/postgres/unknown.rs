@@ -7,24 +7,16 @@ use std::time::{Duration, Instant};
 
 use base::{AccountId, Uid};
 use interop::postgres::{Flushed, Postgres};
-use interop::proxy::{Cut, Proxy};
+use interop::proxy::Cut;
 use pennyblack_store::{Delivered, Store, StoreError};
 
 use crate::house::{House, letter};
-use crate::is_transient;
+use crate::{behind_proxy, is_transient};
 
 /// What a client says to commit.
 const COMMIT: &str = "COMMIT\0";
 /// What it says before when it delivers; others commit meanwhile.
 const LETTER: &str = "Delivered-To: bob@red.test";
-
-/// A server behind a proxy, and a store on it.
-fn behind_proxy(server: &Postgres) -> (Proxy, House) {
-    let url = server.database_of_user("mail", "s3cret");
-    let proxy = Proxy::start(server.address);
-    let house = House::at(&url.replace(&server.address.to_string(), &proxy.address.to_string()));
-    (proxy, house)
-}
 
 async fn deliver(
     house: &House,
@@ -77,9 +69,10 @@ async fn a_cut_at_commit() {
                 assert!(!delivered.repeated);
                 store.confirm(vec![delivered.letter]).await.unwrap();
             }
-            // A transaction that waits for its lost COMMIT is ended, not waited for.
+            // A transaction that waits for its lost COMMIT is ended, not waited for: by itself it
+            // would end after 30 seconds.
             let took = started.elapsed();
-            assert!(took < Duration::from_secs(8), "{cut:?} took {took:?}");
+            assert!(took < Duration::from_secs(25), "{cut:?} took {took:?}");
             assert_eq!(proxy.cuts(), cuts);
             let found = subjects(&store, bob).await;
             for name in &names {
