@@ -80,4 +80,37 @@ impl Answers {
             None => Err(Need(vec![question])),
         }
     }
+    /// The answers to several questions, in their order.
+    ///
+    /// # Errors
+    /// [`Need`] with all of them that have not been asked yet.
+    pub fn get_all(
+        &self,
+        questions: impl IntoIterator<Item = Question>,
+    ) -> Result<Vec<&Answer>, Need> {
+        let (mut answers, mut missing) = (Vec::new(), Vec::new());
+        for question in questions {
+            match self.0.get(&question) {
+                Some(answer) => answers.push(answer),
+                None => missing.push(question),
+            }
+        }
+        if missing.is_empty() {
+            Ok(answers)
+        } else {
+            Err(Need(missing))
+        }
+    }
+
+    /// How many questions have been answered.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether none has been answered.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
 }

@@ -5,5 +5,7 @@
 //! and is called again with the answers. Time is an argument.
 
 mod dns;
+mod name;
+pub mod spf;
 
 pub use dns::{Answer, Answers, Need, Question, RecordType, Records};
