@@ -4,8 +4,11 @@
 //! so far ([`Answers`]) and gives its result, or says which questions it needs answered ([`Need`])
 //! and is called again with the answers. Time is an argument.
 
+pub mod arc;
+pub mod dkim;
 mod dns;
 mod name;
 pub mod spf;
+pub mod tags;
 
 pub use dns::{Answer, Answers, Need, Question, RecordType, Records};

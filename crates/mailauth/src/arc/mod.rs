@@ -1,0 +1,13 @@
+//! ARC (RFC 8617): what the servers that a letter passed through say of it, each sealed on top of
+//! the one before.
+//!
+//! A chain is prepared together with the DKIM signatures ([`crate::dkim::Prepared`]) and verified
+//! by [`verify`]. Whether a sealer is to be believed is not decided here.
+
+mod chain;
+mod set;
+mod verify;
+
+pub(crate) use chain::Chain;
+pub use chain::{ArcFault, INSTANCES_MAX};
+pub use verify::{ArcOutcome, ArcResult, verify};
