@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
@@ -16,7 +16,9 @@ use aws_lc_rs::{digest, hmac, pbkdf2};
 use base::ports::Entropy;
 use base::{AccountId, Secret, Timestamp};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
+use crate::aside::Aside;
 use crate::engine::{Body, Priority, Tx, params};
 use crate::keys::{KeepServerSecret, Keyring, scram_place, secret_place};
 use crate::{Store, StoreError};
@@ -61,6 +63,7 @@ pub(crate) struct Credential {
 
 /// The pool for checks and the successes remembered.
 pub(crate) struct Passwords {
+    aside: Aside,
     room: Arc<Semaphore>,
     /// Of this process only; a copy of the memory of checks is worth nothing without it.
     key: [u8; 32],
@@ -180,7 +183,7 @@ impl Store {
 }
 
 impl Passwords {
-    pub(crate) fn new(entropy: &dyn Entropy) -> Self {
+    pub(crate) fn new(entropy: &dyn Entropy, aside: Aside) -> Self {
         let mut key = [0; 32];
         entropy.fill(&mut key);
         let mut salt = [0; SALT_BYTES];
@@ -192,6 +195,7 @@ impl Passwords {
         let decoy = decoy_hash(&salt, &output);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
+            aside,
             room: Arc::new(Semaphore::new(cores)),
             key,
             known: Mutex::default(),
@@ -215,14 +219,12 @@ impl Passwords {
             .acquire_owned()
             .await
             .map_err(|_| StoreError::Closed)?;
-        let running = tokio::task::spawn_blocking(move || {
+        let work = move || {
             let result = work();
             drop(permit);
             result
-        });
-        running
-            .await
-            .map_err(|error| StoreError::Bug(format!("work on a password failed: {error}")))
+        };
+        self.aside.run("work on a password", work).await
     }
 
     /// The name of a check that tells nothing about the password.

@@ -4,6 +4,7 @@
 //!
 //! What a verb that writes has answered with `Ok` is on disk.
 
+mod aside;
 mod auth;
 pub mod backup;
 mod blobs;
@@ -34,6 +35,7 @@ mod restore;
 mod retention;
 mod search;
 mod shared;
+mod simulated;
 mod usage;
 mod verify;
 mod watch;
@@ -64,6 +66,7 @@ pub use queue::{
 pub use removed::{RemovedCursor, RemovedFilter, RemovedMessage};
 pub use restore::{RestoreOptions, RestoreReport};
 pub use search::{Highlights, SearchField, SearchFields, SearchQuery, Snippet, TextExtractor};
+pub use simulated::SimulatedDisk;
 pub use usage::BlobUsage;
 pub use verify::{Finding, VerifyOptions};
 pub use watch::{AccountWatch, QueueSignal};
@@ -97,6 +100,8 @@ pub enum Database {
     },
     /// A PostgreSQL server, which many nodes may share.
     Postgres(PostgresOptions),
+    /// One SQLite file on the disk of a simulation, without any thread; only for tests.
+    Simulated(Arc<dyn SimulatedDisk>),
 }
 
 impl Default for Database {

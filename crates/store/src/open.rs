@@ -4,13 +4,15 @@ use std::fs;
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use base::limits::Limits;
 use base::ports::Entropy;
 use nix::fcntl::{Flock, FlockArg};
 use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
 
+use crate::aside::Aside;
 use crate::auth::Passwords;
 use crate::blobs::home::{HomeOptions, Homes};
 use crate::directory::LoadDirectory;
@@ -23,7 +25,8 @@ use crate::nodes::{self, Entered, Identity, Standing};
 use crate::search;
 use crate::shared::Shared;
 use crate::{
-    Database, DiskSpace, Store, StoreError, StoreOptions, Synchronous, TextExtractor, Wakeup,
+    Database, DiskSpace, SimulatedDisk, Store, StoreError, StoreOptions, Synchronous,
+    TextExtractor, Wakeup,
 };
 
 /// How long a process that was killed may take to be gone: the system may still be writing for it.
@@ -36,6 +39,8 @@ const DISK_SPACE_AGE_MAX: Duration = Duration::from_secs(1);
 /// What all clones of a store share.
 pub(crate) struct Inner {
     pub engine: Engine,
+    /// Where blocking work is done.
+    pub aside: Aside,
     /// Where the bytes of letters are.
     pub homes: Homes,
     pub shared: Arc<Shared>,
@@ -53,6 +58,7 @@ pub(crate) struct Inner {
     pub memory: Arc<Semaphore>,
     data_dir: PathBuf,
     disk: Mutex<Option<(Instant, DiskSpace)>>,
+    simulated: Option<Arc<dyn SimulatedDisk>>,
     /// The node's lock until the store is closed, where the engine does not hold it itself.
     held: Mutex<Option<Arc<Flock<fs::File>>>>,
     /// Ends what runs among other nodes.
@@ -72,7 +78,7 @@ impl Store {
     pub async fn open(options: StoreOptions) -> Result<Self, StoreError> {
         let wakeup = match &options.database {
             Database::Postgres(postgres) => postgres.wakeup,
-            Database::Sqlite { .. } => Wakeup::Poll,
+            Database::Sqlite { .. } | Database::Simulated(_) => Wakeup::Poll,
         };
         let store = Self::open_idle(options, Lost::Nothing).await?;
         store.refuse_unfinished().await?;
@@ -145,7 +151,7 @@ impl Store {
         self.0.running.send_replace(true);
         drop(self.take_entered());
         let inner = Arc::clone(&self.0);
-        tokio::task::spawn_blocking(move || {
+        let close = move || {
             inner.search.close();
             inner.homes.close();
             inner.engine.close();
@@ -155,15 +161,17 @@ impl Store {
                 .unwrap_or_else(PoisonError::into_inner)
                 .take();
             drop(lock);
-        })
-        .await
-        .map_err(|error| StoreError::Bug(format!("closing failed: {error}")))
+        };
+        self.0.aside.run("closing", close).await
     }
 
     /// Free space of the disk, of the fuller one if letters have a disk of their own; at most one
     /// second old.
     #[must_use]
     pub fn disk_space(&self) -> DiskSpace {
+        if let Some(simulated) = &self.0.simulated {
+            return simulated.space();
+        }
         let mut known = self.0.disk.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((since, space)) = *known
             && since.elapsed() < DISK_SPACE_AGE_MAX
@@ -243,35 +251,32 @@ async fn open(
     lost: Lost,
     held: Option<Arc<Flock<fs::File>>>,
 ) -> Result<Inner, StoreError> {
+    let simulated = match &options.database {
+        Database::Simulated(disk) => Some(Arc::clone(disk)),
+        Database::Sqlite { .. } | Database::Postgres(_) => None,
+    };
+    let aside = simulated.as_ref().map_or(Aside::Threads, |_| Aside::Inline);
     let data_dir = options.data_dir.clone();
     let House {
         data_dir,
         spool_dir,
         lock,
-    } = blocking(move || enter(data_dir, held)).await?;
-    let homes = open_homes(&options, &data_dir).await?;
+    } = blocking(aside, move || enter(data_dir, held)).await?;
+    let homes = open_homes(&options, aside, &data_dir).await?;
     let metrics = Arc::new(StoreMetrics::new(&options.metrics));
     let now = options.clock.now();
     let held = Arc::downgrade(&lock);
-    let (engine, search, lock) = match options.database {
-        Database::Sqlite { path } => {
-            let engine_options = SqliteOptions {
-                path: path.unwrap_or_else(|| data_dir.join("mail.db")),
-                synchronous: options.synchronous,
-                metrics: Arc::clone(&metrics),
-                now,
-                lock,
-            };
-            let engine = blocking(move || Engine::open_sqlite(engine_options)).await?;
-            let folder = data_dir.clone();
-            let search = blocking(move || search::open_file(&folder)).await?;
-            (engine, search, None)
-        }
-        Database::Postgres(postgres) => {
-            let engine = Engine::open_postgres(&postgres, Arc::clone(&metrics), now).await?;
-            (engine, search::in_database(), Some(lock))
-        }
+    let embedded = SqliteOptions {
+        path: data_dir.join("mail.db"),
+        synchronous: options.synchronous,
+        metrics: Arc::clone(&metrics),
+        now,
+        lock: Arc::clone(&lock) as Arc<dyn Send + Sync>,
+        simulated: simulated.clone(),
     };
+    let (engine, search) = open_engine(options.database, embedded, &data_dir).await?;
+    // The embedded engine's writer holds it to its last commit.
+    let lock = matches!(engine, Engine::Postgres(_)).then_some(lock);
     homes.check_folder(&engine).await?;
     homes.greet(&engine).await?;
     let key_file = options
@@ -289,11 +294,12 @@ async fn open(
     }
     Ok(Inner {
         engine,
+        aside,
         homes,
         shared: Arc::new(shared),
         search,
         extractor: options.extractor,
-        passwords: Passwords::new(options.entropy.as_ref()),
+        passwords: Passwords::new(options.entropy.as_ref(), aside),
         memory: memory_for(&options.limits),
         limits: options.limits,
         entropy: options.entropy,
@@ -302,6 +308,7 @@ async fn open(
         spool_dir,
         data_dir,
         disk: Mutex::new(None),
+        simulated,
         held: Mutex::new(lock),
         running: watch::Sender::new(false),
         entered: Mutex::new(entered),
@@ -309,9 +316,48 @@ async fn open(
     })
 }
 
-async fn open_homes(options: &StoreOptions, data_dir: &Path) -> Result<Homes, StoreError> {
+/// The engine with its search index.
+async fn open_engine(
+    database: Database,
+    embedded: SqliteOptions,
+    data_dir: &Path,
+) -> Result<(Engine, search::Index), StoreError> {
+    match database {
+        Database::Sqlite { path } => {
+            let options = SqliteOptions {
+                path: path.unwrap_or_else(|| embedded.path.clone()),
+                ..embedded
+            };
+            let folder = data_dir.to_owned();
+            let open = move || {
+                let engine = Engine::open_sqlite(options)?;
+                Ok((engine, search::open_file(&folder, None)?))
+            };
+            blocking(Aside::Threads, open).await
+        }
+        // The same names for every folder: the disk is of this store alone.
+        Database::Simulated(disk) => {
+            let options = SqliteOptions {
+                path: "mail.db".into(),
+                ..embedded
+            };
+            let engine = Engine::open_sqlite(options)?;
+            Ok((engine, search::open_file(Path::new(""), Some(&disk))?))
+        }
+        Database::Postgres(postgres) => {
+            let engine = Engine::open_postgres(&postgres, embedded.metrics, embedded.now).await?;
+            Ok((engine, search::in_database()))
+        }
+    }
+}
+
+async fn open_homes(
+    options: &StoreOptions,
+    aside: Aside,
+    data_dir: &Path,
+) -> Result<Homes, StoreError> {
     let (home, data_dir) = (options.blobs.clone(), data_dir.to_owned());
-    let is_embedded = matches!(options.database, Database::Sqlite { .. });
+    let is_embedded = !matches!(options.database, Database::Postgres(_));
     let flushes = options.synchronous == Synchronous::Full;
     let entropy = Arc::clone(&options.entropy);
     let open = move || {
@@ -323,7 +369,7 @@ async fn open_homes(options: &StoreOptions, data_dir: &Path) -> Result<Homes, St
             entropy,
         })
     };
-    blocking(open).await
+    blocking(aside, open).await
 }
 
 /// Where this start's ids come from, and its incarnation: numbered by the database where nodes
@@ -340,11 +386,10 @@ fn numbers(entered: Option<&Entered>, entropy: &dyn Entropy) -> (IdSource, i64) 
 }
 
 async fn blocking<T: Send + 'static>(
+    aside: Aside,
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| StoreError::Bug(format!("opening failed: {error}")))?
+    aside.run("opening", work).await?
 }
 
 fn enter(data_dir: PathBuf, held: Option<Arc<Flock<fs::File>>>) -> Result<House, StoreError> {

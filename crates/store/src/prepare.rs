@@ -106,9 +106,8 @@ impl Store {
             work(letter, need, blob_id, parts_ahead)?
         } else {
             let letter = letter.clone();
-            tokio::task::spawn_blocking(move || work(&letter, need, blob_id, parts_ahead))
-                .await
-                .map_err(|error| StoreError::Bug(format!("preparing a letter failed: {error}")))??
+            let work = move || work(&letter, need, blob_id, parts_ahead);
+            self.0.aside.run("preparing a letter", work).await??
         };
         self.put_away(prepared).await
     }

@@ -23,7 +23,8 @@ use tokio::sync::mpsc::Sender;
 pub(crate) use postgres::Apart;
 pub(crate) use rows::{Batch, Piece};
 pub(crate) use sqlite::{
-    EngineOptions as SqliteOptions, Priority, SCHEMA, failure as sqlite_failure,
+    EngineOptions as SqliteOptions, Priority, SCHEMA, connect as sqlite_connect,
+    failure as sqlite_failure,
 };
 pub use tables::{TABLES, TableClass};
 pub(crate) use value::{Row, Value, params};

@@ -324,9 +324,7 @@ async fn take(store: &Store, tasks: Vec<Task>) -> Result<(), StoreError> {
         let steps = tasks.into_iter();
         steps.map(|task| step(task, extractor.as_ref())).collect()
     };
-    let steps = tokio::task::spawn_blocking(making)
-        .await
-        .map_err(|error| StoreError::Bug(format!("reading texts panicked: {error}")))?;
+    let steps = store.0.aside.run("reading texts", making).await?;
     store.0.search.take(&store.0.engine, steps).await
 }
 

@@ -30,7 +30,7 @@ pub use query::{SearchField, SearchFields, SearchQuery};
 pub(crate) use sqlite::FtsFile;
 use text::Raw;
 
-use crate::{Store, StoreError};
+use crate::{SimulatedDisk, Store, StoreError};
 
 /// Message ids that are held at once for a caller that takes all.
 const PAGE_HITS: usize = 20_000;
@@ -44,8 +44,11 @@ pub trait TextExtractor: Send + Sync {
 }
 
 /// The index of an embedded store. Blocks.
-pub(crate) fn open_file(data_dir: &Path) -> Result<Index, StoreError> {
-    FtsFile::open(&data_dir.join("search.db")).map(Index::Sqlite)
+pub(crate) fn open_file(
+    data_dir: &Path,
+    simulated: Option<&Arc<dyn SimulatedDisk>>,
+) -> Result<Index, StoreError> {
+    FtsFile::open(&data_dir.join("search.db"), simulated.cloned()).map(Index::Sqlite)
 }
 
 /// The index in the database.
@@ -139,9 +142,7 @@ impl Store {
         let text = self.search_text(account, message).await?;
         let query = query.clone();
         let work = move || highlight::highlights(&text, &query);
-        tokio::task::spawn_blocking(work)
-            .await
-            .map_err(|error| StoreError::Bug(format!("highlighting panicked: {error}")))
+        self.0.aside.run("highlighting", work).await
     }
 
     async fn search_text(
@@ -154,9 +155,8 @@ impl Store {
         let raw = Raw::read(self, account, row).await?;
         let raw = raw.ok_or(StoreError::NotFound("message"))?;
         let extractor = self.0.extractor.clone();
-        tokio::task::spawn_blocking(move || raw.text(extractor.as_ref()))
-            .await
-            .map_err(|error| StoreError::Bug(format!("reading a text panicked: {error}")))
+        let work = move || raw.text(extractor.as_ref());
+        self.0.aside.run("reading a text", work).await
     }
 
     /// Makes the index of an account anew, in the background. Until it is done, searching reads the

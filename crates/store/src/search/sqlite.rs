@@ -16,8 +16,9 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
 use super::index::{Page, Progress, Step, keys};
 use super::query::{SearchField, SearchQuery};
-use crate::StoreError;
-use crate::engine::sqlite_failure as failure;
+use crate::aside::Aside;
+use crate::engine::{sqlite_connect as connect, sqlite_failure as failure};
+use crate::{SimulatedDisk, StoreError};
 
 /// Raised whenever tokens or tables change: the file is then made anew.
 const VERSION: i64 = 1;
@@ -51,6 +52,7 @@ pub(crate) struct FtsFile(Arc<Inner>);
 
 struct Inner {
     path: PathBuf,
+    simulated: Option<Arc<dyn SimulatedDisk>>,
     /// Nothing after closing.
     writer: Mutex<Option<Connection>>,
     /// Nothing after closing.
@@ -59,8 +61,12 @@ struct Inner {
 
 impl FtsFile {
     /// Opens the file; makes it anew if it cannot be used. Blocks.
-    pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
-        let writer = match open_writer(path) {
+    pub(crate) fn open(
+        path: &Path,
+        simulated: Option<Arc<dyn SimulatedDisk>>,
+    ) -> Result<Self, StoreError> {
+        let vfs = simulated.as_ref().map(|disk| disk.vfs());
+        let writer = match open_writer(path, vfs) {
             Ok(Some(writer)) => writer,
             other => {
                 match other {
@@ -70,12 +76,13 @@ impl FtsFile {
                     _ => {}
                 }
                 remove(path)?;
-                open_writer(path)?
+                open_writer(path, vfs)?
                     .ok_or_else(|| StoreError::Bug("a new search index is old".to_owned()))?
             }
         };
         Ok(Self(Arc::new(Inner {
             path: path.to_owned(),
+            simulated,
             writer: Mutex::new(Some(writer)),
             readers: Mutex::new(Some(Vec::new())),
         })))
@@ -137,7 +144,8 @@ impl FtsFile {
         work: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let inner = Arc::clone(&self.0);
-        blocking(move || work(lock(&inner.writer).as_mut().ok_or(StoreError::Closed)?)).await
+        let work = move || work(lock(&inner.writer).as_mut().ok_or(StoreError::Closed)?);
+        self.0.aside().run("the search index", work).await?
     }
 
     /// Runs work on a snapshot.
@@ -146,14 +154,14 @@ impl FtsFile {
         work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let inner = Arc::clone(&self.0);
-        blocking(move || {
+        let work = move || {
             let kept = lock(&inner.readers)
                 .as_mut()
                 .ok_or(StoreError::Closed)?
                 .pop();
             let mut connection = match kept {
                 Some(connection) => connection,
-                None => open_reader(&inner.path)?,
+                None => open_reader(&inner.path, inner.vfs())?,
             };
             let snapshot = connection.transaction().map_err(failure)?;
             let answer = work(&snapshot);
@@ -164,8 +172,19 @@ impl FtsFile {
                 readers.push(connection);
             }
             answer
-        })
-        .await
+        };
+        self.0.aside().run("the search index", work).await?
+    }
+}
+
+impl Inner {
+    fn aside(&self) -> Aside {
+        let inline = self.simulated.as_ref().map(|_| Aside::Inline);
+        inline.unwrap_or(Aside::Threads)
+    }
+
+    fn vfs(&self) -> Option<&str> {
+        self.simulated.as_ref().map(|disk| disk.vfs())
     }
 }
 
@@ -173,17 +192,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
-) -> Result<T, StoreError> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| StoreError::Bug(format!("the search index panicked: {error}")))?
-}
-
 /// The writing connection; nothing if the file is of another version.
-fn open_writer(path: &Path) -> Result<Option<Connection>, StoreError> {
-    let connection = Connection::open(path).map_err(failure)?;
+fn open_writer(path: &Path, vfs: Option<&str>) -> Result<Option<Connection>, StoreError> {
+    let connection = connect(path, OpenFlags::default(), vfs).map_err(failure)?;
     // In a write-ahead log, NORMAL flushes at checkpoints only: a crash of the machine loses the
     // last steps, whole.
     let pragmas = format!(
@@ -203,9 +214,9 @@ fn open_writer(path: &Path) -> Result<Option<Connection>, StoreError> {
     }
 }
 
-fn open_reader(path: &Path) -> Result<Connection, StoreError> {
+fn open_reader(path: &Path, vfs: Option<&str>) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags).map_err(failure)?;
+    let connection = connect(path, flags, vfs).map_err(failure)?;
     let pragmas = "PRAGMA cache_size = -2048; PRAGMA busy_timeout = 5000;";
     connection.execute_batch(pragmas).map_err(failure)?;
     Ok(connection)
@@ -434,7 +445,7 @@ mod tests {
     async fn steps_are_whole() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("search.db");
-        let file = FtsFile::open(&path).unwrap();
+        let file = FtsFile::open(&path, None).unwrap();
         let both = vec![document(2, "red fox"), document(1, "red")];
         file.take(vec![step(None, 5, both)]).await.unwrap();
         assert_eq!(find(&file, "red").await, (Some(5), vec![1, 2]));
@@ -464,7 +475,7 @@ mod tests {
     async fn a_crash_in_a_step() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("search.db");
-        let file = FtsFile::open(&path).unwrap();
+        let file = FtsFile::open(&path, None).unwrap();
         file.take(vec![step(None, 5, vec![document(1, "red")])])
             .await
             .unwrap();
@@ -480,7 +491,7 @@ mod tests {
                 let name = |path: &Path| format!("{}{end}", path.display());
                 std::fs::copy(name(&path), name(&crashed)).unwrap();
             }
-            let file = FtsFile::open(&crashed).unwrap();
+            let file = FtsFile::open(&crashed, None).unwrap();
             let found = lock(&file.0.writer);
             let found = found.as_ref().unwrap();
             let progress = progress_of(found, ACCOUNT).unwrap().unwrap();
@@ -502,7 +513,7 @@ mod tests {
             "no database, but longer than the header of one".repeat(9),
         )
         .unwrap();
-        let file = FtsFile::open(&path).unwrap();
+        let file = FtsFile::open(&path, None).unwrap();
         file.take(vec![step(None, 5, vec![document(1, "red")])])
             .await
             .unwrap();
@@ -512,7 +523,7 @@ mod tests {
             .execute_batch("PRAGMA user_version = 99")
             .unwrap();
         drop(connection);
-        let file = FtsFile::open(&path).unwrap();
+        let file = FtsFile::open(&path, None).unwrap();
         assert_eq!(find(&file, "red").await, (None, vec![]));
         file.close();
         assert_eq!(file.progress(ACCOUNT).await, Err(StoreError::Closed));

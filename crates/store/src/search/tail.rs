@@ -54,9 +54,7 @@ async fn each_match(
         raw.document(account, None)
     } else {
         let work = move || raw.document(account, extractor.as_ref());
-        tokio::task::spawn_blocking(work)
-            .await
-            .map_err(|error| StoreError::Bug(format!("reading a text panicked: {error}")))?
+        store.0.aside.run("reading a text", work).await?
     };
     for (number, query) in queries.iter().enumerate() {
         if !query.is_empty() && document.matches(account, query) {

@@ -9,15 +9,16 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use base::metrics::Gauge;
+use tokio::time::Instant;
 
 use super::queue::JobQueue;
 use super::{Session, wal_path};
 
 /// How often the log is looked at while letters come.
-const PERIOD: Duration = Duration::from_millis(100);
+pub(super) const PERIOD: Duration = Duration::from_millis(100);
 /// Frames in the log from which on the writer helps: 8 MiB. Under full load the log is about four times
 /// as long, which is read in 0.2 s after a crash.
 const FRAMES_MAX: i64 = 2_048;
@@ -40,6 +41,25 @@ pub(super) struct Checkpointer {
     wake: Condvar,
     /// The writer's queue, to wake the writer when it is idle.
     queue: Arc<JobQueue>,
+}
+
+/// What earlier looks have found.
+pub(super) struct Seen {
+    last_work: Instant,
+    /// Whether the log was cut since there was work.
+    cut: bool,
+    /// Whether there is nothing to do before the next commit.
+    pub(super) idle: bool,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        Self {
+            last_work: Instant::now(),
+            cut: false,
+            idle: false,
+        }
+    }
 }
 
 impl Checkpointer {
@@ -83,26 +103,29 @@ impl Checkpointer {
 
     /// The thread: runs until closed.
     pub(super) fn run(&self, session: &Session, log_bytes: &Gauge) {
-        let mut last_work = Instant::now();
-        let mut cut = false;
-        let mut idle = false;
-        while !self.sleep(idle) {
-            idle = false;
+        let mut seen = Seen::default();
+        while !self.sleep(seen.idle) {
             let length = std::fs::metadata(&self.log).map_or(0, |file| file.len());
-            log_bytes.set(i64::try_from(length).unwrap_or(i64::MAX));
-            if self.wanted.load(Ordering::Acquire) != NOTHING {
-                continue;
-            }
-            if self.dirty.swap(false, Ordering::AcqRel) {
-                last_work = Instant::now();
-                cut = false;
-                self.copy(session);
-            } else if cut || length <= IDLE_LOG_BYTES_MAX {
-                idle = true;
-            } else if last_work.elapsed() > IDLE_AFTER {
-                cut = true;
-                self.ask(TRUNCATE);
-            }
+            self.look(session, length, log_bytes, &mut seen);
+        }
+    }
+
+    /// One look at the log, which is so long.
+    pub(super) fn look(&self, session: &Session, length: u64, log_bytes: &Gauge, seen: &mut Seen) {
+        seen.idle = false;
+        log_bytes.set(i64::try_from(length).unwrap_or(i64::MAX));
+        if self.wanted.load(Ordering::Acquire) != NOTHING {
+            return;
+        }
+        if self.dirty.swap(false, Ordering::AcqRel) {
+            seen.last_work = Instant::now();
+            seen.cut = false;
+            self.copy(session);
+        } else if seen.cut || length <= IDLE_LOG_BYTES_MAX {
+            seen.idle = true;
+        } else if seen.last_work.elapsed() > IDLE_AFTER {
+            seen.cut = true;
+            self.ask(TRUNCATE);
         }
     }
 

@@ -45,12 +45,12 @@ impl<B: Body> BodyJob<B> {
     /// Makes it ready for a queue.
     pub(super) fn with_reply(
         self,
-        permit: OwnedSemaphorePermit,
+        permit: Option<OwnedSemaphorePermit>,
     ) -> (Self, oneshot::Receiver<Result<B::Out, StoreError>>) {
         let (reply, answer) = oneshot::channel();
         let job = Self {
             reply: Some(reply),
-            _permit: Some(permit),
+            _permit: permit,
             ..self
         };
         (job, answer)

@@ -1,7 +1,9 @@
 //! The embedded engine: one SQLite file in WAL mode, one writer thread with group commit, a small
-//! pool of reading threads on snapshots, and a thread that checkpoints beside the writer.
+//! pool of reading threads on snapshots, and a thread that checkpoints beside the writer. In a
+//! simulation one task does the work of all these threads.
 
 mod checkpoint;
+mod inline;
 mod job;
 mod queue;
 mod readers;
@@ -21,11 +23,11 @@ use base::Timestamp;
 
 pub(crate) use queue::Priority;
 pub(crate) use schema::SCHEMA;
-pub(crate) use session::{Session, failure};
+pub(crate) use session::{Session, connect, failure};
 
 use super::Body;
 use crate::metrics::StoreMetrics;
-use crate::{StoreError, Synchronous};
+use crate::{SimulatedDisk, StoreError, Synchronous};
 use checkpoint::Checkpointer;
 use job::BodyJob;
 use queue::JobQueue;
@@ -49,6 +51,8 @@ pub(crate) struct EngineOptions {
     pub now: Timestamp,
     /// Held as long as the writer lives, so that no second process opens the file before.
     pub lock: Arc<dyn Send + Sync>,
+    /// The disk, in a simulation.
+    pub simulated: Option<Arc<dyn SimulatedDisk>>,
 }
 
 /// Statements seen, for the test that compares them with the table classes.
@@ -61,6 +65,8 @@ pub(crate) struct Engine {
     checkpointer: Arc<Checkpointer>,
     statements: Statements,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Reads where it is asked, in a simulation.
+    reader: Option<inline::Reader>,
 }
 
 impl Engine {
@@ -72,27 +78,48 @@ impl Engine {
         let writes = Arc::new(JobQueue::new(WRITES_WAITING_MAX));
         let reads = Arc::new(JobQueue::new(READS_WAITING_MAX));
         let checkpointer = Arc::new(Checkpointer::new(&options.path, Arc::clone(&writes)));
-        let mut threads = Vec::new();
-        let readers = std::thread::available_parallelism().map_or(2, usize::from);
-        for number in 0..readers.clamp(2, READERS_MAX) {
-            let session = Session::open_reader(&options.path, &statements)?;
-            let queue = Arc::clone(&reads);
-            threads.push(spawn(&format!("store-read-{number}"), move || {
-                readers::run(session, &queue);
-            })?);
-        }
         let checkpoint_session = Session::open_checkpointer(&options)?;
-        let shared = Arc::clone(&checkpointer);
-        let gauge = options.metrics.wal_bytes.clone();
-        threads.push(spawn("store-checkpoint", move || {
-            shared.run(&checkpoint_session, &gauge);
-        })?);
         let writer = writer::Writer::new(
             session,
             Arc::clone(&writes),
             Arc::clone(&checkpointer),
             Arc::clone(&options.metrics),
         );
+        let mut threads = Vec::new();
+        if let Some(disk) = &options.simulated {
+            let session = Session::open_reader(&options, &statements)?;
+            let task = inline::WriterTask {
+                writer,
+                writes: Arc::clone(&writes),
+                checkpointer: Arc::clone(&checkpointer),
+                session: checkpoint_session,
+                log_bytes: options.metrics.wal_bytes.clone(),
+                disk: Arc::clone(disk),
+                lock: options.lock,
+            };
+            tokio::spawn(task.run());
+            return Ok(Self {
+                writes,
+                reads,
+                checkpointer,
+                statements,
+                threads: Mutex::new(threads),
+                reader: Some(inline::Reader::new(session)),
+            });
+        }
+        let readers = std::thread::available_parallelism().map_or(2, usize::from);
+        for number in 0..readers.clamp(2, READERS_MAX) {
+            let session = Session::open_reader(&options, &statements)?;
+            let queue = Arc::clone(&reads);
+            threads.push(spawn(&format!("store-read-{number}"), move || {
+                readers::run(session, &queue);
+            })?);
+        }
+        let shared = Arc::clone(&checkpointer);
+        let gauge = options.metrics.wal_bytes.clone();
+        threads.push(spawn("store-checkpoint", move || {
+            shared.run(&checkpoint_session, &gauge);
+        })?);
         let lock = options.lock;
         threads.push(spawn("store-write", move || {
             writer.run();
@@ -104,6 +131,7 @@ impl Engine {
             checkpointer,
             statements,
             threads: Mutex::new(threads),
+            reader: None,
         })
     }
 
@@ -119,7 +147,10 @@ impl Engine {
 
     /// Runs a body on a snapshot of its own.
     pub(crate) async fn read<B: Body>(&self, body: B) -> Result<B::Out, StoreError> {
-        self.reads.ask(BodyJob::new(body), Priority::Urgent).await
+        match &self.reader {
+            Some(reader) => reader.read(BodyJob::new(body)).await,
+            None => self.reads.ask(BodyJob::new(body), Priority::Urgent).await,
+        }
     }
 
     /// Finishes what waits and ends the threads. Blocks.

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 use super::job::{BodyJob, Job};
 use crate::StoreError;
@@ -29,6 +29,8 @@ pub(crate) enum Priority {
 pub(super) struct JobQueue {
     waiting: Mutex<Waiting>,
     ready: Condvar,
+    /// The same for a task.
+    bell: Notify,
     room: Arc<Semaphore>,
 }
 
@@ -56,6 +58,7 @@ impl JobQueue {
         Self {
             waiting: Mutex::default(),
             ready: Condvar::new(),
+            bell: Notify::new(),
             room: Arc::new(Semaphore::new(room)),
         }
     }
@@ -70,7 +73,7 @@ impl JobQueue {
             .acquire_owned()
             .await
             .map_err(|_| StoreError::Closed)?;
-        let (job, answer) = job.with_reply(permit);
+        let (job, answer) = job.with_reply(Some(permit));
         self.push(Box::new(job), priority)?;
         answer.await.map_err(|_| StoreError::Closed)?
     }
@@ -86,6 +89,7 @@ impl JobQueue {
         }
         drop(waiting);
         self.ready.notify_one();
+        self.bell.notify_one();
         Ok(())
     }
 
@@ -110,11 +114,23 @@ impl JobQueue {
         waiting.next().map_or(Taken::Nothing, Taken::Job)
     }
 
+    /// Whether a job waits, or the queue is closed.
+    pub(super) fn has_work(&self) -> bool {
+        let waiting = self.lock();
+        waiting.closed || !waiting.urgent.is_empty() || !waiting.bulk.is_empty()
+    }
+
+    /// Waits until there may be a job, or the queue is closed. For one task.
+    pub(super) async fn rung(&self) {
+        self.bell.notified().await;
+    }
+
     /// Refuses new jobs; those that wait are still run.
     pub(super) fn close(&self) {
         self.lock().closed = true;
         self.room.close();
         self.ready.notify_all();
+        self.bell.notify_one();
     }
 
     /// Wakes the thread.

@@ -22,7 +22,8 @@ pub(super) fn run(mut session: Session, queue: &JobQueue) {
     }
 }
 
-fn read(session: &mut Session, mut job: Box<dyn Job>) {
+/// Runs one body on a snapshot.
+pub(super) fn read(session: &mut Session, mut job: Box<dyn Job>) {
     if let Err(error) = session.control("BEGIN") {
         job.refuse(error);
         return;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, types::ValueRef};
@@ -10,7 +10,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, types::ValueRef};
 use super::{EngineOptions, Statements};
 use crate::engine::Passing;
 use crate::engine::value::{Cell, Row, Value};
-use crate::{StoreError, Synchronous};
+use crate::{SimulatedDisk, StoreError, Synchronous};
 
 /// Statements kept prepared per connection: all there are.
 const STATEMENTS_MAX: usize = 256;
@@ -33,6 +33,8 @@ pub(crate) struct Session {
     /// Statements as SQLite takes them, by the address and length of ours.
     rewritten: HashMap<(usize, usize), Box<str>>,
     statements: Statements,
+    /// May put other statements in place of ours.
+    simulated: Option<Arc<dyn SimulatedDisk>>,
 }
 
 impl Session {
@@ -41,8 +43,8 @@ impl Session {
         options: &EngineOptions,
         statements: &Statements,
     ) -> Result<Self, StoreError> {
-        let connection = Connection::open(&options.path).map_err(failure)?;
-        let session = Self::new(connection, statements, WRITER_CACHE_KIB)?;
+        let mut session = Self::open(options, OpenFlags::default(), statements, WRITER_CACHE_KIB)?;
+        session.simulated.clone_from(&options.simulated);
         // Page size and auto_vacuum only take effect while the file is empty.
         session.batch(&format!(
             "PRAGMA page_size = {PAGE_BYTES}; PRAGMA auto_vacuum = INCREMENTAL;"
@@ -54,19 +56,31 @@ impl Session {
     }
 
     /// A connection that only reads.
-    pub(super) fn open_reader(path: &Path, statements: &Statements) -> Result<Self, StoreError> {
+    pub(super) fn open_reader(
+        options: &EngineOptions,
+        statements: &Statements,
+    ) -> Result<Self, StoreError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(path, flags).map_err(failure)?;
-        Self::new(connection, statements, READER_CACHE_KIB)
+        Self::open(options, flags, statements, READER_CACHE_KIB)
     }
 
     /// The connection that checkpoints; it writes to the file, never to the log.
     pub(super) fn open_checkpointer(options: &EngineOptions) -> Result<Self, StoreError> {
-        let connection = Connection::open(&options.path).map_err(failure)?;
-        let session = Self::new(connection, &Statements::default(), 0)?;
+        let session = Self::open(options, OpenFlags::default(), &Statements::default(), 0)?;
         session.batch("PRAGMA wal_autocheckpoint = 0;")?;
         session.batch(synchronous(options.synchronous))?;
         Ok(session)
+    }
+
+    fn open(
+        options: &EngineOptions,
+        flags: OpenFlags,
+        statements: &Statements,
+        cache_kib: i64,
+    ) -> Result<Self, StoreError> {
+        let vfs = options.simulated.as_ref().map(|disk| disk.vfs());
+        let connection = connect(&options.path, flags, vfs).map_err(failure)?;
+        Self::new(connection, statements, cache_kib)
     }
 
     fn new(
@@ -79,6 +93,7 @@ impl Session {
             connection,
             rewritten: HashMap::new(),
             statements: Statements::clone(statements),
+            simulated: None,
         };
         session.wait_for_locks(BUSY_TIMEOUT)?;
         session.batch(&format!(
@@ -231,7 +246,10 @@ impl Session {
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner);
                 seen.insert(sql);
-                rewrite(sql).into()
+                match &self.simulated {
+                    Some(disk) => rewrite(&disk.statement(sql)).into(),
+                    None => rewrite(sql).into(),
+                }
             });
         let mut statement = self.connection.prepare_cached(text).map_err(failure)?;
         if statement.parameter_count() != params.len() {
@@ -243,6 +261,18 @@ impl Session {
             bind(&mut statement, at, *value).map_err(failure)?;
         }
         Ok(statement)
+    }
+}
+
+/// Opens a database file, in the file system of that name where one is given.
+pub(crate) fn connect(
+    path: &Path,
+    flags: OpenFlags,
+    vfs: Option<&str>,
+) -> rusqlite::Result<Connection> {
+    match vfs {
+        Some(vfs) => Connection::open_with_flags_and_vfs(path, flags, vfs),
+        None => Connection::open_with_flags(path, flags),
     }
 }
 

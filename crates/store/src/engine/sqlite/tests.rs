@@ -22,6 +22,7 @@ fn open(folder: &TempDir) -> Arc<Engine> {
         metrics: Arc::new(StoreMetrics::new(&Metrics::default())),
         now: Timestamp(0),
         lock: Arc::new(()),
+        simulated: None,
     };
     Arc::new(Engine::open(options).unwrap())
 }
@@ -254,6 +255,7 @@ async fn free_pages_go_back_to_the_disk() {
         metrics: Arc::new(StoreMetrics::new(&Metrics::default())),
         now: Timestamp(0),
         lock: Arc::new(()),
+        simulated: None,
     };
     let session = Session::open_writer(&options, &Statements::default()).unwrap();
     let before = session.free_pages().unwrap();
@@ -287,6 +289,7 @@ async fn a_newer_schema_is_refused() {
         metrics: Arc::new(StoreMetrics::new(&Metrics::default())),
         now: Timestamp(0),
         lock: Arc::new(()),
+        simulated: None,
     };
     let error = Engine::open(options).err();
     assert!(matches!(error, Some(StoreError::Invalid(_))), "{error:?}");

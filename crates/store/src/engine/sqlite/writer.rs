@@ -5,7 +5,9 @@
 //! COMMIT fails, every body is answered with the error and none is acknowledged.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::Session;
 use super::checkpoint::Checkpointer;
@@ -22,7 +24,7 @@ const BATCH_TIME_MAX: Duration = Duration::from_millis(10);
 const BODY_TIME_MAX: Duration = Duration::from_millis(20);
 
 /// How long the writer waits for work before it gives pages back.
-const IDLE_AFTER: Duration = Duration::from_secs(10);
+pub(super) const IDLE_AFTER: Duration = Duration::from_secs(10);
 
 /// The writer with its connection.
 pub(super) struct Writer {
@@ -58,20 +60,33 @@ impl Writer {
         }
     }
 
-    /// Runs until the queue is closed and empty; then moves the log into the file.
+    /// The thread: runs until the queue is closed and empty; then moves the log into the file.
     pub(super) fn run(mut self) {
         let mut jobs = Vec::with_capacity(BATCH_MAX);
-        loop {
-            match self.queue.take(IDLE_AFTER) {
-                Taken::Job(job) => {
-                    self.batch(job, &mut jobs);
-                    self.worked = true;
-                }
-                Taken::Nothing => self.idle(),
-                Taken::Closed => break,
+        while {
+            let taken = self.queue.take(IDLE_AFTER);
+            self.turn(taken, &mut jobs)
+        } {}
+        self.finish();
+    }
+
+    /// Does one batch, or what is done when there is none; `false` when the queue is closed and
+    /// empty.
+    pub(super) fn turn(&mut self, taken: Taken, jobs: &mut Vec<Box<dyn Job>>) -> bool {
+        match taken {
+            Taken::Job(job) => {
+                self.batch(job, jobs);
+                self.worked = true;
             }
-            self.checkpointer.help(&self.session);
+            Taken::Nothing => self.idle(),
+            Taken::Closed => return false,
         }
+        self.checkpointer.help(&self.session);
+        true
+    }
+
+    /// Moves the log into the file.
+    pub(super) fn finish(&self) {
         if let Err(error) = self.session.truncate_log() {
             // The next start reads it from the log.
             tracing::debug!(%error, "the log could not be moved into the database on closing");
