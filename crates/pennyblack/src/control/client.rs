@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::metrics::Metrics;
+use base::ports::{Clock, Entropy};
 use serde_json::Value;
 use store::backup::Watcher;
 use store::{Store, StoreError, StoreOptions};
@@ -63,7 +64,28 @@ pub async fn watched(
 /// # Errors
 /// Those of [`Store::open`].
 pub async fn open(settings: &Settings, metrics: &Metrics) -> Result<Store, StoreError> {
-    let store = Store::open(options(settings, metrics)).await?;
+    open_in(
+        settings,
+        metrics,
+        Arc::new(SystemClock),
+        Arc::new(OsEntropy),
+    )
+    .await
+}
+
+/// The same with a clock and randomness of the caller's.
+pub(crate) async fn open_in(
+    settings: &Settings,
+    metrics: &Metrics,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+) -> Result<Store, StoreError> {
+    let options = StoreOptions {
+        clock,
+        entropy,
+        ..options(settings, metrics)
+    };
+    let store = Store::open(options).await?;
     for domain in &settings.domains {
         match store.add_domain(domain).await {
             Ok(()) => tracing::info!(%domain, "a domain of the configuration is ours now"),

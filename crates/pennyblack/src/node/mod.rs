@@ -5,6 +5,7 @@
 //! grace, the store closes last. What was acknowledged is on disk in any case.
 
 pub mod http;
+pub mod inside;
 pub mod signals;
 
 mod guard;
@@ -20,13 +21,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::metrics::Metrics;
-use base::ports::{Clock, Entropy, TlsAcceptor};
-use base::throttle::LoginThrottle;
+use base::ports::TlsAcceptor;
 use store::{Store, StoreError};
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use transport::net::Gate;
 
 use crate::control::{client, server};
 use crate::outside::{
@@ -34,8 +32,8 @@ use crate::outside::{
     TlsError,
 };
 use crate::settings::{Listen, Protocol, Settings, TlsMode};
+use inside::{Inside, Outside};
 use listen::{Door, ListenMetrics};
-use services::Services;
 
 /// After the grace, how long tasks may take to notice that they are cut off.
 const CUT_OFF: Duration = Duration::from_secs(2);
@@ -103,19 +101,6 @@ impl From<TlsError> for NodeError {
     }
 }
 
-/// The outside world of a node.
-struct Outside {
-    clock: Arc<dyn Clock>,
-    entropy: Arc<dyn Entropy>,
-    tls: Option<Arc<RustlsAcceptor>>,
-}
-
-impl Outside {
-    fn acceptor(&self) -> Option<Arc<dyn TlsAcceptor>> {
-        self.tls.clone().map(|tls| tls as Arc<dyn TlsAcceptor>)
-    }
-}
-
 /// A node that runs until it is stopped.
 pub struct Node {
     ready: Vec<Listen>,
@@ -152,47 +137,41 @@ impl Node {
         metrics: Metrics,
     ) -> Result<Self, NodeError> {
         let listeners = bind_all(&settings.listen)?;
+        let tls = acceptor(&settings)?;
         let outside = Outside {
             clock: Arc::new(SystemClock),
             entropy: Arc::new(OsEntropy),
-            tls: acceptor(&settings)?,
+            tls: tls.clone().map(|tls| tls as Arc<dyn TlsAcceptor>),
+            resolver: Arc::new(HickoryResolver::new(&settings.dns).map_err(NodeError::Dns)?),
+            connector: Arc::new(TcpConnector::default()),
         };
-        let resolver = Arc::new(HickoryResolver::new(&settings.dns).map_err(NodeError::Dns)?);
-        let connector = Arc::new(TcpConnector::default());
         let control = server::bind(&settings.data_dir)
             .map_err(|error| NodeError::Control(settings.data_dir.clone(), error))?;
+        let listening = listeners
+            .iter()
+            .filter(|(_, listen)| listen.protocol == Protocol::Smtp)
+            .map(|(_, listen)| listen.address)
+            .collect();
+        let inside = Inside::new(
+            store.clone(),
+            settings.clone(),
+            outside,
+            metrics.clone(),
+            listening,
+        );
         let door = Door {
             metrics: ListenMetrics::new(&metrics),
             sessions: TaskTracker::new(),
-            shutdown: CancellationToken::new(),
+            shutdown: inside.shutdown().clone(),
         };
-        let tasks = TaskTracker::new();
+        let tasks = inside.tasks().clone();
         tasks.spawn(server::serve(control, store.clone(), door.shutdown.clone()));
         tasks.spawn(signals::pat_watchdog(door.shutdown.clone()));
-        let shared = services::Shared {
-            settings: settings.clone(),
-            store: store.clone(),
-            gate: Gate::new(&settings.limits),
-            throttle: Arc::new(LoginThrottle::new(&settings.limits)),
-            clock: outside.clock.clone(),
-            entropy: outside.entropy.clone(),
-            tls: outside.acceptor(),
-            metrics: metrics.clone(),
-            shutdown: door.shutdown.clone(),
-            resolver,
-            connector,
-            listening: listeners
-                .iter()
-                .filter(|(_, listen)| listen.protocol == Protocol::Smtp)
-                .map(|(_, listen)| listen.address)
-                .collect(),
-        };
-        let services = Services::new(shared);
-        services.start_queue(&tasks);
+        tasks.spawn(inside.queue());
         let mut ready = Vec::new();
         for (listener, listen) in listeners {
             ready.push(listen);
-            let service = services.for_listener(listen, &tasks);
+            let service = inside.door(listen).service();
             tasks.spawn(listen::accept(
                 listener,
                 listen.protocol,
@@ -204,7 +183,7 @@ impl Node {
             ready,
             settings,
             store,
-            tls: outside.tls,
+            tls,
             metrics,
             door,
             tasks,

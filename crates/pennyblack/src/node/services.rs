@@ -57,8 +57,8 @@ impl Services {
         }
     }
 
-    /// Starts the queue's worker.
-    pub(super) fn start_queue(&self, tasks: &TaskTracker) {
+    /// The queue's worker.
+    pub(super) fn queue(&self) -> BoxFuture<'static, ()> {
         let shared = &self.shared;
         let context = QueueContext {
             store: shared.store.clone(),
@@ -73,7 +73,7 @@ impl Services {
             },
             metrics: shared.metrics.clone(),
         };
-        tasks.spawn(queue::run(context, shared.shutdown.clone()));
+        Box::pin(queue::run(context, shared.shutdown.clone()))
     }
 
     /// The service of one listener.
