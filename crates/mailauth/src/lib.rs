@@ -6,6 +6,7 @@
 
 pub mod arc;
 pub mod dkim;
+pub mod dmarc;
 mod dns;
 mod name;
 pub mod spf;

@@ -1,0 +1,181 @@
+//! The check of one author domain: which record applies, which of its policies, and whether what was
+//! verified is aligned.
+
+use super::record::{DmarcRecord, Policy, PublicSuffix};
+use super::walk::{Found, Halt, organisation, record_at, walk};
+use super::{DmarcOutcome, DmarcReason, DmarcResult, Identifier, Method};
+use crate::dns::{Answer, Answers, Need, Question, RecordType};
+use crate::name::to_ascii;
+
+/// Identifiers of one letter that are held against the author's domain.
+const IDENTIFIERS_MAX: usize = 20;
+
+pub(super) fn evaluate_one(
+    author: &str,
+    identifiers: &[Identifier<'_>],
+    answers: &Answers,
+) -> Result<DmarcOutcome, Need> {
+    let found = match discover(author, answers) {
+        Ok(Some(found)) if found.record.counts() => found,
+        Ok(Some(found)) => {
+            let reason = DmarcReason::BadRecord(found.domain);
+            let result = DmarcResult::None;
+            return Ok(DmarcOutcome::without_record(author, result, Some(reason)));
+        }
+        Ok(None) => {
+            let result = DmarcResult::None;
+            return Ok(DmarcOutcome::without_record(author, result, None));
+        }
+        Err(halt) => return temporary(author, halt),
+    };
+    let policy = match policy_for(author, &found, answers) {
+        Ok(policy) => policy,
+        Err(halt) => return temporary(author, halt),
+    };
+    let (result, reason) = align(author, &found.record, identifiers, answers)?;
+    Ok(DmarcOutcome {
+        result,
+        author: author.to_owned(),
+        policy,
+        record: Some((found.domain, found.record)),
+        reason: Some(reason),
+    })
+}
+
+fn temporary(author: &str, halt: Halt) -> Result<DmarcOutcome, Need> {
+    match halt {
+        Halt::Need(need) => Err(need),
+        Halt::Temporary(domain) => {
+            let reason = Some(DmarcReason::NoAnswer(domain));
+            let result = DmarcResult::TempError;
+            Ok(DmarcOutcome::without_record(author, result, reason))
+        }
+    }
+}
+
+/// RFC 9989 §4.10.1: the record of the author's domain, of its organisation, or of its public suffix.
+fn discover(author: &str, answers: &Answers) -> Result<Option<Found>, Halt> {
+    if let Some(found) = record_at(answers, author)? {
+        return Ok(Some(found));
+    }
+    let mut records = walk(answers, author)?;
+    let organisation = organisation(author, &records);
+    let at = records
+        .iter()
+        .position(|found| found.domain == organisation)
+        .or_else(|| {
+            let suffix = |found: &Found| found.record.public_suffix == PublicSuffix::Yes;
+            records.iter().position(suffix)
+        });
+    Ok(at.map(|at| records.swap_remove(at)))
+}
+
+/// RFC 9989 §4.7, §4.10.1: which of the record's policies is for this author.
+fn policy_for(author: &str, found: &Found, answers: &Answers) -> Result<Policy, Halt> {
+    let record = &found.record;
+    let mut policy = record.policy;
+    if found.domain != author {
+        policy = record.subdomain_policy.unwrap_or(policy);
+        if let Some(missing) = record.missing_policy
+            && !exists(author, answers)?
+        {
+            policy = missing;
+        }
+    }
+    Ok(if record.testing {
+        policy.relaxed()
+    } else {
+        policy
+    })
+}
+
+/// RFC 9989 §3.2.12: a name is missing if the DNS says so (RFC 8020), of whatever type.
+fn exists(name: &str, answers: &Answers) -> Result<bool, Halt> {
+    let question = Question {
+        name: name.to_owned(),
+        kind: RecordType::A,
+    };
+    match answers.get(question)? {
+        Answer::Found(_) | Answer::NoRecords => Ok(true),
+        Answer::NoName => Ok(false),
+        Answer::Temporary => Err(Halt::Temporary(name.to_owned())),
+    }
+}
+
+/// RFC 9989 §4.10.2, §5.3.4, §5.3.5.
+fn align(
+    author: &str,
+    record: &DmarcRecord,
+    identifiers: &[Identifier<'_>],
+    answers: &Answers,
+) -> Result<(DmarcResult, DmarcReason), Need> {
+    let identifiers: Vec<(String, &Identifier<'_>)> = identifiers
+        .iter()
+        .take(IDENTIFIERS_MAX)
+        .filter_map(|identifier| Some((to_ascii(identifier.domain)?, identifier)))
+        .collect();
+    // The same domain needs no question, so it is looked for first.
+    let same =
+        |(domain, identifier): &&(String, &Identifier<'_>)| identifier.verified && domain == author;
+    if let Some((domain, identifier)) = identifiers.iter().find(same) {
+        let reason = DmarcReason::Aligned(identifier.method, domain.clone());
+        return Ok((DmarcResult::Pass, reason));
+    }
+    let (mut unsure, mut missing) = (None, Vec::new());
+    for (domain, identifier) in &identifiers {
+        let strict = match identifier.method {
+            Method::Spf => record.strict_spf,
+            Method::Dkim => record.strict_dkim,
+        };
+        let aligned = domain == author
+            || (!strict && share_a_label(domain, author) && {
+                match same_organisation(author, domain, answers) {
+                    Ok(same) => same,
+                    Err(Halt::Need(Need(questions))) => {
+                        missing.extend(questions);
+                        false
+                    }
+                    Err(Halt::Temporary(name)) => {
+                        unsure.get_or_insert(DmarcReason::NoAnswer(name));
+                        false
+                    }
+                }
+            });
+        match (aligned, identifier.verified) {
+            (true, true) => {
+                let reason = DmarcReason::Aligned(identifier.method, domain.clone());
+                return Ok((DmarcResult::Pass, reason));
+            }
+            (true, false) => {
+                let reason = || DmarcReason::Unsure(identifier.method, domain.clone());
+                unsure.get_or_insert_with(reason);
+            }
+            (false, _) => {}
+        }
+    }
+    if !missing.is_empty() {
+        return Err(Need(missing));
+    }
+    let verified = identifiers
+        .iter()
+        .any(|(_, identifier)| identifier.verified);
+    Ok(match unsure {
+        Some(reason) => (DmarcResult::TempError, reason),
+        None if verified => (DmarcResult::Fail, DmarcReason::NotAligned),
+        None => (DmarcResult::Fail, DmarcReason::NothingVerified),
+    })
+}
+
+/// Domains of one organisation end alike; others need no walk.
+fn share_a_label(one: &str, other: &str) -> bool {
+    let last = |name: &str| name.rsplit('.').next().map(str::to_owned);
+    last(one) == last(other)
+}
+
+fn same_organisation(one: &str, other: &str, answers: &Answers) -> Result<bool, Halt> {
+    let mut organisations = Vec::new();
+    for domain in [one, other] {
+        organisations.push(organisation(domain, &walk(answers, domain)?));
+    }
+    Ok(organisations[0] == organisations[1])
+}
