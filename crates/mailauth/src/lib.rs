@@ -10,6 +10,7 @@ pub mod dmarc;
 mod dns;
 mod name;
 pub mod spf;
+pub mod srs;
 pub mod tags;
 
 pub use dns::{Answer, Answers, Need, Question, RecordType, Records};

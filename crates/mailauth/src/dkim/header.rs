@@ -22,6 +22,18 @@ pub(crate) struct Field<'a> {
 }
 
 impl<'a> Field<'a> {
+    /// Reads a field without its last line end.
+    pub(crate) fn parse(raw: &'a [u8]) -> Option<Self> {
+        let colon = memchr(b':', raw)?;
+        let name = std::str::from_utf8(&raw[..colon]).ok()?.trim_ascii_end();
+        let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic());
+        is_name.then_some(Self {
+            name,
+            raw,
+            value_at: colon + 1,
+        })
+    }
+
     /// Whether it has this name; letter case does not matter.
     pub(crate) fn is(&self, name: &str) -> bool {
         self.name.eq_ignore_ascii_case(name)
@@ -75,7 +87,7 @@ impl<'a> Halves<'a> {
         while !rest.is_empty() {
             let (field, behind) = next_field(rest);
             rest = behind;
-            let Some(field) = as_field(field) else {
+            let Some(field) = Field::parse(field) else {
                 continue;
             };
             if self.fields.len() == FIELDS_MAX {
@@ -116,17 +128,6 @@ fn next_field(bytes: &[u8]) -> (&[u8], &[u8]) {
             return (field.strip_suffix(b"\r").unwrap_or(field), &bytes[end..]);
         }
     }
-}
-
-fn as_field(raw: &[u8]) -> Option<Field<'_>> {
-    let colon = memchr(b':', raw)?;
-    let name = std::str::from_utf8(&raw[..colon]).ok()?.trim_ascii_end();
-    let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic());
-    is_name.then_some(Field {
-        name,
-        raw,
-        value_at: colon + 1,
-    })
 }
 
 #[cfg(test)]

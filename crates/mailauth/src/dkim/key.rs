@@ -106,6 +106,11 @@ impl Key {
         })
     }
 
+    /// Whether it is the same key, whatever else the record says.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        (self.is_rsa, &self.bytes) == (other.is_rsa, &other.bytes)
+    }
+
     /// Whether a signature over a hash was made with this key.
     pub(crate) fn verify(
         &self,

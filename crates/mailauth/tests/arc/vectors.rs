@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 
 /// A file has several groups of cases, each with its own keys.
 pub(crate) struct Group {
-    /// What it is about.
-    pub(crate) description: String,
     /// The cases, in order.
     pub(crate) cases: Vec<Case>,
     /// Names and texts of the DNS.
@@ -50,7 +48,6 @@ pub(crate) fn read(text: &str) -> Vec<Group> {
         };
         if indent == 0 && key == "description" {
             groups.push(Group {
-                description: value,
                 cases: Vec::new(),
                 records: BTreeMap::new(),
                 values: BTreeMap::new(),
