@@ -8,6 +8,7 @@ use base::{AccountId, EmailAddress, LetterId, MailboxId, MessageId, Timestamp, U
 use bytes::Bytes;
 
 use crate::blobs::store_blob;
+use crate::confirmed::confirm;
 use crate::copies::{Inserted, NewMessage, Place, Stored, insert_message};
 use crate::engine::{Body, Priority, Row, Tx, params};
 use crate::ids::first_id_at;
@@ -58,7 +59,8 @@ pub struct Delivery {
     pub expires_at: Timestamp,
     /// Steps to note.
     pub notes: Vec<Note>,
-    /// Earlier letters of this connection whose replies the peer has surely seen.
+    /// Earlier letters of this connection whose replies the peer has surely seen. They count as
+    /// confirmed whatever becomes of this letter.
     pub confirms: Vec<LetterId>,
 }
 
@@ -165,6 +167,18 @@ impl Store {
     /// # Errors
     /// [`StoreError::OverQuota`] only if no recipient at all could take it.
     pub async fn deliver(&self, delivery: Delivery) -> Result<Delivered, StoreError> {
+        let shared = &self.0.shared;
+        let has_confirms = !delivery.confirms.is_empty();
+        shared.confirmed().add(&delivery.confirms);
+        let delivered = self.deliver_one(delivery).await;
+        if has_confirms && delivered.is_err() {
+            // The confirmations went back with the rest; they are true all the same.
+            shared.confirmed_later.notify_one();
+        }
+        delivered
+    }
+
+    async fn deliver_one(&self, delivery: Delivery) -> Result<Delivered, StoreError> {
         let need = if delivery.local.is_empty() {
             Need::Blob
         } else {
@@ -175,7 +189,6 @@ impl Store {
         let letter = LetterId(shared.next_id());
         let unconfirmed = Unconfirmed::new(letter, shared);
         let copies = LocalCopies::new(&delivery.local, letter, delivery.received_at, false)?;
-        let confirms = delivery.confirms.clone();
         let body = Deliver {
             letter,
             batch: shared.next_id(),
@@ -186,41 +199,20 @@ impl Store {
             prepared,
             shared: Arc::clone(shared),
         };
-        match self.0.engine.write(body, Priority::Urgent).await {
-            Ok(DeliverOut::Stored(stored)) => Ok(Delivered {
+        Ok(match self.0.engine.write(body, Priority::Urgent).await? {
+            DeliverOut::Stored(stored) => Delivered {
                 letter,
                 stored: stored.iter().map(|message| message.copy).collect(),
                 repeated: false,
                 unconfirmed,
-            }),
-            Ok(DeliverOut::Repeated(unconfirmed)) => Ok(Delivered {
+            },
+            DeliverOut::Repeated(unconfirmed) => Delivered {
                 letter: unconfirmed.letter,
                 stored: Vec::new(),
                 repeated: true,
                 unconfirmed,
-            }),
-            Err(error) => {
-                // The confirmations went back with the rest; they are true all the same.
-                self.confirm(confirms).await?;
-                Err(error)
-            }
-        }
-    }
-
-    /// Says that the peer has seen the replies for these letters (it sent another command, or
-    /// closed properly). Durable some time later.
-    ///
-    /// # Errors
-    /// Those of writing.
-    pub async fn confirm(&self, letters: Vec<LetterId>) -> Result<(), StoreError> {
-        if letters.is_empty() {
-            return Ok(());
-        }
-        let body = Confirm {
-            letters,
-            shared: Arc::clone(&self.0.shared),
-        };
-        self.0.engine.write(body, Priority::Bulk).await
+            },
+        })
     }
 
     /// Queues a letter in one commit; it is durable on `Ok`.
@@ -514,7 +506,7 @@ impl Deliver {
         let values = params![self.key.as_slice(), self.now - UNCONFIRMED_FOR];
         for row in tx.rows(sql, values).await? {
             let earlier = Earlier::read(row)?;
-            if earlier.is_living(&self.shared, self.now) {
+            if earlier.is_confirmed(&self.shared) || earlier.is_living(&self.shared, self.now) {
                 continue;
             }
             let Some(unconfirmed) = Unconfirmed::again(earlier.letter, &self.shared) else {
@@ -592,6 +584,12 @@ impl Earlier {
         })
     }
 
+    /// Whether it was confirmed here, and only that could not be written yet.
+    fn is_confirmed(&self, shared: &Shared) -> bool {
+        let is_ours = self.node == shared.node && self.incarnation == shared.incarnation;
+        shared.is_confirmed(self.letter, is_ours)
+    }
+
     /// Whether its connection may still be alive. Taking a letter of its own for a repetition loses
     /// it, and the opposite only stores one twice: so another node counts as alive until it says
     /// that the connection is lost, or is known to be dead.
@@ -605,10 +603,11 @@ impl Earlier {
                 .is_dead(self.incarnation, self.row.as_ref(), now)
     }
 
-    /// Makes it this node's; `false` if it changed since it was read.
+    /// Makes it this node's; `false` if another took it since it was read, whose connection is alive.
+    /// That its connection was noted as lost meanwhile, by a task of this node, is no such change.
     async fn take_over(&self, tx: &mut Tx<'_>, shared: &Shared) -> Result<bool, StoreError> {
         let sql = "UPDATE delivery SET node = $1, incarnation = $2, lost = 0
-            WHERE letter_id = $3 AND node = $4 AND incarnation = $5 AND lost = $6";
+            WHERE letter_id = $3 AND node = $4 AND incarnation = $5 AND lost >= $6";
         let values = params![
             &shared.node,
             shared.incarnation,
@@ -618,31 +617,6 @@ impl Earlier {
             self.lost,
         ];
         Ok(tx.execute(sql, values).await? > 0)
-    }
-}
-
-async fn confirm(tx: &mut Tx<'_>, letter: LetterId) -> Result<(), StoreError> {
-    tx.send("DELETE FROM delivery WHERE letter_id = $1", params![letter])
-        .await
-}
-
-struct Confirm {
-    letters: Vec<LetterId>,
-    shared: Arc<Shared>,
-}
-
-impl Body for Confirm {
-    type Out = ();
-
-    async fn run(&self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
-        for letter in &self.letters {
-            confirm(tx, *letter).await?;
-        }
-        Ok(())
-    }
-
-    fn committed(&self, (): &()) {
-        self.shared.end_confirmed(&self.letters);
     }
 }
 

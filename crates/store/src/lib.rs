@@ -8,6 +8,7 @@ mod aside;
 mod auth;
 pub mod backup;
 mod blobs;
+mod confirmed;
 mod copies;
 mod deliver;
 mod directory;

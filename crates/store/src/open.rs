@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use crate::aside::Aside;
 use crate::auth::Passwords;
 use crate::blobs::home::{HomeOptions, Homes};
+use crate::confirmed;
 use crate::directory::LoadDirectory;
 use crate::engine::{Body, Engine, Priority, SqliteOptions, Tx, params};
 use crate::ids::IdSource;
@@ -101,6 +102,7 @@ impl Store {
             nodes::start(&store, entered, wakeup, &store.0.running.subscribe());
         }
         store.start_maintenance();
+        store.start_confirming(store.0.running.subscribe());
         search::start(&store);
         Ok(store)
     }
@@ -141,6 +143,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Bug`] only.
     pub async fn close(&self) -> Result<(), StoreError> {
+        confirmed::finish(self).await;
         if self.0.shared.nodes.is_shared() {
             // Without it the others find out by themselves.
             let leaving = tokio::time::timeout(LEAVE_TIMEOUT, nodes::leave(self)).await;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use base::ports::Clock;
 use base::{AccountId, LetterId, Timestamp};
 
+use crate::confirmed::Confirmed;
 use crate::copies::Used;
 use crate::directory::Directory;
 use crate::ids::IdSource;
@@ -30,6 +31,9 @@ pub(crate) struct Shared {
     directory: RwLock<Directory>,
     /// Deliveries whose connections are alive; see [`crate::deliver::Unconfirmed`].
     living: Mutex<BTreeSet<LetterId>>,
+    confirmed: Mutex<Confirmed>,
+    /// Rung when a confirmation could not be written at once.
+    pub confirmed_later: tokio::sync::Notify,
 }
 
 impl Shared {
@@ -51,6 +55,8 @@ impl Shared {
             catching_up: tokio::sync::Mutex::default(),
             directory: RwLock::default(),
             living: Mutex::default(),
+            confirmed: Mutex::default(),
+            confirmed_later: tokio::sync::Notify::default(),
         }
     }
 
@@ -100,20 +106,36 @@ impl Shared {
         self.living().insert(letter)
     }
 
-    /// Deliveries were confirmed: nobody asks any more whether their connections are alive.
+    /// The confirmations of deliveries were written: nobody asks any more whether their connections
+    /// are alive.
     pub(crate) fn end_confirmed(&self, letters: &[LetterId]) {
         let mut living = self.living();
         for letter in letters {
             living.remove(letter);
         }
+        drop(living);
+        self.confirmed().written(letters);
     }
 
     /// A delivery's connection has ended; it is lost if it was not confirmed before.
     pub(crate) fn end_living(&self, letter: LetterId) {
-        let is_lost = self.living().remove(&letter);
+        let is_lost = self.living().remove(&letter) && !self.is_confirmed(letter, true);
         if is_lost && self.nodes.is_shared() {
             self.nodes.add_lost(letter);
         }
+    }
+
+    /// Whether a delivery was confirmed here, though its row may be there still. `is_ours`: the row
+    /// names this start of this node.
+    pub(crate) fn is_confirmed(&self, letter: LetterId, is_ours: bool) -> bool {
+        self.confirmed().has(letter, is_ours)
+    }
+
+    /// The confirmations that wait to be written.
+    pub(crate) fn confirmed(&self) -> MutexGuard<'_, Confirmed> {
+        self.confirmed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether a delivery's connection, to this node, is alive.

@@ -160,7 +160,10 @@ impl Store {
     async fn mark_some(&self, some: &[i64]) -> Result<(), StoreError> {
         let shared = &self.0.shared;
         let mut letters = some.to_vec();
-        letters.retain(|letter| !shared.is_living(LetterId(*letter)));
+        letters.retain(|letter| {
+            let letter = LetterId(*letter);
+            !shared.is_living(letter) && !shared.is_confirmed(letter, true)
+        });
         self.mark(letters, true).await?;
         // One that came again meanwhile, here, is alive whatever was written last.
         let mut again = some.to_vec();

@@ -148,6 +148,53 @@ pub(crate) async fn confirmations_count_even_with_a_refusal(house: &House) {
     house.finish(store).await;
 }
 
+/// A confirmation that the database does not take counts at once all the same, and is written when
+/// it can be.
+pub(crate) async fn confirmations_that_cannot_be_written(house: &House) {
+    let (store, _, bob) = house.with_people().await;
+    let first = deliver(house, &store, "x", bob).await;
+    let second = deliver(house, &store, "y", bob).await;
+    house.refuse_deletes("delivery");
+    store.confirm(vec![first.letter]).await.unwrap_err();
+    drop(first);
+    // With a delivery: its own error is told.
+    store
+        .set_quota(bob, QuotaChange::AtMost(1), QuotaChange::Keep)
+        .await
+        .unwrap();
+    let mut delivery = house
+        .delivery(&store, &letter("z"), &[(bob, "bob@red.test")])
+        .await;
+    delivery.confirms = vec![second.letter];
+    let refused = store.deliver(delivery).await.unwrap_err();
+    assert_ne!(refused, StoreError::Closed, "{refused}");
+    drop(second);
+    store
+        .set_quota(bob, QuotaChange::Lift, QuotaChange::Keep)
+        .await
+        .unwrap();
+    for name in ["x", "y"] {
+        let again = deliver(house, &store, name, bob).await;
+        assert!(!again.repeated, "{name} is lost");
+    }
+    let waiting = "SELECT count(*) FROM delivery";
+    assert_eq!(house.number(waiting), 4);
+    house.allow_deletes("delivery");
+    let until = std::time::Instant::now() + Duration::from_secs(60);
+    while house.number(waiting) != 2 {
+        assert!(std::time::Instant::now() < until, "they are not written");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    // They were two letters each, of which two may still come again.
+    for name in ["x", "y"] {
+        let again = deliver(house, &store, name, bob).await;
+        assert!(again.repeated, "{name}");
+        store.confirm(vec![again.letter]).await.unwrap();
+        assert!(!deliver(house, &store, name, bob).await.repeated, "{name}");
+    }
+    house.finish(store).await;
+}
+
 /// Over quota: refused alone, stored in company (the other copies are accepted already).
 pub(crate) async fn quota(house: &House) {
     let (store, alice, bob) = house.with_people().await;

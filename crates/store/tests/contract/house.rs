@@ -203,6 +203,44 @@ impl House {
         }
     }
 
+    /// Lets no row of a table be removed, until [`House::allow_deletes`].
+    pub(crate) fn refuse_deletes(&self, table: &str) {
+        let trigger = match &self.postgres {
+            Some(_) => format!(
+                "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+                    $$ BEGIN RAISE EXCEPTION 'refused' USING ERRCODE = 'disk_full'; END $$;
+                CREATE TRIGGER refusing BEFORE DELETE ON {table}
+                    FOR EACH ROW EXECUTE FUNCTION refuse()"
+            ),
+            None => format!(
+                "CREATE TRIGGER refusing BEFORE DELETE ON {table}
+                    BEGIN SELECT RAISE(ABORT, 'refused'); END"
+            ),
+        };
+        self.sql(&trigger);
+    }
+
+    /// Lets rows be removed again.
+    pub(crate) fn allow_deletes(&self, table: &str) {
+        self.sql(&match &self.postgres {
+            Some(_) => format!("DROP TRIGGER refusing ON {table}; DROP FUNCTION refuse"),
+            None => "DROP TRIGGER refusing".to_owned(),
+        });
+    }
+
+    /// The number that a statement gives, asked behind the store's back.
+    pub(crate) fn number(&self, sql: &str) -> i64 {
+        match &self.postgres {
+            Some(server) => server.psql("mail", sql).trim().parse().unwrap(),
+            None => {
+                let file = self.folder.path().join("data/mail.db");
+                let connection = rusqlite::Connection::open(file).unwrap();
+                connection.busy_timeout(Duration::from_secs(10)).unwrap();
+                connection.query_row(sql, [], |row| row.get(0)).unwrap()
+            }
+        }
+    }
+
     /// A store with `red.test`, alice (the admin) and bob.
     pub(crate) async fn with_people(&self) -> (Store, AccountId, AccountId) {
         let store = self.open().await;

@@ -104,6 +104,31 @@ pub(crate) async fn a_name_that_was_lost(house: &House) {
     house.finish(red).await;
 }
 
+/// A letter comes again at the moment when its node notes that its connection was lost.
+pub(crate) async fn a_repetition_while_its_loss_is_noted(house: &House) {
+    let (red, _, bob) = house.with_people().await;
+    let server = house.postgres.as_ref().unwrap();
+    let first = deliver(house, &red, "x", bob).await;
+    // What the node writes, by somebody who takes two seconds for it.
+    let sql = "BEGIN; UPDATE delivery SET lost = 1; SELECT pg_sleep(2); COMMIT";
+    let mut slow = std::process::Command::new("psql")
+        .args(["-qAt", "-c", sql, &server.url("mail")])
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    until("the row is taken", async || {
+        let sleeping = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+        server.psql("mail", sleeping).trim() == "1"
+    })
+    .await;
+    let id = first.letter;
+    drop(first);
+    let again = deliver(house, &red, "x", bob).await;
+    assert_eq!((again.repeated, again.letter), (true, id));
+    assert!(slow.wait().unwrap().success());
+    house.finish(red).await;
+}
+
 /// Eight nodes start together on an empty database.
 pub(crate) async fn nodes_start_together(house: &House) {
     let starting: Vec<_> = (0..8)

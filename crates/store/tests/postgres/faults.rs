@@ -169,6 +169,49 @@ async fn a_server_that_stops_and_comes_back() {
     house.finish(store).await;
 }
 
+/// The peer goes on, so that it has seen the reply, while the database is out of reach: the equal
+/// letter that comes later is a letter of its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_confirmation_without_the_server() {
+    let server = Postgres::start(Flushed::No);
+    let (proxy, house) = behind_proxy(&server);
+    let (store, _, bob) = house.with_people().await;
+    let text = letter("x");
+    let delivery = async || {
+        house
+            .delivery(&store, &text, &[(bob, "bob@red.test")])
+            .await
+    };
+    let first = store.deliver(delivery().await).await.unwrap();
+    proxy.close();
+    let error = store.confirm(vec![first.letter]).await.unwrap_err();
+    assert!(is_transient(&error), "{error:?}");
+    drop(first);
+    // Also where it goes with another letter, whose own error is told.
+    proxy.open();
+    let second = store.deliver(delivery().await).await.unwrap();
+    assert!(!second.repeated, "the letter is lost");
+    let mut third = delivery().await;
+    third.confirms = vec![second.letter];
+    proxy.close();
+    let error = store.deliver(third).await.unwrap_err();
+    names(&error, &["cannot connect"]);
+    drop(second);
+    proxy.open();
+    let third = store.deliver(delivery().await).await.unwrap();
+    assert!(!third.repeated, "the letter is lost");
+    drop(third);
+    // In the background the first two are written.
+    let until = Instant::now() + Duration::from_secs(60);
+    while server.psql("mail", "SELECT count(*) FROM delivery").trim() != "1" {
+        assert!(Instant::now() < until, "they are not written");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let again = store.deliver(delivery().await).await.unwrap();
+    assert!(again.repeated);
+    house.finish(store).await;
+}
+
 async fn append_later(house: &House, store: &Store, bob: AccountId) -> Result<(), StoreError> {
     store.create_mailbox(bob, "Later", None).await?;
     append(house, store, bob, "c").await.map(drop)
