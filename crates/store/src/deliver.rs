@@ -17,7 +17,7 @@ use crate::nodes::NodeRow;
 use crate::prepare::{Need, Prepared};
 use crate::queue::rows::{NewLetter, insert_letter};
 use crate::shared::Shared;
-use crate::{DsnReturn, Keywords, Letter, Note, QueueRecipient, Role, Store, StoreError};
+use crate::{DsnReturn, Handling, Keywords, Letter, Note, QueueRecipient, Role, Store, StoreError};
 
 /// How long a delivery is remembered whose reply the peer may not have seen.
 pub(crate) const UNCONFIRMED_FOR: Duration = Duration::from_secs(24 * 3_600);
@@ -53,6 +53,16 @@ pub struct Delivery {
     pub forwards: Vec<QueueRecipient>,
     /// What stands before the letter when it is forwarded (Received, …).
     pub forward_head: Bytes,
+    /// RFC 3461 ENVID, decoded; passed on with what is forwarded.
+    pub envelope_id: Option<String>,
+    /// RFC 3461 RET; passed on with what is forwarded.
+    pub dsn_return: DsnReturn,
+    /// Whether the letter needs SMTPUTF8 on its way on.
+    pub needs_utf8: bool,
+    /// What the sender asked of its way; passed on with what is forwarded.
+    pub handling: Handling,
+    /// Reports to the sender, queued in the same commit; not if the letter is a repetition.
+    pub reports: Vec<Submission>,
     /// When it was received.
     pub received_at: Timestamp,
     /// When forwarding is given up.
@@ -149,6 +159,8 @@ pub struct Submission {
     pub dsn_return: DsnReturn,
     /// Whether the envelope or header needs SMTPUTF8.
     pub needs_utf8: bool,
+    /// What the sender asked of its way.
+    pub handling: Handling,
     /// When it was received.
     pub received_at: Timestamp,
     /// Not to be tried before.
@@ -178,7 +190,11 @@ impl Store {
         delivered
     }
 
-    async fn deliver_one(&self, delivery: Delivery) -> Result<Delivered, StoreError> {
+    async fn deliver_one(&self, mut delivery: Delivery) -> Result<Delivered, StoreError> {
+        let mut reports = Vec::with_capacity(delivery.reports.len());
+        for report in std::mem::take(&mut delivery.reports) {
+            reports.push(self.prepare_submission(report).await?);
+        }
         let need = if delivery.local.is_empty() {
             Need::Blob
         } else {
@@ -197,6 +213,7 @@ impl Store {
             delivery,
             copies,
             prepared,
+            reports,
             shared: Arc::clone(shared),
         };
         Ok(match self.0.engine.write(body, Priority::Urgent).await? {
@@ -420,6 +437,7 @@ struct Deliver {
     delivery: Delivery,
     copies: LocalCopies,
     prepared: Prepared,
+    reports: Vec<Submit>,
     shared: Arc<Shared>,
 }
 
@@ -444,7 +462,10 @@ impl Body for Deliver {
     }
 
     fn blobs(&self) -> Vec<[u8; 32]> {
-        vec![self.prepared.hash]
+        let letter = std::iter::once(self.prepared.hash);
+        letter
+            .chain(self.reports.iter().flat_map(Body::blobs))
+            .collect()
     }
 
     async fn run(&self, tx: &mut Tx<'_>) -> Result<DeliverOut, StoreError> {
@@ -470,6 +491,9 @@ impl Body for Deliver {
             let letter = self.forwarded(blob_id);
             insert_letter(tx, &letter, &self.shared).await?;
         }
+        for report in &self.reports {
+            report.run(tx).await?;
+        }
         let sql = "INSERT INTO delivery
                 (letter_id, delivery_key, received_at, node, incarnation, lost)
             VALUES ($1, $2, $3, $4, $5, 0)";
@@ -491,6 +515,9 @@ impl Body for Deliver {
         };
         self.shared.metrics.deliveries.inc();
         StoredCopies::tell(stored, &self.shared);
+        for report in &self.reports {
+            report.tell(None);
+        }
         if !self.delivery.forwards.is_empty() {
             self.shared.watches.queue_changed();
         }
@@ -539,12 +566,10 @@ impl Deliver {
             head: &delivery.forward_head,
             account: None,
             reverse_path: delivery.reverse_path.as_ref(),
-            envelope_id: None,
-            dsn_return: DsnReturn::Headers,
-            needs_utf8: delivery
-                .forwards
-                .iter()
-                .any(|recipient| recipient.address.needs_utf8()),
+            envelope_id: delivery.envelope_id.as_deref(),
+            dsn_return: delivery.dsn_return,
+            needs_utf8: delivery.needs_utf8,
+            handling: delivery.handling,
             received_at: delivery.received_at,
             due_at: self.now,
             expires_at: delivery.expires_at,
@@ -674,6 +699,7 @@ impl Submit {
             envelope_id: submission.envelope_id.as_deref(),
             dsn_return: submission.dsn_return,
             needs_utf8: submission.needs_utf8,
+            handling: submission.handling,
             received_at: submission.received_at,
             due_at: submission.hold_until.unwrap_or(submission.received_at),
             expires_at: submission.expires_at,

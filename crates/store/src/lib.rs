@@ -61,8 +61,9 @@ pub use message_rows::{
 pub use moving::MoveReport;
 pub use open::Lost;
 pub use queue::{
-    Claim, ClaimRef, ClaimedRecipient, DsnReturn, DueDestination, Notify, Outcome, QueueEntry,
-    QueueFilter, QueueRecipient, QueueRecipientState, RecipientEntry, Settlement,
+    Claim, ClaimRef, ClaimedRecipient, DeliverBy, DeliverByMode, DsnReturn, DueDestination,
+    Handling, Notify, Outcome, QueueEntry, QueueFilter, QueueRecipient, QueueRecipientState,
+    RecipientEntry, Settlement, TlsWish,
 };
 pub use removed::{RemovedCursor, RemovedFilter, RemovedMessage};
 pub use restore::{RestoreOptions, RestoreReport};

@@ -7,6 +7,7 @@
 //! What to try when, how often and over how many connections is not decided here.
 
 mod claims;
+mod handling;
 mod operator;
 pub(crate) mod rows;
 mod settle;
@@ -16,6 +17,8 @@ use std::time::Duration;
 
 use base::{AccountId, Domain, EmailAddress, LetterId, RecipientId, Timestamp};
 use bytes::Bytes;
+
+pub use handling::{DeliverBy, DeliverByMode, Handling, TlsWish};
 
 use crate::engine::Priority;
 use crate::{Letter, LocalRecipient, Note, Store, StoreError, Submission};
@@ -30,11 +33,13 @@ const LIST_DEFAULT: usize = 1_000;
 /// RFC 3461 §4.3 RET: how much of the letter a report returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum DsnReturn {
-    /// Only the header (also when nothing was asked).
+    /// Nothing was asked: the header. The next server is told nothing (RFC 3461 §5.2.1).
     #[default]
-    Headers,
+    Unasked,
     /// The whole letter.
     Full,
+    /// Only the header.
+    Headers,
 }
 
 /// RFC 3461 §4.1 NOTIFY.
@@ -46,6 +51,8 @@ pub struct Notify {
     pub failure: bool,
     /// Report delay.
     pub delay: bool,
+    /// The sender said so; otherwise the next server is told nothing (RFC 3461 §5.2.1).
+    pub asked: bool,
 }
 
 impl Notify {
@@ -54,13 +61,25 @@ impl Notify {
         success: false,
         failure: true,
         delay: true,
+        asked: false,
     };
     /// NOTIFY=NEVER.
     pub const NEVER: Self = Self {
         success: false,
         failure: false,
         delay: false,
+        asked: true,
     };
+
+    /// RFC 3461 §5.2.7.2: what is passed on where an alias leads to several, as the success of the
+    /// alias itself is reported as an expansion.
+    #[must_use]
+    pub fn without_success(self) -> Self {
+        Self {
+            success: false,
+            ..self
+        }
+    }
 }
 
 /// A recipient to be queued.
@@ -123,6 +142,8 @@ pub struct Claim {
     pub received_at: Timestamp,
     /// When it is given up.
     pub expires_at: Timestamp,
+    /// What the sender asked of its way.
+    pub handling: Handling,
     /// The due recipients; at least one.
     pub recipients: Vec<ClaimedRecipient>,
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use base::{AccountId, EmailAddress};
 use bytes::Bytes;
 use message::write::{delivered_to_field, return_path_field};
+use proto::smtp::OriginalRecipient;
 use store::{
     Claim, ClaimedRecipient, Keywords, LocalRecipient, QueueRecipient, Refusal, Resolved, Role,
     Store, StoreError, Target,
@@ -67,6 +68,7 @@ fn place_targets(
 ) -> Placement {
     let mut mailboxes = 0;
     let mut forwarded = Vec::new();
+    let several = targets.len() > 1;
     for target in targets {
         let fresh = seen.insert(target.clone());
         match target {
@@ -78,7 +80,9 @@ fn place_targets(
             }
             Target::Address(address) => {
                 if fresh {
-                    placed.forwards.push(forward(recipient, address.clone()));
+                    placed
+                        .forwards
+                        .push(forward(recipient, address.clone(), several));
                 }
                 forwarded.push(address);
             }
@@ -109,30 +113,22 @@ fn head(claim: &Claim, recipient: &EmailAddress) -> Bytes {
 }
 
 /// RFC 3461 §5.2.7.1: who is asked for in place of an alias inherits what the sender asked, and the
-/// address that the sender wrote.
-fn forward(recipient: &ClaimedRecipient, address: EmailAddress) -> QueueRecipient {
+/// address that the sender wrote. §5.2.7.2: where an alias leads to several, its own success is
+/// reported, and theirs is not.
+fn forward(recipient: &ClaimedRecipient, address: EmailAddress, several: bool) -> QueueRecipient {
     let original = recipient
         .original
         .clone()
-        .unwrap_or_else(|| original_of(&recipient.address));
+        .unwrap_or_else(|| OriginalRecipient::of(&recipient.address).to_string());
     QueueRecipient {
         address,
         original: Some(original),
-        notify: recipient.notify,
+        notify: if several {
+            recipient.notify.without_success()
+        } else {
+            recipient.notify
+        },
     }
-}
-
-fn original_of(address: &EmailAddress) -> String {
-    let kind = if address.needs_utf8() {
-        "utf-8"
-    } else {
-        "rfc822"
-    };
-    proto::smtp::OriginalRecipient {
-        kind: kind.to_owned(),
-        address: address.to_string(),
-    }
-    .to_string()
 }
 
 /// Why an address takes no mail, with the status of RFC 3463 §3.

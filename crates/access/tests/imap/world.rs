@@ -14,8 +14,8 @@ use base::{AccountId, Domain, EmailAddress, Secret, Timestamp};
 use bytes::Bytes;
 use pennyblack_access::imap::{Entry, ImapContext, ImapOptions, serve};
 use store::{
-    BlobHome, Database, Delivery, Keywords, LocalRecipient, NewAccount, Role, Store, StoreOptions,
-    Synchronous,
+    BlobHome, Database, Delivery, DsnReturn, Handling, Keywords, LocalRecipient, NewAccount, Role,
+    Store, StoreOptions, Synchronous,
 };
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
@@ -192,6 +192,11 @@ impl World {
                 }],
                 forwards: vec![],
                 forward_head: Bytes::new(),
+                envelope_id: None,
+                dsn_return: DsnReturn::default(),
+                needs_utf8: false,
+                handling: Handling::default(),
+                reports: vec![],
                 received_at: now,
                 expires_at: now,
                 notes: vec![],

@@ -64,6 +64,9 @@ pub struct RecipientReport<'a> {
     pub action: Action,
     /// The enhanced status code: `5.1.1` (RFC 3463).
     pub status: &'a str,
+    /// What that means for a person, and what can be done, in whole lines; told before the
+    /// server's own words.
+    pub explanation: Option<&'a str>,
     /// The remote server's answer, or our own reason.
     pub diagnostic: Option<&'a str>,
     /// The server that gave the answer.
@@ -161,8 +164,10 @@ impl DeliveryReport<'_> {
     fn is_global(&self) -> bool {
         self.smtp_utf8
             && self.recipients.iter().any(|recipient| {
+                // RFC 6531 §3.7.4: such a peer may answer in UTF-8 as well.
+                let texts = [recipient.original_recipient, recipient.diagnostic];
                 recipient.final_recipient.needs_utf8()
-                    || recipient.original_recipient.is_some_and(|o| !o.is_ascii())
+                    || texts.into_iter().flatten().any(|text| !text.is_ascii())
             })
     }
 }
@@ -199,7 +204,17 @@ fn human_part(report: &DeliveryReport<'_>) -> Vec<u8> {
     for recipient in report.recipients {
         let address = recipient.final_recipient;
         // Writing to a String cannot fail.
-        let _ = write!(text, "\nIt {} <{address}>.\n", recipient.action.sentence());
+        let _ = write!(text, "\nIt {} <{address}>", recipient.action.sentence());
+        let given = recipient.original_recipient.and_then(|o| o.split_once(';'));
+        if let Some((_, given)) = given
+            && given.trim() != address.to_string()
+        {
+            let _ = write!(text, ", to which <{}> leads", one_line(given));
+        }
+        text.push_str(".\n");
+        if let Some(explanation) = recipient.explanation {
+            let _ = writeln!(text, "{}", explanation.trim_end());
+        }
         if let Some(diagnostic) = recipient.diagnostic {
             let diagnostic = one_line(diagnostic);
             let _ = match recipient.remote_mta {
@@ -384,6 +399,7 @@ mod tests {
             final_recipient: &final_recipient,
             action: Action::Failed,
             status: "5.1.1",
+            explanation: Some("There is nobody.\nLook again."),
             diagnostic: Some("550 5.1.1 no\r\n such üser"),
             remote_mta: Some("mx.black.test"),
             last_attempt: Some(now),
@@ -434,6 +450,8 @@ mod tests {
             A letter that you sent has news:
 
             It could not be delivered to <bob@black.test>.
+            There is nobody.
+            Look again.
             The server mx.black.test said: 550 5.1.1 no such =C3=BCser
 
             --=_0000000000000007

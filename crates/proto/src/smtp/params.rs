@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use base::EmailAddress;
+
 /// BODY= of MAIL, RFC 6152 §3.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Body {
@@ -102,7 +104,21 @@ pub const ORCPT_BYTES_MAX: usize = 500;
 pub const ENVID_BYTES_MAX: usize = 100;
 
 impl OriginalRecipient {
-    /// Reads `atom ";" xtext` (or `utf-8-addr-xtext`, RFC 6533 §3, kept as it is).
+    /// The address that stands for itself, where the sender wrote no ORCPT.
+    #[must_use]
+    pub fn of(address: &EmailAddress) -> Self {
+        let kind = if address.needs_utf8() {
+            "utf-8"
+        } else {
+            "rfc822"
+        };
+        Self {
+            kind: kind.to_owned(),
+            address: address.to_string(),
+        }
+    }
+
+    /// Reads `atom ";" xtext`; of the type `utf-8` a `utf-8-addr-xtext` or `-unitext` (RFC 6533 §3).
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         if text.len() > ORCPT_BYTES_MAX {
@@ -110,10 +126,9 @@ impl OriginalRecipient {
         }
         let (kind, address) = text.split_once(';')?;
         let atom = !kind.is_empty() && kind.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-        let address = if address.is_ascii() {
-            decode_xtext(address)?
-        } else {
-            address.to_owned()
+        let address = match kind.eq_ignore_ascii_case("utf-8") {
+            true => decode_utf8_address(address)?,
+            false => decode_xtext(address)?,
         };
         (atom && !address.is_empty()).then(|| Self {
             kind: kind.to_owned(),
@@ -124,7 +139,11 @@ impl OriginalRecipient {
 
 impl fmt::Display for OriginalRecipient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{};{}", self.kind, encode_xtext(&self.address))
+        let address = match self.kind.eq_ignore_ascii_case("utf-8") {
+            true => encode_utf8_address(&self.address),
+            false => encode_xtext(&self.address),
+        };
+        write!(f, "{};{address}", self.kind)
     }
 }
 
@@ -170,6 +189,44 @@ pub fn decode_xtext(text: &str) -> Option<String> {
     (!decoded.chars().any(char::is_control)).then_some(decoded)
 }
 
+/// RFC 6533 §3 `utf-8-addr-xtext`: what is not printable ASCII, and `+`, `=`, `\\`, as `\\x{HEX}`.
+#[must_use]
+pub fn encode_utf8_address(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_ascii_graphic() && !matches!(c, '+' | '=' | '\\') {
+            encoded.push(c);
+        } else {
+            // Writing to a String cannot fail.
+            let _ = fmt::Write::write_fmt(&mut encoded, format_args!("\\x{{{:X}}}", u32::from(c)));
+        }
+    }
+    encoded
+}
+
+/// The address behind a `utf-8-addr-xtext` or `utf-8-addr-unitext` (RFC 6533 §3), in which plain
+/// UTF-8 may stand too; `None` when it is neither, or holds a control character.
+#[must_use]
+pub fn decode_utf8_address(text: &str) -> Option<String> {
+    let mut decoded = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        if let Some(escaped) = rest.strip_prefix("\\x{") {
+            let (digits, after) = escaped.split_once('}')?;
+            let hex =
+                (1..=6).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_hexdigit());
+            let value = u32::from_str_radix(digits, 16).ok().filter(|_| hex)?;
+            decoded.push(char::from_u32(value)?);
+            rest = after;
+        } else {
+            decoded.push(c);
+            rest = &rest[c.len_utf8()..];
+        }
+    }
+    let bad = |c: char| c.is_control() || c == ' ';
+    (!decoded.chars().any(bad)).then_some(decoded)
+}
+
 /// The `esmtp-keyword [ "=" esmtp-value ]` of a command, RFC 5321 §4.1.2.
 pub(super) fn split(text: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
     text.split(' ')
@@ -192,6 +249,41 @@ mod tests {
         assert_eq!(encode_xtext("a+b"), "a+2Bb");
         for bad in ["a=b", "a+", "a+2", "a+2b", "a b", "+00", "+0D"] {
             assert_eq!(decode_xtext(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn addresses_of_rfc_6533() {
+        for (text, address, again) in [
+            (
+                "utf-8;pelé@x.test",
+                "pelé@x.test",
+                "utf-8;pel\\x{E9}@x.test",
+            ),
+            (
+                "UTF-8;pel\\x{e9}@x.test",
+                "pelé@x.test",
+                "UTF-8;pel\\x{E9}@x.test",
+            ),
+            (
+                "utf-8;a\\x{2B}b\\x{5C}@x.test",
+                "a+b\\@x.test",
+                "utf-8;a\\x{2B}b\\x{5C}@x.test",
+            ),
+            ("utf-8;a+b@x.test", "a+b@x.test", "utf-8;a\\x{2B}b@x.test"),
+        ] {
+            let original = OriginalRecipient::parse(text).unwrap();
+            assert_eq!(original.address, address);
+            assert_eq!(original.to_string(), again);
+        }
+        for bad in [
+            "utf-8;\\x{}",
+            "utf-8;\\x{D800}",
+            "utf-8;\\x{E9",
+            "utf-8;\\x{A}",
+            "rfc822;é",
+        ] {
+            assert_eq!(OriginalRecipient::parse(bad), None, "{bad}");
         }
     }
 

@@ -22,8 +22,8 @@ use base::{AccountId, Domain, EmailAddress, LetterId, Secret, Timestamp};
 use bytes::Bytes;
 use interop::postgres::{Flushed, Postgres};
 use pennyblack_store::{
-    BlobHome, Database, Delivery, Keywords, LocalRecipient, NewAccount, Note, PostgresOptions,
-    Role, Step, Store, StoreOptions, Synchronous, Wakeup,
+    BlobHome, Database, Delivery, DsnReturn, Handling, Keywords, LocalRecipient, NewAccount, Note,
+    PostgresOptions, Role, Step, Store, StoreOptions, Synchronous, Wakeup,
 };
 
 /// The time of the machine.
@@ -343,6 +343,11 @@ pub(crate) async fn delivery(
         }],
         forwards: Vec::new(),
         forward_head: Bytes::new(),
+        envelope_id: None,
+        dsn_return: DsnReturn::default(),
+        needs_utf8: false,
+        handling: Handling::default(),
+        reports: Vec::new(),
         received_at: WallClock.now(),
         expires_at: WallClock.now() + Duration::from_secs(86_400),
         notes: vec![Note {

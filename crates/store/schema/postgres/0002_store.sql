@@ -160,6 +160,8 @@ CREATE TABLE thread_key (
 -- Letter tables.
 
 -- A row is itself the reference that keeps its blob.
+-- tls_wish: 1 required, 2 optional. deliver_by_mode: the sum of 1 (returned when the time is over)
+-- and 2 (each hand-over is reported).
 CREATE TABLE letter (
     letter_id BIGINT NOT NULL PRIMARY KEY,
     blob_hash BYTEA NOT NULL,
@@ -172,7 +174,11 @@ CREATE TABLE letter (
     size BIGINT NOT NULL,
     received_at BIGINT NOT NULL,
     expires_at BIGINT NOT NULL,
-    head BYTEA NOT NULL
+    head BYTEA NOT NULL,
+    tls_wish BIGINT NOT NULL DEFAULT 0,
+    deliver_by BIGINT,
+    deliver_by_mode BIGINT NOT NULL DEFAULT 0,
+    priority BIGINT NOT NULL DEFAULT 0
 );
 CREATE INDEX letter_blob ON letter (blob_id);
 

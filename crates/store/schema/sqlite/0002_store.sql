@@ -34,6 +34,13 @@ ALTER TABLE delivery ADD COLUMN node TEXT NOT NULL DEFAULT '';
 ALTER TABLE delivery ADD COLUMN incarnation INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE delivery ADD COLUMN lost INTEGER NOT NULL DEFAULT 0;
 
+-- What the sender asked of a letter's way. tls_wish: 1 required, 2 optional. deliver_by_mode: the sum
+-- of 1 (returned when the time is over) and 2 (each hand-over is reported).
+ALTER TABLE letter ADD COLUMN tls_wish INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE letter ADD COLUMN deliver_by INTEGER;
+ALTER TABLE letter ADD COLUMN deliver_by_mode INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE letter ADD COLUMN priority INTEGER NOT NULL DEFAULT 0;
+
 -- The nodes that share the store, and when each was last seen alive.
 CREATE TABLE node (
     name TEXT NOT NULL PRIMARY KEY,

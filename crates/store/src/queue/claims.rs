@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use base::{AccountId, Domain, LetterId, RecipientId, Timestamp};
 
-use super::{Claim, ClaimRef, ClaimedRecipient, DsnReturn, DueDestination, Notify};
+use super::{Claim, ClaimRef, ClaimedRecipient, DsnReturn, DueDestination, Handling, Notify};
 use crate::StoreError;
 use crate::directory::{address, domain};
 use crate::engine::{Body, Row, Tx, params};
@@ -173,7 +173,8 @@ impl TakeClaims {
             return Ok(None);
         }
         let sql = "SELECT sender_account, reverse_path, envelope_id, dsn_return, needs_utf8,
-                head, size, received_at, expires_at
+                head, size, received_at, expires_at,
+                tls_wish, deliver_by, deliver_by_mode, priority
             FROM letter WHERE letter_id = $1";
         let mut row = tx.one(sql, params![letter]).await?;
         let reverse_path = row.maybe_text(1)?;
@@ -189,6 +190,7 @@ impl TakeClaims {
             size: row.unsigned(6)?,
             received_at: row.time(7)?,
             expires_at: row.time(8)?,
+            handling: Handling::read(&mut row, 9)?,
             recipients,
         }))
     }

@@ -6,7 +6,7 @@ use crate::blobs::condemn;
 use crate::directory::signed;
 use crate::engine::{Tx, params};
 use crate::shared::Shared;
-use crate::{DsnReturn, Notify, QueueRecipient, StoreError};
+use crate::{DsnReturn, Handling, Notify, QueueRecipient, StoreError};
 
 /// A letter for the queue; its blob is stored by the caller.
 pub(crate) struct NewLetter<'a> {
@@ -24,6 +24,7 @@ pub(crate) struct NewLetter<'a> {
     pub received_at: Timestamp,
     pub due_at: Timestamp,
     pub expires_at: Timestamp,
+    pub handling: Handling,
     pub recipients: &'a [QueueRecipient],
 }
 
@@ -34,26 +35,33 @@ pub(crate) async fn insert_letter(
     shared: &Shared,
 ) -> Result<(), StoreError> {
     let reverse_path = new.reverse_path.map(ToString::to_string);
+    let (tls_wish, deliver_by, deliver_by_mode, priority) = new.handling.columns();
     tx.send(
         "INSERT INTO letter (letter_id, blob_hash, sender_account, reverse_path, envelope_id,
-            dsn_return, needs_utf8, size, received_at, expires_at, head, blob_id)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+            dsn_return, needs_utf8, size, received_at, expires_at, head, blob_id,
+            tls_wish, deliver_by, deliver_by_mode, priority)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
         params![
             new.letter,
             new.hash,
             new.account,
             reverse_path.as_deref(),
             new.envelope_id,
-            i64::from(new.dsn_return == DsnReturn::Full),
+            new.dsn_return.number(),
             new.needs_utf8,
             signed(new.bytes + new.head.len() as u64),
             new.received_at,
             new.expires_at,
             new.head,
             new.blob_id,
+            tls_wish,
+            deliver_by,
+            deliver_by_mode,
+            priority,
         ],
     )
     .await?;
+    let due_at = Timestamp(new.due_at.millis() - new.handling.head_start_ms());
     for recipient in new.recipients {
         tx.send(
             "INSERT INTO recipient (letter_id, recipient_id, address, domain, original, notify,
@@ -66,7 +74,7 @@ pub(crate) async fn insert_letter(
                 recipient.address.domain.as_str(),
                 recipient.original.as_deref(),
                 recipient.notify.number(),
-                new.due_at,
+                due_at,
             ],
         )
         .await?;
@@ -94,7 +102,10 @@ pub(crate) async fn remove_if_done(
 impl Notify {
     /// As it is stored.
     pub(crate) fn number(self) -> i64 {
-        i64::from(self.success) | i64::from(self.failure) << 1 | i64::from(self.delay) << 2
+        i64::from(self.success)
+            | i64::from(self.failure) << 1
+            | i64::from(self.delay) << 2
+            | i64::from(self.asked) << 3
     }
 
     /// From what was stored.
@@ -103,17 +114,27 @@ impl Notify {
             success: number & 1 != 0,
             failure: number & 2 != 0,
             delay: number & 4 != 0,
+            asked: number & 8 != 0,
         }
     }
 }
 
 impl DsnReturn {
+    /// As it is stored.
+    pub(crate) fn number(self) -> i64 {
+        match self {
+            Self::Unasked => 0,
+            Self::Full => 1,
+            Self::Headers => 2,
+        }
+    }
+
     /// From what was stored.
     pub(crate) fn from_number(number: i64) -> Self {
-        if number == 0 {
-            Self::Headers
-        } else {
-            Self::Full
+        match number {
+            1 => Self::Full,
+            2 => Self::Headers,
+            _ => Self::Unasked,
         }
     }
 }

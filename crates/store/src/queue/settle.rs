@@ -7,7 +7,7 @@ use base::{AccountId, LetterId, RecipientId, Timestamp};
 
 use super::claims::LetterHash;
 use super::rows::{NewLetter, insert_letter, remove_if_done};
-use super::{DsnReturn, Outcome, Settlement};
+use super::{DsnReturn, Handling, Outcome, Settlement};
 use crate::blobs::{revive, store_blob};
 use crate::copies::Stored;
 use crate::deliver::{LocalCopies, StoredCopies, Submit};
@@ -203,7 +203,8 @@ impl Settle {
         }
         let letter = self.settlement.claim.letter;
         let sql = "SELECT blob_hash, sender_account, reverse_path, envelope_id, dsn_return,
-                needs_utf8, size, received_at, expires_at, head, blob_id
+                needs_utf8, size, received_at, expires_at, head, blob_id,
+                tls_wish, deliver_by, deliver_by_mode, priority
             FROM letter WHERE letter_id = $1";
         let mut row = tx.one(sql, params![letter]).await?;
         let hash = row.hash(0)?;
@@ -224,6 +225,7 @@ impl Settle {
             received_at: row.time(7)?,
             due_at: self.now,
             expires_at: row.time(8)?,
+            handling: Handling::read(&mut row, 11)?,
             recipients: forwards,
         };
         insert_letter(tx, &new, &self.shared).await?;

@@ -6,21 +6,29 @@
 
 #[cfg(test)]
 mod tests;
+mod words;
 
-use base::{Domain, EmailAddress, LocalPart, Timestamp};
+use base::{Domain, EmailAddress, LetterId, LocalPart, Timestamp};
 use bytes::Bytes;
 use message::write::{Action, DeliveryReport, RecipientReport, ReturnedLetter, delivery_status};
 use message::{Fields, write};
 use proto::smtp::OriginalRecipient;
-use store::{Claim, ClaimedRecipient, DsnReturn, Note, Notify, QueueRecipient, Step, Submission};
+use store::{
+    Claim, ClaimedRecipient, DsnReturn, Handling, Note, Notify, QueueRecipient, Step, Store,
+    StoreError, Submission,
+};
 
 /// Header bytes of the letter that are kept for a report; `message` returns no more.
 const HEADER_BYTES_MAX: usize = 64 * 1024;
+/// How much of the letter's subject the report repeats.
+const SUBJECT_CHARS_MAX: usize = 100;
+/// RFC 5322 §2.1.1: lines of at most 78 characters.
+const TEXT_WIDTH: usize = 78;
 
 /// What a report says about one recipient.
 #[derive(Clone, Debug)]
 pub struct Item {
-    /// The recipient's place in the claim.
+    /// The recipient's place among those of the letter.
     pub recipient: usize,
     /// What happened.
     pub action: Action,
@@ -30,6 +38,60 @@ pub struct Item {
     pub diagnostic: Option<String>,
     /// The other server.
     pub remote_host: Option<String>,
+}
+
+/// The letter that a report is about.
+#[derive(Clone, Debug)]
+pub struct About<'a> {
+    /// Under which name log and journey know it, where it has one already.
+    pub letter: Option<LetterId>,
+    /// Who hears of it.
+    pub sender: &'a EmailAddress,
+    /// RFC 3461 ENVID, decoded.
+    pub envelope_id: Option<&'a str>,
+    /// RFC 3461 RET.
+    pub dsn_return: DsnReturn,
+    /// Whether it needs SMTPUTF8.
+    pub needs_utf8: bool,
+    /// What stands before it.
+    pub head: &'a [u8],
+    /// Bytes of head and letter together.
+    pub size: u64,
+    /// When it was received.
+    pub received_at: Timestamp,
+    /// Until when it is tried.
+    pub tried_until: Timestamp,
+    /// The recipients, each with its ORCPT as given.
+    pub recipients: Vec<(&'a EmailAddress, Option<&'a str>)>,
+}
+
+impl<'a> About<'a> {
+    /// A letter of the queue; `None` if it has no sender: nobody is told about the null
+    /// reverse-path.
+    #[must_use]
+    pub fn claim(claim: &'a Claim) -> Option<Self> {
+        let recipient =
+            |recipient: &'a ClaimedRecipient| (&recipient.address, recipient.original.as_deref());
+        Some(Self {
+            letter: Some(claim.reference.letter),
+            sender: claim.reverse_path.as_ref()?,
+            envelope_id: claim.envelope_id.as_deref(),
+            dsn_return: claim.dsn_return,
+            needs_utf8: claim.needs_utf8,
+            head: &claim.head,
+            size: claim.size,
+            received_at: claim.received_at,
+            tried_until: claim.expires_at,
+            recipients: claim.recipients.iter().map(recipient).collect(),
+        })
+    }
+
+    /// RFC 3461 §4.3: RET is for failures; whoever hears good news has the letter.
+    fn is_returned_whole(&self, items: &[Item], bytes_max: u64) -> bool {
+        self.dsn_return == DsnReturn::Full
+            && self.size <= bytes_max
+            && items.iter().any(|item| item.action == Action::Failed)
+    }
 }
 
 /// What all reports of a node have in common.
@@ -49,6 +111,50 @@ pub struct Reporter<'a> {
     pub random: u64,
 }
 
+impl Item {
+    /// A recipient for whom this server has done its part.
+    #[must_use]
+    pub fn success(recipient: usize, action: Action) -> Self {
+        Self {
+            recipient,
+            action,
+            // RFC 3463 §3.2: X.1.5, the destination address is valid.
+            status: "2.1.5".to_owned(),
+            diagnostic: None,
+            remote_host: None,
+        }
+    }
+}
+
+/// What has become of a recipient whose address led to so many mailboxes and so many addresses
+/// elsewhere (RFC 3461 §5.2.7). Nothing is to be told where it led to one address elsewhere: the
+/// wish to hear of success goes on with the letter.
+#[must_use]
+pub fn placed(mailboxes: usize, forwarded: usize) -> Option<Action> {
+    match (mailboxes, forwarded) {
+        (0, 0 | 1) => None,
+        (1, 0) => Some(Action::Delivered),
+        (_, _) => Some(Action::Expanded),
+    }
+}
+
+/// The domain of a report's sender: the letter's sender's own if it is ours, so that an answer finds
+/// somebody.
+///
+/// # Errors
+/// When the store cannot be asked.
+pub async fn from_domain(
+    store: &Store,
+    hostname: &Domain,
+    sender: &EmailAddress,
+) -> Result<Domain, StoreError> {
+    Ok(if store.is_ours(&sender.domain).await? {
+        sender.domain.clone()
+    } else {
+        hostname.clone()
+    })
+}
+
 /// Whether the sender wants to hear about this.
 #[must_use]
 pub fn is_wanted(claim: &Claim, recipient: &ClaimedRecipient, action: Action) -> bool {
@@ -62,19 +168,19 @@ pub fn is_wanted(claim: &Claim, recipient: &ClaimedRecipient, action: Action) ->
         }
 }
 
-/// The bytes of a letter that its report returns: all of it when that was asked for and it is not
-/// too large, otherwise its header (RFC 3461 §4.3).
+/// The bytes of a letter that the report about these recipients returns: all of it when somebody
+/// was not reached, that was asked for and it is not too large; otherwise its header (RFC 3461
+/// §4.3).
 #[must_use]
-pub fn returned_bytes(claim: &Claim, letter: &[u8], bytes_max: u64) -> Bytes {
-    let whole = claim.dsn_return == DsnReturn::Full && claim.size <= bytes_max;
-    let kept = if whole {
+pub fn returned_bytes(about: &About<'_>, items: &[Item], letter: &[u8], bytes_max: u64) -> Bytes {
+    let kept = if about.is_returned_whole(items, bytes_max) {
         letter
     } else {
         let end = header_end(letter).min(HEADER_BYTES_MAX);
         &letter[..end]
     };
-    let mut bytes = Vec::with_capacity(claim.head.len() + kept.len());
-    bytes.extend_from_slice(&claim.head);
+    let mut bytes = Vec::with_capacity(about.head.len() + kept.len());
+    bytes.extend_from_slice(about.head);
     bytes.extend_from_slice(kept);
     bytes.into()
 }
@@ -83,27 +189,30 @@ pub fn returned_bytes(claim: &Claim, letter: &[u8], bytes_max: u64) -> Bytes {
 #[must_use]
 pub fn write_report(
     reporter: &Reporter<'_>,
-    claim: &Claim,
-    sender: &EmailAddress,
+    about: &About<'_>,
     items: &[Item],
     returned: &[u8],
 ) -> Vec<u8> {
-    let originals: Vec<Option<String>> = items
+    let texts: Vec<(Option<String>, Option<String>)> = items
         .iter()
-        .map(|item| original(&claim.recipients[item.recipient]))
+        .map(|item| {
+            let (_, given) = about.recipients[item.recipient];
+            (given.map(original), explanation(item))
+        })
         .collect();
     let recipients: Vec<RecipientReport<'_>> = items
         .iter()
-        .zip(&originals)
-        .map(|(item, original)| RecipientReport {
+        .zip(&texts)
+        .map(|(item, (original, explanation))| RecipientReport {
             original_recipient: original.as_deref(),
-            final_recipient: &claim.recipients[item.recipient].address,
+            final_recipient: about.recipients[item.recipient].0,
             action: item.action,
             status: &item.status,
+            explanation: explanation.as_deref(),
             diagnostic: item.diagnostic.as_deref(),
             remote_mta: item.remote_host.as_deref(),
             last_attempt: Some(reporter.now),
-            will_retry_until: (item.action == Action::Delayed).then_some(claim.expires_at),
+            will_retry_until: (item.action == Action::Delayed).then_some(about.tried_until),
         })
         .collect();
     let from = EmailAddress {
@@ -115,18 +224,19 @@ pub fn write_report(
         .find("Message-ID")
         .and_then(|field| field.message_ids().into_iter().next())
         .map(|id| format!("<{id}>"));
-    let whole = claim.dsn_return == DsnReturn::Full && claim.size <= reporter.bytes_max;
+    let subject = Fields::new(returned).find("Subject");
+    let subject = subject.map(|field| field.text()).unwrap_or_default();
     delivery_status(&DeliveryReport {
         from: &from,
-        to: sender,
+        to: about.sender,
         message_id: &message_id,
         reporting_mta: reporter.hostname,
-        envelope_id: claim.envelope_id.as_deref(),
-        arrival_date: Some(claim.received_at),
+        envelope_id: about.envelope_id,
+        arrival_date: Some(about.received_at),
         original_message_id: original_message_id.as_deref(),
         recipients: &recipients,
-        text: Some(&text(reporter, items)),
-        returned: if whole {
+        text: Some(&text(reporter, items, subject.trim())),
+        returned: if about.is_returned_whole(items, reporter.bytes_max) {
             ReturnedLetter::Whole {
                 letter: returned,
                 bytes_max: returned.len(),
@@ -134,7 +244,7 @@ pub fn write_report(
         } else {
             ReturnedLetter::Header(returned)
         },
-        smtp_utf8: claim.needs_utf8,
+        smtp_utf8: about.needs_utf8,
         now: reporter.now,
         random: reporter.random,
     })
@@ -142,25 +252,26 @@ pub fn write_report(
 
 /// The report as a letter to be queued: from nobody (RFC 5321 §4.5.5), asking for no report itself.
 #[must_use]
-pub fn submission(
-    reporter: &Reporter<'_>,
-    claim: &Claim,
-    sender: &EmailAddress,
-    letter: store::Letter,
-) -> Submission {
+pub fn submission(reporter: &Reporter<'_>, about: &About<'_>, letter: store::Letter) -> Submission {
+    let which = match about.letter {
+        Some(letter) => format!("letter {letter}"),
+        None => "a letter taken just now".to_owned(),
+    };
     Submission {
+        // RFC 6533 §3: only what is written in UTF-8 needs a way for UTF-8.
+        needs_utf8: about.needs_utf8 && !letter.bytes().is_ascii(),
         letter,
         head: Bytes::new(),
         account: None,
         reverse_path: None,
         recipients: vec![QueueRecipient {
-            address: sender.clone(),
+            address: about.sender.clone(),
             original: None,
             notify: Notify::NEVER,
         }],
         envelope_id: None,
-        dsn_return: DsnReturn::Headers,
-        needs_utf8: claim.needs_utf8,
+        dsn_return: DsnReturn::Unasked,
+        handling: Handling::default(),
         received_at: reporter.now,
         hold_until: None,
         expires_at: reporter.expires_at,
@@ -169,45 +280,78 @@ pub fn submission(
             at: reporter.now,
             recipient: None,
             step: Step::Submitted,
-            detail: format!(
-                "by this server, to report about letter {}",
-                claim.reference.letter
-            ),
+            detail: format!("by this server, to report about {which}"),
         }],
     }
 }
 
 /// The words for a person, before the list of recipients.
-fn text(reporter: &Reporter<'_>, items: &[Item]) -> String {
+fn text(reporter: &Reporter<'_>, items: &[Item], subject: &str) -> String {
     let hostname = reporter.hostname;
+    let letter = match subject {
+        "" => "Your letter".to_owned(),
+        subject => {
+            let shown: String = subject.chars().take(SUBJECT_CHARS_MAX).collect();
+            format!("Your letter \"{shown}\"")
+        }
+    };
     let any = |action| items.iter().any(|item| item.action == action);
     if any(Action::Failed) {
         format!(
             "This is the mail server {hostname}.\n\n\
-             Your letter did not reach everybody named below, and the server will not try again.\n\
-             The letter, or its header, is attached."
+             {letter} did not reach everybody named below, and the server will\n\
+             not try again. The letter, or its header, is attached."
         )
     } else if any(Action::Delayed) {
         format!(
             "This is the mail server {hostname}.\n\n\
-             Your letter is on its way for longer than usual. The server goes on trying; you do\n\
-             not have to do anything, and you will be told if it fails in the end."
+             {letter} is on its way for longer than usual. The server goes on\n\
+             trying; you do not have to do anything, and you will be told if it fails in the end."
         )
     } else {
         format!(
             "This is the mail server {hostname}.\n\n\
-             You asked to be told when your letter arrives."
+             {letter} is on its way as you see below; you asked to be told."
         )
     }
 }
 
+/// A failure for people: what it means, and the next step.
+fn explanation(item: &Item) -> Option<String> {
+    match item.action {
+        Action::Failed => {
+            let words = words::of_status(&item.status);
+            let next = format!("What you can do: {}", words.next);
+            Some(format!("{}\n{}", words.meaning, wrapped(&next)))
+        }
+        Action::Delayed => Some(words::of_status(&item.status).meaning.to_owned()),
+        Action::Delivered | Action::Relayed | Action::Expanded => None,
+    }
+}
+
+/// The text in lines of a width that is easy to read.
+fn wrapped(text: &str) -> String {
+    let (mut lines, mut width) = (String::new(), 0);
+    for word in text.split(' ') {
+        if width > 0 && width + 1 + word.len() > TEXT_WIDTH {
+            lines.push('\n');
+            width = 0;
+        } else if width > 0 {
+            lines.push(' ');
+            width += 1;
+        }
+        lines.push_str(word);
+        width += word.len();
+    }
+    lines
+}
+
 /// The original recipient with its xtext decoded; an odd one is told as it is.
-fn original(recipient: &ClaimedRecipient) -> Option<String> {
-    let text = recipient.original.as_deref()?;
-    Some(match OriginalRecipient::parse(text) {
+fn original(given: &str) -> String {
+    match OriginalRecipient::parse(given) {
         Some(original) => format!("{};{}", original.kind, original.address),
-        None => text.to_owned(),
-    })
+        None => given.to_owned(),
+    }
 }
 
 #[expect(clippy::expect_used, reason = "a constant that is an address part")]

@@ -40,8 +40,9 @@ fn claim(recipients: Vec<ClaimedRecipient>) -> Claim {
         account: None,
         reverse_path: Some(address("alice@red.test")),
         envelope_id: None,
-        dsn_return: DsnReturn::Headers,
+        dsn_return: DsnReturn::Unasked,
         needs_utf8: false,
+        handling: Handling::default(),
         size: (head.len() + LETTER.len()) as u64,
         head,
         received_at: NOW - std::time::Duration::from_secs(60),
@@ -73,9 +74,9 @@ fn write(claim: &Claim, items: &[Item], bytes_max: u64) -> String {
         expires_at: NOW,
         random: 9,
     };
-    let returned = returned_bytes(claim, LETTER, bytes_max);
-    let sender = claim.reverse_path.clone().unwrap();
-    let report = write_report(&reporter, claim, &sender, items, &returned);
+    let about = About::claim(claim).unwrap();
+    let returned = returned_bytes(&about, items, LETTER, bytes_max);
+    let report = write_report(&reporter, &about, items, &returned);
     String::from_utf8(report).unwrap()
 }
 
@@ -88,8 +89,8 @@ fn check(claim: &Claim, items: &[Item], expected: &Expect) {
     expected.assert_eq(&report.replace("\r\n", "\n"));
 }
 
-#[test]
-fn a_failure_of_two_recipients() {
+/// One was refused by its server, the other by its domain.
+fn two_failures() -> (Claim, [Item; 2]) {
     let both = ["bob@black.test", "carol@black.test"].map(|text| recipient(1, text));
     let mut claim = claim(both.into());
     claim.envelope_id = Some("QQ314159".to_owned());
@@ -106,6 +107,12 @@ fn a_failure_of_two_recipients() {
             ..item(1, Action::Failed, "5.1.10")
         },
     ];
+    (claim, items)
+}
+
+#[test]
+fn a_failure_of_two_recipients() {
+    let (claim, items) = two_failures();
     check(
         &claim,
         &items,
@@ -128,13 +135,19 @@ fn a_failure_of_two_recipients() {
 
             This is the mail server mx.red.test.
 
-            Your letter did not reach everybody named below, and the server will not try again.
-            The letter, or its header, is attached.
+            Your letter "The plan" did not reach everybody named below, and the server will
+            not try again. The letter, or its header, is attached.
 
             It could not be delivered to <bob@black.test>.
+            There is no mailbox with this address.
+            What you can do: Look at the address letter by letter. If it is right, ask the
+            recipient for the new one.
             The server mx.black.test said: 550 5.1.1 No such user here
 
-            It could not be delivered to <carol@black.test>.
+            It could not be delivered to <carol@black.test>, to which <c+x@old.test> leads.
+            The domain behind the @ takes no mail at all.
+            What you can do: Ask the recipient in another way, by telephone for example,
+            for an address that works.
             The reason: 556 5.1.10 the domain black.test takes no mail (null MX)
 
             --=_0000000000000009
@@ -185,61 +198,62 @@ fn a_delay() {
         &claim,
         &items,
         &expect![[r#"
-        Date: Tue, 24 Nov 2026 06:25:53 +0000
-        From: Mail Delivery System <mailer-daemon@red.test>
-        To: alice@red.test
-        Subject: Your letter is delayed
-        Message-ID: <1a20c3b75e0.0000000000000009@mx.red.test>
-        In-Reply-To: <42@red.test>
-        References: <42@red.test>
-        Auto-Submitted: auto-replied
-        MIME-Version: 1.0
-        Content-Type: multipart/report; report-type=delivery-status;
-         boundary="=_0000000000000009"
+            Date: Tue, 24 Nov 2026 06:25:53 +0000
+            From: Mail Delivery System <mailer-daemon@red.test>
+            To: alice@red.test
+            Subject: Your letter is delayed
+            Message-ID: <1a20c3b75e0.0000000000000009@mx.red.test>
+            In-Reply-To: <42@red.test>
+            References: <42@red.test>
+            Auto-Submitted: auto-replied
+            MIME-Version: 1.0
+            Content-Type: multipart/report; report-type=delivery-status;
+             boundary="=_0000000000000009"
 
-        --=_0000000000000009
-        Content-Type: text/plain; charset=utf-8
-        Content-Transfer-Encoding: 7bit
+            --=_0000000000000009
+            Content-Type: text/plain; charset=utf-8
+            Content-Transfer-Encoding: 7bit
 
-        This is the mail server mx.red.test.
+            This is the mail server mx.red.test.
 
-        Your letter is on its way for longer than usual. The server goes on trying; you do
-        not have to do anything, and you will be told if it fails in the end.
+            Your letter "The plan" is on its way for longer than usual. The server goes on
+            trying; you do not have to do anything, and you will be told if it fails in the end.
 
-        It could not be delivered yet, and will be tried again, to <bob@black.test>.
-        The reason: 451 4.4.1 connecting: connection refused
-        You need not send it again; it is tried until Sun, 29 Nov 2026 06:25:53 +0000.
+            It could not be delivered yet, and will be tried again, to <bob@black.test>.
+            The other server could not be reached.
+            The reason: 451 4.4.1 connecting: connection refused
+            You need not send it again; it is tried until Sun, 29 Nov 2026 06:25:53 +0000.
 
-        --=_0000000000000009
-        Content-Type: message/delivery-status
+            --=_0000000000000009
+            Content-Type: message/delivery-status
 
-        Reporting-MTA: dns; mx.red.test
-        Arrival-Date: Tue, 24 Nov 2026 06:24:53 +0000
+            Reporting-MTA: dns; mx.red.test
+            Arrival-Date: Tue, 24 Nov 2026 06:24:53 +0000
 
-        Final-Recipient: rfc822; bob@black.test
-        Action: delayed
-        Status: 4.4.1
-        Diagnostic-Code: smtp; 451 4.4.1 connecting: connection refused
-        Last-Attempt-Date: Tue, 24 Nov 2026 06:25:53 +0000
-        Will-Retry-Until: Sun, 29 Nov 2026 06:25:53 +0000
+            Final-Recipient: rfc822; bob@black.test
+            Action: delayed
+            Status: 4.4.1
+            Diagnostic-Code: smtp; 451 4.4.1 connecting: connection refused
+            Last-Attempt-Date: Tue, 24 Nov 2026 06:25:53 +0000
+            Will-Retry-Until: Sun, 29 Nov 2026 06:25:53 +0000
 
-        --=_0000000000000009
-        Content-Type: text/rfc822-headers
-        Content-Transfer-Encoding: 7bit
+            --=_0000000000000009
+            Content-Type: text/rfc822-headers
+            Content-Transfer-Encoding: 7bit
 
-        Received: from laptop by mx.red.test
-        From: Alice <alice@red.test>
-        To: bob@black.test
-        Subject: The plan
-        Message-ID: <42@red.test>
+            Received: from laptop by mx.red.test
+            From: Alice <alice@red.test>
+            To: bob@black.test
+            Subject: The plan
+            Message-ID: <42@red.test>
 
-        --=_0000000000000009--
-    "#]],
+            --=_0000000000000009--
+        "#]],
     );
 }
 
 #[test]
-fn a_success_with_the_whole_letter() {
+fn a_success_returns_the_header_whatever_was_asked() {
     let mut claim = claim(vec![recipient(1, "bob@black.test")]);
     claim.dsn_return = DsnReturn::Full;
     let items = [item(0, Action::Delivered, "2.0.0")];
@@ -247,53 +261,51 @@ fn a_success_with_the_whole_letter() {
         &claim,
         &items,
         &expect![[r#"
-        Date: Tue, 24 Nov 2026 06:25:53 +0000
-        From: Mail Delivery System <mailer-daemon@red.test>
-        To: alice@red.test
-        Subject: Your letter was delivered
-        Message-ID: <1a20c3b75e0.0000000000000009@mx.red.test>
-        In-Reply-To: <42@red.test>
-        References: <42@red.test>
-        Auto-Submitted: auto-replied
-        MIME-Version: 1.0
-        Content-Type: multipart/report; report-type=delivery-status;
-         boundary="=_0000000000000009"
+            Date: Tue, 24 Nov 2026 06:25:53 +0000
+            From: Mail Delivery System <mailer-daemon@red.test>
+            To: alice@red.test
+            Subject: Your letter was delivered
+            Message-ID: <1a20c3b75e0.0000000000000009@mx.red.test>
+            In-Reply-To: <42@red.test>
+            References: <42@red.test>
+            Auto-Submitted: auto-replied
+            MIME-Version: 1.0
+            Content-Type: multipart/report; report-type=delivery-status;
+             boundary="=_0000000000000009"
 
-        --=_0000000000000009
-        Content-Type: text/plain; charset=utf-8
-        Content-Transfer-Encoding: 7bit
+            --=_0000000000000009
+            Content-Type: text/plain; charset=utf-8
+            Content-Transfer-Encoding: 7bit
 
-        This is the mail server mx.red.test.
+            This is the mail server mx.red.test.
 
-        You asked to be told when your letter arrives.
+            Your letter "The plan" is on its way as you see below; you asked to be told.
 
-        It was delivered to <bob@black.test>.
+            It was delivered to <bob@black.test>.
 
-        --=_0000000000000009
-        Content-Type: message/delivery-status
+            --=_0000000000000009
+            Content-Type: message/delivery-status
 
-        Reporting-MTA: dns; mx.red.test
-        Arrival-Date: Tue, 24 Nov 2026 06:24:53 +0000
+            Reporting-MTA: dns; mx.red.test
+            Arrival-Date: Tue, 24 Nov 2026 06:24:53 +0000
 
-        Final-Recipient: rfc822; bob@black.test
-        Action: delivered
-        Status: 2.0.0
-        Last-Attempt-Date: Tue, 24 Nov 2026 06:25:53 +0000
+            Final-Recipient: rfc822; bob@black.test
+            Action: delivered
+            Status: 2.0.0
+            Last-Attempt-Date: Tue, 24 Nov 2026 06:25:53 +0000
 
-        --=_0000000000000009
-        Content-Type: message/rfc822
-        Content-Transfer-Encoding: 7bit
+            --=_0000000000000009
+            Content-Type: text/rfc822-headers
+            Content-Transfer-Encoding: 7bit
 
-        Received: from laptop by mx.red.test
-        From: Alice <alice@red.test>
-        To: bob@black.test
-        Subject: The plan
-        Message-ID: <42@red.test>
+            Received: from laptop by mx.red.test
+            From: Alice <alice@red.test>
+            To: bob@black.test
+            Subject: The plan
+            Message-ID: <42@red.test>
 
-        Bring the map.
-
-        --=_0000000000000009--
-    "#]],
+            --=_0000000000000009--
+        "#]],
     );
 }
 
@@ -331,7 +343,7 @@ fn the_header_is_found_and_bounded() {
     assert_eq!(header_end(b"A: b\r\n"), 6);
     let claim = claim(vec![recipient(1, "bob@black.test")]);
     let endless = b"A: b\r\n".repeat(100_000);
-    let kept = returned_bytes(&claim, &endless, 0);
+    let kept = returned_bytes(&About::claim(&claim).unwrap(), &[], &endless, 0);
     assert_eq!(kept.len(), claim.head.len() + HEADER_BYTES_MAX);
 }
 
@@ -344,6 +356,11 @@ fn who_is_told_what() {
         }]);
         is_wanted(&claim, &claim.recipients[0], action)
     };
+    assert_eq!(placed(1, 0), Some(Action::Delivered));
+    assert_eq!(placed(0, 1), None, "RFC 3461 §5.2.7.1: NOTIFY goes on");
+    for (mailboxes, forwarded) in [(0, 2), (1, 1), (2, 0)] {
+        assert_eq!(placed(mailboxes, forwarded), Some(Action::Expanded));
+    }
     assert!(told(Notify::DEFAULT, Action::Failed));
     assert!(told(Notify::DEFAULT, Action::Delayed));
     assert!(!told(Notify::DEFAULT, Action::Delivered));

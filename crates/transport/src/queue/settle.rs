@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use base::{Domain, EmailAddress, Timestamp};
+use base::{EmailAddress, Timestamp};
 use message::write::Action;
 use store::{
     Claim, ClaimedRecipient, LocalRecipient, Note, Outcome, QueueRecipient, Settlement, Step,
@@ -14,7 +14,7 @@ use tracing::{error, info, warn};
 use super::backoff::{NextAttempt, next_attempt};
 use super::failure::Failure;
 use super::worker::Shared;
-use crate::dsn::{self, Item, Reporter};
+use crate::dsn::{self, About, Item, Reporter};
 use crate::smtp_out::Taken;
 
 /// How often a settlement is tried when the store is busy, and how long is waited before.
@@ -287,15 +287,9 @@ fn placed(
     // The store notes each copy with its mailbox by itself.
     let step =
         (!targets.is_empty()).then(|| (Step::Forwarded, format!("to {}", targets.join(", "))));
-    // Those that are forwarded to inherit the wish to hear of success (RFC 3461 §5.2.7.1).
-    let item =
-        (mailboxes > 0 && dsn::is_wanted(claim, recipient, Action::Delivered)).then(|| Item {
-            recipient: index,
-            action: Action::Delivered,
-            status: "2.0.0".to_owned(),
-            diagnostic: None,
-            remote_host: None,
-        });
+    let item = dsn::placed(mailboxes, forwarded.len())
+        .filter(|action| dsn::is_wanted(claim, recipient, *action))
+        .map(|action| Item::success(index, action));
     Part {
         outcome: Outcome::Done,
         step,
@@ -428,7 +422,7 @@ async fn report(
     letter: Option<store::Letter>,
     now: Timestamp,
 ) -> Result<Vec<store::Submission>, StoreError> {
-    let (false, Some(sender)) = (items.is_empty(), &claim.reverse_path) else {
+    let (false, Some(about)) = (items.is_empty(), About::claim(claim)) else {
         return Ok(Vec::new());
     };
     let bytes_max = shared.settings.report_bytes_max;
@@ -439,9 +433,9 @@ async fn report(
             Some(letter) => letter,
             None => shared.store.claimed_letter(claim).await?,
         };
-        dsn::returned_bytes(claim, letter.bytes(), bytes_max)
+        dsn::returned_bytes(&about, items, letter.bytes(), bytes_max)
     };
-    let from_domain = report_domain(shared, sender).await?;
+    let from_domain = dsn::from_domain(&shared.store, &shared.own.hostname, about.sender).await?;
     let reporter = Reporter {
         hostname: &shared.own.hostname,
         from_domain: &from_domain,
@@ -450,17 +444,9 @@ async fn report(
         expires_at: now + shared.settings.lifetime,
         random: shared.entropy.next_u64(),
     };
-    let bytes = dsn::write_report(&reporter, claim, sender, items, &returned);
+    let bytes = dsn::write_report(&reporter, &about, items, &returned);
     let letter = shared.store.letter(bytes.into()).await?;
-    Ok(vec![dsn::submission(&reporter, claim, sender, letter)])
-}
-
-async fn report_domain(shared: &Shared, sender: &EmailAddress) -> Result<Domain, StoreError> {
-    Ok(if shared.store.is_ours(&sender.domain).await? {
-        sender.domain.clone()
-    } else {
-        shared.own.hostname.clone()
-    })
+    Ok(vec![dsn::submission(&reporter, &about, letter)])
 }
 
 /// Tries again while the store is busy: what happened to the letter must not be forgotten because

@@ -157,11 +157,12 @@ fn outgoing(claim: &Claim, letter: &store::Letter) -> Outgoing {
     Outgoing {
         reverse_path: claim.reverse_path.clone(),
         recipients: claim.recipients.iter().map(outgoing_recipient).collect(),
-        // RFC 3461 §4.3: RET is meaningless where nobody is told.
-        ret: claim.reverse_path.as_ref().map(|_| match claim.dsn_return {
-            DsnReturn::Full => Ret::Full,
-            DsnReturn::Headers => Ret::Headers,
-        }),
+        // RFC 3461 §5.2.1: what was given is passed on, and nothing else.
+        ret: match claim.dsn_return {
+            DsnReturn::Full => Some(Ret::Full),
+            DsnReturn::Headers => Some(Ret::Headers),
+            DsnReturn::Unasked => None,
+        },
         envelope_id: claim.envelope_id.clone(),
         needs_utf8: claim.needs_utf8,
         parts: vec![claim.head.clone(), letter.bytes().clone()],
@@ -173,10 +174,11 @@ fn outgoing_recipient(recipient: &ClaimedRecipient) -> OutgoingRecipient {
         success,
         failure,
         delay,
+        asked,
     } = recipient.notify;
     OutgoingRecipient {
         address: recipient.address.clone(),
-        notify: (recipient.notify != Notify::DEFAULT).then_some(params::Notify {
+        notify: asked.then_some(params::Notify {
             success,
             failure,
             delay,

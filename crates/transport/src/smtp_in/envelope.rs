@@ -3,24 +3,36 @@
 use std::collections::BTreeMap;
 
 use base::{AccountId, EmailAddress};
+use message::write::Action;
 use proto::smtp::server::{Mail, Rcpt};
 use proto::smtp::{Notify, OriginalRecipient, Recipient, Reply, Role};
 use store::{QueueRecipient, Resolved, StoreError, Target};
 
 use super::refusal::reply_for_refusal;
 use super::session::Session;
+use crate::dsn;
 
 /// The envelope of the letter that is being taken.
 pub(super) struct Envelope {
     pub(super) mail: Mail,
     /// The recipients as given.
-    pub(super) recipients: Vec<EmailAddress>,
+    pub(super) recipients: Vec<Given>,
     /// Accounts here, with the address that led to each first.
     pub(super) local: BTreeMap<AccountId, EmailAddress>,
     /// Recipients elsewhere, by address; for a submission all recipients.
     pub(super) queued: BTreeMap<EmailAddress, QueueRecipient>,
     /// The aliases that lead elsewhere.
     pub(super) forwarding: Vec<EmailAddress>,
+}
+
+/// A recipient as given.
+pub(super) struct Given {
+    pub(super) address: EmailAddress,
+    /// ORCPT, or what stands for it.
+    pub(super) original: Option<String>,
+    pub(super) notify: store::Notify,
+    /// What is to be told about it once the letter is kept; `None` if others tell.
+    pub(super) placed: Option<Action>,
 }
 
 impl Session<'_> {
@@ -65,6 +77,16 @@ impl Session<'_> {
         let Some(envelope) = &mut self.envelope else {
             return Err(Reply::try_later());
         };
+        let is_here = |target: &&Target| matches!(target, Target::Account(_));
+        let mailboxes = targets.iter().filter(is_here).count();
+        let several = targets.len() > 1;
+        let notify = notify(&rcpt);
+        envelope.recipients.push(Given {
+            address: address.clone(),
+            original: rcpt.original.as_ref().map(ToString::to_string),
+            notify,
+            placed: dsn::placed(mailboxes, targets.len() - mailboxes),
+        });
         for target in targets {
             match target {
                 Target::Account(account) => {
@@ -80,11 +102,19 @@ impl Session<'_> {
                     envelope
                         .queued
                         .entry(elsewhere.clone())
-                        .or_insert_with(|| queue_recipient(elsewhere, &rcpt, &address));
+                        .or_insert_with(|| QueueRecipient {
+                            address: elsewhere,
+                            original: Some(original(&rcpt, &address)),
+                            // RFC 3461 §5.2.7.2.
+                            notify: if several {
+                                notify.without_success()
+                            } else {
+                                notify
+                            },
+                        });
                 }
             }
         }
-        envelope.recipients.push(address);
         Ok(())
     }
 
@@ -100,11 +130,22 @@ impl Session<'_> {
         let Some(envelope) = &mut self.envelope else {
             return Err(Reply::try_later());
         };
-        envelope.recipients.push(address.clone());
+        let notify = notify(&rcpt);
+        let original = rcpt.original.as_ref().map(ToString::to_string);
+        envelope.recipients.push(Given {
+            address: address.clone(),
+            original: original.clone(),
+            notify,
+            placed: None,
+        });
         envelope
             .queued
             .entry(address.clone())
-            .or_insert_with(|| queue_recipient(address.clone(), &rcpt, &address));
+            .or_insert(QueueRecipient {
+                address,
+                original,
+                notify,
+            });
         Ok(())
     }
 
@@ -148,24 +189,15 @@ impl Session<'_> {
 }
 
 /// RFC 3461 §5.2.7.1: where an address is replaced, ORCPT keeps the one that the sender wrote.
-fn queue_recipient(address: EmailAddress, rcpt: &Rcpt, given: &EmailAddress) -> QueueRecipient {
-    let original = match &rcpt.original {
-        Some(original) => Some(original.to_string()),
-        None if address != *given => Some(
-            OriginalRecipient {
-                kind: if given.needs_utf8() {
-                    "utf-8"
-                } else {
-                    "rfc822"
-                }
-                .to_owned(),
-                address: given.to_string(),
-            }
-            .to_string(),
-        ),
-        None => None,
-    };
-    let notify = match rcpt.notify {
+fn original(rcpt: &Rcpt, given: &EmailAddress) -> String {
+    match &rcpt.original {
+        Some(original) => original.to_string(),
+        None => OriginalRecipient::of(given).to_string(),
+    }
+}
+
+fn notify(rcpt: &Rcpt) -> store::Notify {
+    match rcpt.notify {
         None => store::Notify::DEFAULT,
         Some(Notify {
             success,
@@ -175,11 +207,7 @@ fn queue_recipient(address: EmailAddress, rcpt: &Rcpt, given: &EmailAddress) -> 
             success,
             failure,
             delay,
+            asked: true,
         },
-    };
-    QueueRecipient {
-        address,
-        original,
-        notify,
     }
 }

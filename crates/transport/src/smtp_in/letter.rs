@@ -3,17 +3,20 @@
 
 use std::fmt::Write;
 
-use base::{EmailAddress, LetterId, Timestamp};
+use base::{AccountId, EmailAddress, LetterId, Timestamp};
 use bytes::Bytes;
 use message::write::{
     ReceivedField, Transmission, delivered_to_field, format_date, message_id, received_field,
     return_path_field,
 };
-use proto::smtp::{Body, Reply, Ret, Role as ListenerRole};
-use store::{Delivery, DsnReturn, Keywords, Letter, LocalRecipient, Note, Role, Spool, Step};
-use store::{StoreError, Submission};
+use proto::smtp::{Body, Reply, Role as ListenerRole};
+use store::{
+    Delivery, Handling, Keywords, Letter, LocalRecipient, Note, Role, Spool, Step, StoreError,
+    Submission,
+};
 use tracing::info;
 
+use super::asked::{addresses, dsn_return, needs_utf8};
 use super::envelope::Envelope;
 use super::header::Header;
 use super::session::Session;
@@ -112,25 +115,8 @@ impl Session<'_> {
             }
         }
         let received = self.received_field(&complete);
-        let return_path = return_path_field(envelope.reverse_path());
-        let local = envelope.local.iter().map(|(account, address)| {
-            let mut head = return_path.clone();
-            head.extend_from_slice(&delivered_to_field(address));
-            head.extend_from_slice(&received);
-            LocalRecipient {
-                account: *account,
-                address: address.clone(),
-                mailbox: Role::Inbox,
-                keywords: Keywords::default(),
-                head: head.into(),
-            }
-        });
-        let local = local.collect();
-        let mut forward_head = Vec::new();
-        for address in &envelope.forwarding {
-            forward_head.extend_from_slice(&delivered_to_field(address));
-        }
-        forward_head.extend_from_slice(&received);
+        let local = local_copies(envelope, &received);
+        let forward_head = forward_head(envelope, &received);
         let note = self.note(&complete, Step::Received);
         let Complete {
             letter,
@@ -141,14 +127,24 @@ impl Session<'_> {
         } = complete;
         let bytes = letter.bytes().len();
         let recipients = envelope.recipients.len();
+        let needs_utf8 = needs_utf8(&envelope, letter.bytes());
+        let reports = self
+            .success_reports(&envelope, &letter, &received, at)
+            .await;
+        let reports = reports.map_err(|error| self.reply_for(&error))?;
         let sender = envelope.mail.reverse_path.clone();
         let delivered = self.context.options.store.deliver(Delivery {
             letter,
+            dsn_return: dsn_return(&envelope.mail),
             reverse_path: envelope.mail.reverse_path,
-            envelope: envelope.recipients,
+            envelope: addresses(&envelope.recipients),
             local,
             forwards: envelope.queued.into_values().collect(),
             forward_head: forward_head.into(),
+            envelope_id: envelope.mail.envelope_id,
+            needs_utf8,
+            handling: Handling::default(),
+            reports,
             received_at: at,
             expires_at: at + self.context.options.queue_lifetime,
             notes: vec![note],
@@ -182,20 +178,19 @@ impl Session<'_> {
         } = complete;
         let bytes = letter.bytes().len();
         let recipients = envelope.recipients.len();
+        let needs_utf8 = needs_utf8(&envelope, letter.bytes());
         let mail = envelope.mail;
         let sender = mail.reverse_path.clone();
         let submitted = self.context.options.store.submit(Submission {
             letter,
             head: head.into(),
             account: self.account,
+            dsn_return: dsn_return(&mail),
             reverse_path: mail.reverse_path,
             recipients: envelope.queued.into_values().collect(),
             envelope_id: mail.envelope_id,
-            dsn_return: match mail.ret {
-                Some(Ret::Full) => DsnReturn::Full,
-                Some(Ret::Headers) | None => DsnReturn::Headers,
-            },
-            needs_utf8: mail.utf8,
+            needs_utf8,
+            handling: Handling::default(),
             received_at: at,
             hold_until: None,
             expires_at: at + self.context.options.queue_lifetime,
@@ -270,7 +265,7 @@ impl Session<'_> {
             tls: self.tls.as_ref(),
             id: &complete.trace,
             recipient: match envelope.recipients.as_slice() {
-                [only] => Some(only),
+                [only] => Some(&only.address),
                 _ => None,
             },
             at: complete.at,
@@ -299,8 +294,36 @@ impl Session<'_> {
     }
 }
 
+/// The copies for mailboxes here, each with its own head (RFC 5321 §4.4, RFC 9228).
+fn local_copies(envelope: &Envelope, received: &[u8]) -> Vec<LocalRecipient> {
+    let return_path = return_path_field(envelope.reverse_path());
+    let copy = |(account, address): (&AccountId, &EmailAddress)| {
+        let mut head = return_path.clone();
+        head.extend_from_slice(&delivered_to_field(address));
+        head.extend_from_slice(received);
+        LocalRecipient {
+            account: *account,
+            address: address.clone(),
+            mailbox: Role::Inbox,
+            keywords: Keywords::default(),
+            head: head.into(),
+        }
+    };
+    envelope.local.iter().map(copy).collect()
+}
+
+/// What stands before the letter where it is forwarded.
+fn forward_head(envelope: &Envelope, received: &[u8]) -> Vec<u8> {
+    let mut head = Vec::new();
+    for address in &envelope.forwarding {
+        head.extend_from_slice(&delivered_to_field(address));
+    }
+    head.extend_from_slice(received);
+    head
+}
+
 impl Envelope {
-    fn reverse_path(&self) -> Option<&EmailAddress> {
+    pub(super) fn reverse_path(&self) -> Option<&EmailAddress> {
         self.mail.reverse_path.as_ref()
     }
 }

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::net::Gate;
 
+mod asked;
 mod envelope;
 mod header;
 mod letter;

@@ -19,6 +19,8 @@ use super::{Listener, Security, SmtpContext, SmtpOptions, serve};
 use crate::net::Gate;
 use crate::testing::{Counting, SetClock};
 
+mod reports;
+
 const STRANGER: &str = "192.0.2.1:4000";
 const HOME: &str = "127.0.0.1:4000";
 const RELAY: Listener = Listener {

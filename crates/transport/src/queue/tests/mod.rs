@@ -12,8 +12,8 @@ use base::limits::Limits;
 use base::{AccountId, Domain, EmailAddress, LetterId, Timestamp, Uid};
 use bytes::Bytes;
 use store::{
-    BlobHome, Database, DsnReturn, NewAccount, Notify, QueueEntry, QueueFilter, QueueRecipient,
-    StoreOptions, Submission, Synchronous,
+    BlobHome, Database, DsnReturn, Handling, NewAccount, Notify, QueueEntry, QueueFilter,
+    QueueRecipient, StoreOptions, Submission, Synchronous,
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -142,8 +142,9 @@ impl World {
             reverse_path: Some(address("alice@here.test")),
             recipients: to.iter().map(|to| recipient(to, Notify::DEFAULT)).collect(),
             envelope_id: None,
-            dsn_return: DsnReturn::Headers,
+            dsn_return: DsnReturn::Unasked,
             needs_utf8: false,
+            handling: Handling::default(),
             received_at: now,
             hold_until: None,
             expires_at: now + self.context.settings.lifetime,

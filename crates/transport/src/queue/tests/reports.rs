@@ -9,6 +9,7 @@ const SUCCESS: Notify = Notify {
     success: true,
     failure: true,
     delay: false,
+    asked: true,
 };
 
 async fn submit(world: &World, change: impl FnOnce(&mut Submission)) -> LetterId {
@@ -84,6 +85,51 @@ async fn success_here_is_reported_when_asked() {
         "{}",
         reports[0]
     );
+    world.end().await;
+}
+
+/// RFC 3461 §5.2.7.2.
+#[tokio::test]
+async fn an_alias_for_two_users_is_reported_as_expanded() {
+    let world = World::new("", &[]).await;
+    let targets = [address("bob@here.test"), address("alice@here.test")];
+    let team = address("team@here.test");
+    world.store.add_alias(&team, &targets).await.unwrap();
+    let letter = submit(&world, |letter| {
+        letter.recipients = vec![recipient("team@here.test", SUCCESS)];
+    })
+    .await;
+    world.gone(letter).await;
+    let reports = world.inbox_after(world.alice, 2).await;
+    let expanded = |report: &&String| report.contains("Action: expanded\r\n");
+    assert_eq!(reports.iter().filter(expanded).count(), 1, "{reports:?}");
+    assert_eq!(world.inbox(world.bob).await.len(), 1);
+    world.end().await;
+}
+
+/// RFC 3461 §5.2.1: nothing was asked, so nothing is passed on.
+#[tokio::test]
+async fn a_server_with_dsn_is_told_nothing_that_was_not_asked() {
+    let with_dsn = vec![
+        Say("220 hi"),
+        Want("EHLO"),
+        Say("250-hi\r\n250 DSN"),
+        Want("MAIL FROM:<alice@here.test>"),
+        Say("250 ok"),
+        Want("RCPT TO:<carol@far.test>"),
+        Say("250 ok"),
+        Want("DATA"),
+        Say("354 go"),
+        WantLetter,
+        Say("250 kept"),
+    ];
+    let world = World::new(FAR, &[("192.0.2.1", vec![script(&[with_dsn])])]).await;
+    let letter = world.submit(&["carol@far.test"]).await;
+    world.gone(letter).await;
+    let heard = world.net.heard();
+    for line in ["MAIL FROM:<alice@here.test>", "RCPT TO:<carol@far.test>"] {
+        assert!(heard.iter().any(|heard| heard == line), "{heard:?}");
+    }
     world.end().await;
 }
 

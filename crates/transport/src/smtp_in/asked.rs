@@ -1,0 +1,104 @@
+//! What the sender asked of the letter's way, from the parameters of MAIL and RCPT to what the store
+//! keeps, and the reports of success that are due at once (RFC 3461).
+
+use base::{EmailAddress, Timestamp};
+use message::{Content, Message, Part};
+use proto::smtp::Ret;
+use proto::smtp::server::Mail;
+use store::{DsnReturn, Letter, StoreError, Submission};
+
+use super::envelope::{Envelope, Given};
+use super::session::Session;
+use crate::dsn::{self, About, Item, Reporter};
+
+impl Session<'_> {
+    /// RFC 3461 §5.2.3, §5.2.7.2: who asked to hear of success is told when the letter is in the
+    /// mailbox, or goes on to several.
+    pub(super) async fn success_reports(
+        &self,
+        envelope: &Envelope,
+        letter: &Letter,
+        head: &[u8],
+        at: Timestamp,
+    ) -> Result<Vec<Submission>, StoreError> {
+        let Some(sender) = envelope.reverse_path() else {
+            return Ok(Vec::new());
+        };
+        let told = envelope.recipients.iter().enumerate();
+        let items: Vec<Item> = told
+            .filter(|(_, given)| given.notify.success)
+            .filter_map(|(index, given)| Some(Item::success(index, given.placed?)))
+            .collect();
+        if items.is_empty() {
+            return Ok(Vec::new());
+        }
+        let options = &self.context.options;
+        let about = About {
+            letter: None,
+            sender,
+            envelope_id: envelope.mail.envelope_id.as_deref(),
+            dsn_return: dsn_return(&envelope.mail),
+            needs_utf8: envelope.mail.utf8,
+            head,
+            size: (head.len() + letter.bytes().len()) as u64,
+            received_at: at,
+            tried_until: at,
+            recipients: envelope
+                .recipients
+                .iter()
+                .map(|given| (&given.address, given.original.as_deref()))
+                .collect(),
+        };
+        let reporter = Reporter {
+            hostname: &options.hostname,
+            from_domain: &dsn::from_domain(&options.store, &options.hostname, sender).await?,
+            // Good news returns no whole letter.
+            bytes_max: 0,
+            now: at,
+            expires_at: at + options.queue_lifetime,
+            random: options.entropy.next_u64(),
+        };
+        let returned = dsn::returned_bytes(&about, &items, letter.bytes(), 0);
+        let report = dsn::write_report(&reporter, &about, &items, &returned);
+        let report = options.store.letter(report.into()).await?;
+        Ok(vec![dsn::submission(&reporter, &about, report)])
+    }
+}
+
+pub(super) fn addresses(recipients: &[Given]) -> Vec<EmailAddress> {
+    recipients
+        .iter()
+        .map(|given| given.address.clone())
+        .collect()
+}
+
+pub(super) fn dsn_return(mail: &Mail) -> DsnReturn {
+    match mail.ret {
+        None => DsnReturn::Unasked,
+        Some(Ret::Full) => DsnReturn::Full,
+        Some(Ret::Headers) => DsnReturn::Headers,
+    }
+}
+
+/// RFC 6531 §3.2: a letter that was given with SMTPUTF8 and has nothing of it in addresses and
+/// header can travel to every server.
+pub(super) fn needs_utf8(envelope: &Envelope, letter: &[u8]) -> bool {
+    let queued = envelope.queued.keys();
+    let mut addresses = envelope.reverse_path().into_iter().chain(queued);
+    addresses.any(EmailAddress::needs_utf8)
+        || (envelope.mail.utf8 && !letter.is_ascii() && {
+            let message = Message::parse(letter);
+            has_utf8_header(&message, message.root())
+        })
+}
+
+/// Whether a header of the part, or of one inside of it, has UTF-8.
+fn has_utf8_header(message: &Message<'_>, part: &Part) -> bool {
+    let inside = |part: &Part| has_utf8_header(message, part);
+    !message.bytes(part.header).is_ascii()
+        || match &part.content {
+            Content::Leaf => false,
+            Content::Multipart(parts) => parts.iter().any(inside),
+            Content::Message(inner) => inside(&inner.root),
+        }
+}
