@@ -8,9 +8,14 @@ pub mod arc;
 pub mod dkim;
 pub mod dmarc;
 mod dns;
+pub mod iprev;
 mod name;
+mod report;
+pub mod results;
+mod reverse;
 pub mod spf;
 pub mod srs;
 pub mod tags;
 
 pub use dns::{Answer, Answers, Need, Question, RecordType, Records};
+pub use report::{Checks, LetterInput, Report};

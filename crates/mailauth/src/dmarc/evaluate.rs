@@ -173,9 +173,14 @@ fn share_a_label(one: &str, other: &str) -> bool {
 }
 
 fn same_organisation(one: &str, other: &str, answers: &Answers) -> Result<bool, Halt> {
-    let mut organisations = Vec::new();
-    for domain in [one, other] {
-        organisations.push(organisation(domain, &walk(answers, domain)?));
+    match (walk(answers, one), walk(answers, other)) {
+        (Err(Halt::Need(Need(mut questions))), Err(Halt::Need(Need(more)))) => {
+            questions.extend(more);
+            Err(Halt::Need(Need(questions)))
+        }
+        (first, second) => {
+            let (first, second) = (first?, second?);
+            Ok(organisation(one, &first) == organisation(other, &second))
+        }
     }
-    Ok(organisations[0] == organisations[1])
 }

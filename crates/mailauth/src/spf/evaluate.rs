@@ -2,12 +2,13 @@
 
 use std::net::IpAddr;
 
-use super::expand::{Names, Scene, includes, shares};
+use super::expand::Scene;
 use super::macros::{MacroString, Place};
 use super::record::{Directive, Hosts, Mechanism, Qualifier, Record, is_spf};
 use super::{SpfReason, SpfResult};
 use crate::dns::{Answer, Need, Question, RecordType, Records};
-use crate::name::is_within;
+use crate::name::{is_within, question_name};
+use crate::reverse::{Names, address_question, includes, names, shares};
 
 /// RFC 7208 §4.6.4: terms of all records that ask the DNS.
 const LOOKUPS_MAX: u32 = 10;
@@ -190,7 +191,7 @@ impl Evaluation<'_> {
         let Some(target) = self.target_or(hosts.domain.as_ref(), domain)? else {
             return Ok(false);
         };
-        let question = self.scene.address_question(&target);
+        let question = address_question(self.scene.address, &target);
         match self.scene.answers.get(question)? {
             Answer::Found(records) => Ok(self.includes(records, hosts)),
             Answer::NoRecords | Answer::NoName => self.count_void().map(|()| false),
@@ -216,9 +217,9 @@ impl Evaluation<'_> {
             return Err(Halt::Permanent(SpfReason::TooManyMx(target)));
         }
         let names = exchanges.iter().map(|(_, host)| host);
-        let names = names.filter_map(|host| crate::name::question_name(host));
+        let names = names.filter_map(|host| question_name(host));
         let questions: Vec<Question> = names
-            .map(|name| self.scene.address_question(&name))
+            .map(|name| address_question(self.scene.address, &name))
             .collect();
         let answers = self.scene.answers.get_all(questions.iter().cloned())?;
         for (question, answer) in questions.iter().zip(answers) {
@@ -237,8 +238,10 @@ impl Evaluation<'_> {
         let Some(target) = self.target_or(spec, domain)? else {
             return Ok(false);
         };
-        match self.scene.names()? {
-            Names::Valid(names) => Ok(names.iter().any(|name| is_within(name, &target))),
+        match names(self.scene.address, self.scene.answers)? {
+            Names::Found { valid: names, .. } => {
+                Ok(names.iter().any(|name| is_within(name, &target)))
+            }
             Names::Void => self.count_void().map(|()| false),
             Names::Unknown => Ok(false),
         }

@@ -1,14 +1,13 @@
-//! Macro strings: their expansion (RFC 7208 §7.3), and the names of the peer's address.
+//! Macro strings: their expansion (RFC 7208 §7.3).
 
 use std::fmt::Write;
 use std::net::IpAddr;
 
 use super::macros::{Macro, MacroString, Part};
-use crate::dns::{Answer, Answers, Need, Question, RecordType, Records};
+use crate::dns::{Answers, Need};
 use crate::name::{NAME_BYTES_MAX, is_within, question_name, to_ascii};
+use crate::reverse::{Names, dotted, names};
 
-/// RFC 7208 §4.6.4: names of an address that are looked at.
-const PTR_NAMES_MAX: usize = 10;
 /// Bytes of an expanded text; a name has 253, an explanation is cut to less.
 const EXPANDED_BYTES_MAX: usize = 4_096;
 
@@ -22,16 +21,6 @@ pub(super) struct Scene<'a> {
     pub(super) receiver: &'a str,
     pub(super) now_secs: i64,
     pub(super) answers: &'a Answers,
-}
-
-/// The names that lead to the peer's address and back.
-pub(super) enum Names {
-    /// The DNS has none (a void look-up).
-    Void,
-    /// The DNS did not answer.
-    Unknown,
-    /// These, perhaps none of them valid; at most 10.
-    Valid(Vec<String>),
 }
 
 impl Scene<'_> {
@@ -93,7 +82,7 @@ impl Scene<'_> {
 
     /// RFC 7208 §7.3, `p`: the domain itself, one below it, any other, or `unknown`.
     fn validated_name(&self, domain: &str) -> Result<String, Need> {
-        let Names::Valid(names) = self.names()? else {
+        let Names::Found { valid: names, .. } = names(self.address, self.answers)? else {
             return Ok("unknown".to_owned());
         };
         let find = |wanted: &dyn Fn(&str) -> bool| names.iter().find(|name| wanted(name));
@@ -101,84 +90,6 @@ impl Scene<'_> {
             .or_else(|| find(&|name| is_within(name, domain)))
             .or_else(|| names.first());
         Ok(best.map_or_else(|| "unknown".to_owned(), Clone::clone))
-    }
-
-    /// The names of the peer's address whose addresses include it (RFC 7208 §5.5).
-    pub(super) fn names(&self) -> Result<Names, Need> {
-        let candidates = match self.answers.get(Question {
-            name: reverse_name(self.address),
-            kind: RecordType::Ptr,
-        })? {
-            Answer::Found(Records::Ptr(names)) => names,
-            Answer::NoRecords | Answer::NoName => return Ok(Names::Void),
-            Answer::Found(_) | Answer::Temporary => return Ok(Names::Unknown),
-        };
-        let candidates = candidates.iter().filter_map(|name| question_name(name));
-        let candidates: Vec<String> = candidates.take(PTR_NAMES_MAX).collect();
-        let questions = candidates.iter().map(|name| self.address_question(name));
-        let answers = self.answers.get_all(questions)?;
-        let valid = candidates.into_iter().zip(answers);
-        // An error at one name passes that name over.
-        let valid = valid.filter(|(_, answer)| match answer {
-            Answer::Found(records) => includes(records, self.address, u8::MAX, u8::MAX),
-            Answer::NoRecords | Answer::NoName | Answer::Temporary => false,
-        });
-        Ok(Names::Valid(valid.map(|(name, _)| name).collect()))
-    }
-
-    /// Asks for addresses of the peer's own family (RFC 7208 §5).
-    pub(super) fn address_question(&self, name: &str) -> Question {
-        Question {
-            name: name.to_owned(),
-            kind: match self.address {
-                IpAddr::V4(_) => RecordType::A,
-                IpAddr::V6(_) => RecordType::Aaaa,
-            },
-        }
-    }
-}
-
-/// Whether one of the addresses has the same prefix.
-pub(super) fn includes(records: &Records, peer: IpAddr, prefix_v4: u8, prefix_v6: u8) -> bool {
-    match (records, peer) {
-        (Records::A(found), IpAddr::V4(peer)) => {
-            let same = |found: u32| shares(found.into(), peer.to_bits().into(), 32, prefix_v4);
-            found.iter().any(|found| same(found.to_bits()))
-        }
-        (Records::Aaaa(found), IpAddr::V6(peer)) => found
-            .iter()
-            .any(|found| shares(found.to_bits(), peer.to_bits(), 128, prefix_v6)),
-        _ => false,
-    }
-}
-
-/// Whether two addresses of so many bits agree in their first `prefix` bits.
-pub(super) fn shares(one: u128, other: u128, bits: u32, prefix: u8) -> bool {
-    let rest = bits.saturating_sub(u32::from(prefix));
-    (one ^ other).checked_shr(rest).unwrap_or(0) == 0
-}
-
-/// The name that an address's PTR records have.
-pub(crate) fn reverse_name(address: IpAddr) -> String {
-    let zone = if address.is_ipv4() { "in-addr" } else { "ip6" };
-    let parts = dotted(address);
-    let reversed: Vec<&str> = parts.rsplit('.').collect();
-    format!("{}.{zone}.arpa", reversed.join(".")).to_ascii_lowercase()
-}
-
-/// RFC 7208 §7.3, `i`: an IPv6 address as its nibbles.
-fn dotted(address: IpAddr) -> String {
-    match address {
-        IpAddr::V4(v4) => v4.to_string(),
-        IpAddr::V6(v6) => {
-            let mut text = String::with_capacity(63);
-            for byte in v6.octets() {
-                // Writing to a String cannot fail.
-                let _ = write!(text, "{:X}.{:X}.", byte >> 4, byte & 15);
-            }
-            text.truncate(63);
-            text
-        }
     }
 }
 

@@ -1,0 +1,526 @@
+//! All checks of one letter, and what they found: one value for the header field, the journey and the
+//! decision.
+
+use base::{Domain, Timestamp};
+use message::Fields;
+
+use crate::arc::{self, ArcOutcome, ArcResult};
+use crate::dkim::{self, DkimResult, Outcome, Prepared};
+use crate::dmarc::{self, Authors, DmarcOutcome, DmarcResult, Identifier, Method, Policy};
+use crate::dns::{Answers, Need};
+use crate::iprev::{self, IprevOutcome, IprevResult};
+use crate::results::{AuthResults, MethodResult};
+use crate::spf::{self, SpfIdentity, SpfInput, SpfOutcome, SpfResult};
+
+/// The checks of a letter, each done once. They are advanced until nothing is missing: those of the
+/// connection while the letter still comes in, the others when it is there.
+#[derive(Debug, Default)]
+pub struct Checks {
+    iprev: Option<IprevOutcome>,
+    mail_from: Option<SpfOutcome>,
+    helo: Option<SpfOutcome>,
+    dkim: Option<Vec<DkimResult>>,
+    arc: Option<ArcResult>,
+    dmarc: Option<Vec<DmarcOutcome>>,
+}
+
+/// What is read of a letter before the DNS is asked.
+#[derive(Debug)]
+pub struct LetterInput {
+    authors: Authors,
+    prepared: Prepared,
+}
+
+impl LetterInput {
+    /// Reads and hashes a letter; see [`Prepared::new`] for what it costs.
+    #[must_use]
+    pub fn new(letter: &[u8]) -> Self {
+        let limits = message::ParseLimits {
+            header_fields_max: dkim::FIELDS_MAX,
+            header_bytes_max: dkim::HEADER_BYTES_MAX,
+            ..message::ParseLimits::default()
+        };
+        Self {
+            authors: Authors::read(Fields::with_limits(letter, &limits)),
+            prepared: Prepared::new(&[letter]),
+        }
+    }
+}
+
+impl Checks {
+    /// iprev, and SPF of the reverse-path and of the HELO name.
+    ///
+    /// # Errors
+    /// [`Need`] with everything that can be asked at once.
+    pub fn advance_connection(
+        &mut self,
+        input: &SpfInput<'_>,
+        answers: &Answers,
+    ) -> Result<(), Need> {
+        let mut missing = Missing::default();
+        missing.fill(&mut self.iprev, || iprev::check(input.address, answers));
+        missing.fill(&mut self.mail_from, || {
+            spf::check(input, SpfIdentity::MailFrom, answers)
+        });
+        // The null reverse-path is checked by the HELO name already (RFC 7208 §2.4).
+        if !input.reverse_path.is_empty() {
+            missing.fill(&mut self.helo, || {
+                spf::check(input, SpfIdentity::Helo, answers)
+            });
+        }
+        missing.end()
+    }
+
+    /// DKIM, ARC and DMARC, after [`Self::advance_connection`] has succeeded.
+    ///
+    /// # Errors
+    /// [`Need`] with everything that can be asked at once.
+    pub fn advance_letter(
+        &mut self,
+        letter: &LetterInput,
+        now: Timestamp,
+        answers: &Answers,
+    ) -> Result<(), Need> {
+        let mut missing = Missing::default();
+        missing.fill(&mut self.dkim, || {
+            dkim::verify(&letter.prepared, answers, now)
+        });
+        missing.fill(&mut self.arc, || arc::verify(&letter.prepared, answers));
+        let mut early = None;
+        let (known, dmarc) = match &self.dkim {
+            Some(dkim) => (identifiers(self.mail_from.as_ref(), dkim), &mut self.dmarc),
+            // The author's record is asked for beside the keys; the result waits for them.
+            None => (Vec::new(), &mut early),
+        };
+        missing.fill(dmarc, || dmarc::evaluate(&letter.authors, &known, answers));
+        missing.end()
+    }
+
+    /// What was found; `None` while a check is missing.
+    #[must_use]
+    pub fn finish(self) -> Option<Report> {
+        Some(Report {
+            iprev: self.iprev?,
+            mail_from: self.mail_from?,
+            helo: self.helo,
+            dkim: self.dkim?,
+            arc: self.arc?,
+            dmarc: self.dmarc?,
+            applied: Policy::None,
+            overridden: None,
+        })
+    }
+}
+
+/// Collects questions of checks that cannot go on.
+#[derive(Default)]
+struct Missing(Vec<crate::Question>);
+
+impl Missing {
+    fn fill<T>(&mut self, slot: &mut Option<T>, check: impl FnOnce() -> Result<T, Need>) {
+        if slot.is_none() {
+            match check() {
+                Ok(found) => *slot = Some(found),
+                Err(Need(questions)) => self.0.extend(questions),
+            }
+        }
+    }
+
+    fn end(mut self) -> Result<(), Need> {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        self.0.sort_unstable();
+        self.0.dedup();
+        Err(Need(self.0))
+    }
+}
+
+/// The domains that DMARC may rely on.
+fn identifiers<'a>(
+    mail_from: Option<&'a SpfOutcome>,
+    signatures: &'a [DkimResult],
+) -> Vec<Identifier<'a>> {
+    let signed = signatures.iter().filter_map(|signature| {
+        let verified = match signature.outcome {
+            Outcome::Pass => !is_partial(signature),
+            Outcome::TempError => false,
+            Outcome::Fail(_) | Outcome::PermError(_) => return None,
+        };
+        // A signature that leaves a part of the body open is as none.
+        if signature.is_pass() && !verified {
+            return None;
+        }
+        Some(Identifier {
+            domain: signature.domain.as_ref()?.as_str(),
+            method: Method::Dkim,
+            verified,
+        })
+    });
+    let spf = mail_from.and_then(|outcome| {
+        let verified = match outcome.result {
+            SpfResult::Pass => true,
+            SpfResult::TempError => false,
+            SpfResult::None
+            | SpfResult::Neutral
+            | SpfResult::Fail
+            | SpfResult::SoftFail
+            | SpfResult::PermError => return None,
+        };
+        Some(Identifier {
+            domain: &outcome.domain,
+            method: Method::Spf,
+            verified,
+        })
+    });
+    signed.chain(spf).collect()
+}
+
+/// Whether anyone may have added to the body (RFC 6376 §8.2).
+fn is_partial(signature: &DkimResult) -> bool {
+    signature
+        .notes
+        .unsigned_body_bytes
+        .is_some_and(|bytes| bytes > 0)
+}
+
+/// What all checks of a letter found.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Report {
+    /// Whether the peer's address has a name.
+    pub iprev: IprevOutcome,
+    /// SPF of the reverse-path.
+    pub mail_from: SpfOutcome,
+    /// SPF of the HELO name; none for the null reverse-path, whose check it is already.
+    pub helo: Option<SpfOutcome>,
+    /// Each signature.
+    pub dkim: Vec<DkimResult>,
+    /// The chain of forwarders.
+    pub arc: ArcResult,
+    /// Each author domain, the one that decides first; never empty.
+    pub dmarc: Vec<DmarcOutcome>,
+    /// What is done with the letter.
+    pub applied: Policy,
+    /// Why it is less than the author's domain wishes.
+    pub overridden: Option<String>,
+}
+
+impl Report {
+    /// Decides what is done: the wish of the author's domain, but no more than `most`, and nothing
+    /// where a forwarder in `sealers` vouches for the letter.
+    pub fn decide(&mut self, most: Policy, sealers: &[Domain]) {
+        let wish = self.dmarc.iter().map(DmarcOutcome::wish).max();
+        let wish = wish.unwrap_or(Policy::None);
+        if wish > Policy::None
+            && let Some(sealer) = self.vouching_sealer(sealers)
+        {
+            self.overridden = Some(format!("{sealer} vouches for it by ARC"));
+            self.applied = Policy::None;
+        } else {
+            if wish > most {
+                self.overridden = Some("local policy".to_owned());
+            }
+            self.applied = wish.min(most);
+        }
+    }
+
+    /// RFC 8617 §7.2: a chain that is right, whose last sealer is trusted and found that DMARC had
+    /// passed when the letter came to it.
+    fn vouching_sealer(&self, trusted: &[Domain]) -> Option<&Domain> {
+        let sealer = self.arc.sealers.last()?;
+        if self.arc.outcome != ArcOutcome::Pass || !trusted.contains(sealer) {
+            return None;
+        }
+        let found = AuthResults::parse(self.arc.results.as_ref()?.as_bytes())?;
+        let is_dmarc = |result: &&MethodResult| result.method == "dmarc";
+        let mut dmarc = found.results.iter().filter(is_dmarc).peekable();
+        dmarc.peek()?;
+        dmarc
+            .all(|result| result.result == "pass")
+            .then_some(sealer)
+    }
+
+    /// The outcome of DMARC that decides.
+    #[must_use]
+    pub fn deciding(&self) -> Option<&DmarcOutcome> {
+        self.dmarc.first()
+    }
+
+    /// What is written into the letter's head, in the name of `server`. `reverse_path` is written
+    /// whole, as it was given.
+    #[must_use]
+    pub fn results(&self, server: &str, reverse_path: &str) -> AuthResults {
+        let mut results = vec![iprev_result(&self.iprev)];
+        results.push(spf_result(&self.mail_from, reverse_path));
+        let helo = self
+            .helo
+            .iter()
+            .filter(|helo| helo.result != SpfResult::None);
+        results.extend(helo.map(|helo| spf_result(helo, "")));
+        if self.dkim.is_empty() {
+            results.push(MethodResult::new("dkim", "none"));
+        }
+        results.extend(self.dkim.iter().map(dkim_result));
+        if self.arc.outcome != ArcOutcome::None {
+            results.push(arc_result(&self.arc));
+        }
+        for (position, outcome) in self.dmarc.iter().enumerate() {
+            let mut result = dmarc_result(outcome);
+            if position == 0 && outcome.result == DmarcResult::Fail {
+                result.comment = Some(self.disposition());
+            }
+            results.push(result);
+        }
+        AuthResults {
+            server: server.to_owned(),
+            results,
+        }
+    }
+
+    fn disposition(&self) -> String {
+        let applied = self.applied.word();
+        match &self.overridden {
+            Some(why) => format!("done: {applied}; {why}"),
+            None => format!("done: {applied}"),
+        }
+    }
+}
+
+fn iprev_result(outcome: &IprevOutcome) -> MethodResult {
+    let mut result = MethodResult::new("iprev", outcome.result.word());
+    result.comment.clone_from(&outcome.name);
+    result.reason = match outcome.result {
+        IprevResult::Pass => None,
+        IprevResult::Fail => Some("no name of the address leads back to it".to_owned()),
+        IprevResult::TempError => Some("no answer from the DNS".to_owned()),
+        IprevResult::PermError => Some("the address has no name".to_owned()),
+    };
+    result.with("policy", "iprev", Some(outcome.address.to_string()))
+}
+
+/// RFC 8601 §2.7.2.
+fn spf_result(outcome: &SpfOutcome, reverse_path: &str) -> MethodResult {
+    let mut result = MethodResult::new("spf", outcome.result.word());
+    result.comment.clone_from(&outcome.mechanism);
+    result.reason = outcome.reason.as_ref().map(ToString::to_string);
+    if reverse_path.is_empty() {
+        result.with("smtp", "helo", Some(&outcome.domain))
+    } else {
+        result.with("smtp", "mailfrom", Some(reverse_path))
+    }
+}
+
+/// RFC 8601 §2.7.1, RFC 6008.
+fn dkim_result(signature: &DkimResult) -> MethodResult {
+    let mut result = MethodResult::new("dkim", signature.outcome.word());
+    result.reason = signature.outcome.reason();
+    if signature.is_pass() && is_partial(signature) {
+        result.result = "policy".to_owned();
+        result.reason = Some("a part of the body is not signed".to_owned());
+    }
+    if signature.notes.testing {
+        result.comment = Some("the domain is testing".to_owned());
+    }
+    let domain = signature.domain.as_ref().map(Domain::as_str);
+    let algorithm = signature.algorithm.map(|algorithm| algorithm.to_string());
+    result
+        .with("header", "d", domain)
+        .with("header", "s", signature.selector.as_deref())
+        .with("header", "i", signature.identity.as_deref())
+        .with("header", "a", algorithm)
+        .with("header", "b", signature.signature_start.as_deref())
+}
+
+/// RFC 8617 §10.1.
+fn arc_result(arc: &ArcResult) -> MethodResult {
+    let mut result = MethodResult::new("arc", arc.outcome.word());
+    result.comment = Some(match arc.sealers.last() {
+        Some(sealer) => format!("i={} by {sealer}", arc.instance),
+        None => format!("i={}", arc.instance),
+    });
+    result.reason = match arc.outcome {
+        ArcOutcome::Fail(fault) => Some(fault.to_string()),
+        ArcOutcome::TempError => Some("a key could not be looked up".to_owned()),
+        ArcOutcome::None | ArcOutcome::Pass => None,
+    };
+    result
+}
+
+/// RFC 9989 §9.1.
+fn dmarc_result(outcome: &DmarcOutcome) -> MethodResult {
+    let mut result = MethodResult::new("dmarc", outcome.result.word());
+    result.reason = outcome.reason.as_ref().map(ToString::to_string);
+    let author = Some(outcome.author.as_str()).filter(|author| !author.is_empty());
+    let policy = outcome.record.as_ref().map(|_| outcome.policy.word());
+    result
+        .with("header", "from", author)
+        .with("policy", "dmarc", policy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dmarc::DmarcReason;
+    use crate::{Answer, Question, RecordType, Records};
+
+    const LETTER: &[u8] = b"From: a@red.test\r\nSubject: x\r\n\r\ny\r\n";
+
+    fn spf_input() -> SpfInput<'static> {
+        SpfInput {
+            address: "192.0.2.1".parse().unwrap(),
+            helo: "mx.red.test",
+            reverse_path: "a@bounce.red.test",
+            receiver: "mx.black.test",
+            now_secs: 1_800_000_000,
+        }
+    }
+
+    fn answer(question: &Question, spf: &str, dmarc: &str) -> Answer {
+        let text = |text: &str| Answer::Found(Records::Txt(vec![text.as_bytes().to_vec()]));
+        match (question.name.as_str(), question.kind) {
+            ("1.2.0.192.in-addr.arpa", RecordType::Ptr) => {
+                Answer::Found(Records::Ptr(vec!["mx.red.test".to_owned()]))
+            }
+            ("mx.red.test", RecordType::A) => {
+                Answer::Found(Records::A(vec![[192, 0, 2, 1].into()]))
+            }
+            ("bounce.red.test", RecordType::Txt) => text(spf),
+            ("_dmarc.red.test", RecordType::Txt) => text(dmarc),
+            _ => Answer::NoName,
+        }
+    }
+
+    /// Runs all checks; gives the report and the rounds of questions that it took.
+    fn run(letter: &[u8], spf: &str, dmarc: &str) -> (Report, usize) {
+        let (mut checks, mut answers) = (Checks::default(), Answers::default());
+        let letter = LetterInput::new(letter);
+        let now = Timestamp::from_secs(1_800_000_000);
+        let mut rounds = 0;
+        loop {
+            let step = checks
+                .advance_connection(&spf_input(), &answers)
+                .and_then(|()| checks.advance_letter(&letter, now, &answers));
+            let Err(Need(questions)) = step else { break };
+            rounds += 1;
+            for question in questions {
+                let answer = answer(&question, spf, dmarc);
+                answers.insert(question, answer);
+            }
+        }
+        (checks.finish().unwrap(), rounds)
+    }
+
+    #[test]
+    fn a_letter_that_passes_is_written_down() {
+        let (mut report, rounds) =
+            run(LETTER, "v=spf1 ip4:192.0.2.0/24 -all", "v=DMARC1; p=reject");
+        report.decide(Policy::Reject, &[]);
+        assert_eq!(report.applied, Policy::None);
+        // Names and SPF records; the name's address; the author's record; the tree walk.
+        assert_eq!(rounds, 4);
+        let field = report.results("mx.black.test", "a@bounce.red.test");
+        expect_test::expect![[r#"mx.black.test; iprev=pass (mx.red.test) policy.iprev=192.0.2.1; spf=pass (ip4:192.0.2.0/24) smtp.mailfrom=a@bounce.red.test; dkim=none; dmarc=pass reason="spf of bounce.red.test aligned" header.from=red.test policy.dmarc=reject"#]]
+            .assert_eq(&field.payload(false));
+    }
+
+    #[test]
+    fn a_wish_is_followed_up_to_the_setting() {
+        let (report, _) = run(LETTER, "v=spf1 -all", "v=DMARC1; p=reject");
+        for most in [Policy::Reject, Policy::Quarantine, Policy::None] {
+            let mut report = report.clone();
+            report.decide(most, &[]);
+            assert_eq!(report.applied, most);
+            assert_eq!(report.overridden.is_some(), most != Policy::Reject);
+        }
+        let (mut soft, _) = run(LETTER, "v=spf1 -all", "v=DMARC1; p=quarantine");
+        soft.decide(Policy::Reject, &[]);
+        assert_eq!(soft.applied, Policy::Quarantine);
+        let field = soft
+            .results("mx.black.test", "a@bounce.red.test")
+            .payload(false);
+        assert!(
+            field.contains("dmarc=fail (done: quarantine) reason="),
+            "{field}"
+        );
+    }
+
+    #[test]
+    fn a_trusted_forwarder_vouches_for_what_it_saw_pass() {
+        let (report, _) = run(LETTER, "v=spf1 -all", "v=DMARC1; p=reject");
+        let list = Domain::parse("list.test").unwrap();
+        let sealed = |results: &str, outcome| {
+            let mut report = report.clone();
+            report.arc = ArcResult {
+                outcome,
+                instance: 1,
+                closed: false,
+                sealers: vec![list.clone()],
+                results: Some(results.to_owned()),
+            };
+            report
+        };
+        let passed =
+            "mx.list.test; spf=pass smtp.mailfrom=red.test; dmarc=pass header.from=red.test";
+        let failed = "mx.list.test; dmarc=fail header.from=red.test";
+        for (results, outcome, trusted, applied) in [
+            (passed, ArcOutcome::Pass, true, Policy::None),
+            (passed, ArcOutcome::Pass, false, Policy::Reject),
+            (passed, ArcOutcome::TempError, true, Policy::Reject),
+            (failed, ArcOutcome::Pass, true, Policy::Reject),
+            ("mx.list.test; none", ArcOutcome::Pass, true, Policy::Reject),
+        ] {
+            let mut report = sealed(results, outcome);
+            let trusted = if trusted {
+                vec![list.clone()]
+            } else {
+                Vec::new()
+            };
+            report.decide(Policy::Reject, &trusted);
+            assert_eq!(report.applied, applied, "{results}");
+        }
+    }
+
+    #[test]
+    fn the_null_reverse_path_is_the_helo_name() {
+        let input = SpfInput {
+            reverse_path: "",
+            ..spf_input()
+        };
+        let (mut checks, mut answers) = (Checks::default(), Answers::default());
+        while let Err(Need(questions)) = checks.advance_connection(&input, &answers) {
+            for question in questions {
+                let answer = answer(&question, "", "");
+                answers.insert(question, answer);
+            }
+        }
+        let outcome = checks.mail_from.unwrap();
+        assert!(checks.helo.is_none());
+        let result = spf_result(&outcome, "");
+        assert_eq!(result.property("smtp", "helo"), Some("mx.red.test"));
+    }
+
+    /// RFC 6376 §8.2: what anyone may add to is not the signer's.
+    #[test]
+    fn a_signature_that_leaves_the_body_open_does_not_count() {
+        let (report, _) = run(LETTER, "v=spf1 -all", "v=DMARC1; p=reject");
+        assert_eq!(
+            report.deciding().unwrap().reason,
+            Some(DmarcReason::NothingVerified)
+        );
+        let mut signature = DkimResult {
+            outcome: Outcome::Pass,
+            domain: Domain::parse("red.test").ok(),
+            selector: Some("s1".to_owned()),
+            identity: None,
+            algorithm: None,
+            signature_start: None,
+            notes: dkim::Notes::default(),
+        };
+        assert_eq!(identifiers(None, std::slice::from_ref(&signature)).len(), 1);
+        signature.notes.unsigned_body_bytes = Some(1);
+        assert_eq!(identifiers(None, std::slice::from_ref(&signature)).len(), 0);
+        assert_eq!(dkim_result(&signature).result, "policy");
+        signature.outcome = Outcome::TempError;
+        assert!(!identifiers(None, std::slice::from_ref(&signature))[0].verified);
+    }
+}
