@@ -124,7 +124,7 @@ impl Store {
         }
         let secret = match secret {
             Some(secret) => self.0.keys.unseal(&secret_place("scram"), &secret)?,
-            None => self.make_server_secret().await?,
+            None => self.make_server_secret("scram").await?,
         };
         Ok(made_up_keys(&secret, &login))
     }
@@ -170,12 +170,19 @@ impl Store {
         passwords.work(move || is_right(&hash, &password)).await
     }
 
-    async fn make_server_secret(&self) -> Result<Vec<u8>, StoreError> {
+    /// A secret of 32 bytes that all nodes of this store share, made when it is first asked for.
+    ///
+    /// # Errors
+    /// Those of reading and writing.
+    pub async fn installation_secret(&self, name: &'static str) -> Result<Secret, StoreError> {
+        self.make_server_secret(name).await.map(Secret::new)
+    }
+
+    async fn make_server_secret(&self, name: &'static str) -> Result<Vec<u8>, StoreError> {
         let mut value = [0; 32];
         self.0.entropy.fill(&mut value);
-        let place = secret_place("scram");
+        let place = secret_place(name);
         let value = self.0.keys.seal(&place, &value)?;
-        let name = "scram";
         let body = KeepServerSecret { name, value };
         let kept = self.0.engine.write(body, Priority::Urgent).await?;
         self.0.keys.unseal(&place, &kept)

@@ -23,7 +23,7 @@ const PIECE_BYTES: usize = 256 * 1024;
 /// A node that was seen within this time is taken for alive.
 const ALIVE_MS: i64 = 60_000;
 /// Tables that a store has rows in before anybody has used it.
-const NEVER_EMPTY: &[&str] = &["server_secret", "sequence", "domain"];
+const NEVER_EMPTY: &[&str] = &["server_secret", "sequence", "domain", "dkim_key"];
 
 /// What becomes of letters that are still to be sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

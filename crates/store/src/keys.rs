@@ -1,7 +1,7 @@
 //! The key of the store's secrets: it lies in a file outside the database, so that a copy of the
 //! database alone gives nobody the means to log in as somebody or to sign as a domain.
 //!
-//! What is sealed: every value of `server_secret`, and of credentials the SCRAM keys (who has them
+//! What is sealed: every value of `server_secret`, the private keys of `dkim_key`, and of credentials the SCRAM keys (who has them
 //! can play the server, and with one overheard login the client). Password hashes are not: they
 //! are made to be seen. A sealed value is a magic, the id of its key, a nonce, and what AES-256-GCM
 //! gives, bound to the place where the value belongs, so that values cannot be exchanged.
@@ -13,7 +13,9 @@
 mod file;
 mod reseal;
 
-pub(crate) use reseal::{KeepServerSecret, forget, open_keys, scram_place, secret_place};
+pub(crate) use reseal::{
+    KeepServerSecret, dkim_place, forget, open_keys, scram_place, secret_place,
+};
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};

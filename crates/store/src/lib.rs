@@ -12,6 +12,7 @@ mod confirmed;
 mod copies;
 mod deliver;
 mod directory;
+mod dkim;
 mod engine;
 mod error;
 mod hold;
@@ -47,6 +48,7 @@ pub use deliver::{Delivered, Delivery, LocalRecipient, StoredCopy, Submission, U
 pub use directory::{
     AccountInfo, AliasInfo, DomainInfo, NewAccount, QuotaChange, Refusal, Resolved, Target,
 };
+pub use dkim::{DkimAlgorithm, DkimKey, DkimKeyInfo, DkimState, NewDkimKey};
 pub use engine::{TABLES, TableClass};
 pub use error::StoreError;
 pub use import::{ImportLetter, ImportMailbox, ImportMark, Imported};

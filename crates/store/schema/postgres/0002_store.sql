@@ -343,3 +343,18 @@ CREATE TABLE directory_change (
     kind BIGINT NOT NULL,
     key TEXT COLLATE "C" NOT NULL
 );
+
+-- Keys that sign as a domain (DKIM). algorithm: 1 RSA, 2 Ed25519. private_key: PKCS #8, sealed.
+-- record: the text of its DNS record. It signs from active_at on (NULL: it is only announced) until
+-- retired_at, and is kept a while after that.
+CREATE TABLE dkim_key (
+    domain TEXT COLLATE "C" NOT NULL,
+    selector TEXT COLLATE "C" NOT NULL,
+    algorithm BIGINT NOT NULL,
+    private_key BYTEA NOT NULL,
+    record TEXT COLLATE "C" NOT NULL,
+    created_at BIGINT NOT NULL,
+    active_at BIGINT,
+    retired_at BIGINT,
+    PRIMARY KEY (domain, selector)
+);

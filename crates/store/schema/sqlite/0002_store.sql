@@ -80,3 +80,18 @@ CREATE TABLE directory_change (
     kind INTEGER NOT NULL,
     key TEXT NOT NULL
 ) WITHOUT ROWID;
+
+-- Keys that sign as a domain (DKIM). algorithm: 1 RSA, 2 Ed25519. private_key: PKCS #8, sealed.
+-- record: the text of its DNS record. It signs from active_at on (NULL: it is only announced) until
+-- retired_at, and is kept a while after that.
+CREATE TABLE dkim_key (
+    domain TEXT NOT NULL,
+    selector TEXT NOT NULL,
+    algorithm INTEGER NOT NULL,
+    private_key BLOB NOT NULL,
+    record TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    active_at INTEGER,
+    retired_at INTEGER,
+    PRIMARY KEY (domain, selector)
+) WITHOUT ROWID;

@@ -47,6 +47,7 @@ pub(crate) const CARRIED: &[&str] = &[
     "server_secret",
     "sequence",
     "domain",
+    "dkim_key",
     "address",
     "alias_target",
     "account",

@@ -115,6 +115,8 @@ impl Body for RemoveDomain {
                 row.text(0)?
             )));
         }
+        let keys = "DELETE FROM dkim_key WHERE domain = $1";
+        tx.execute(keys, params![name]).await?;
         match tx
             .execute("DELETE FROM domain WHERE name = $1", params![name])
             .await?

@@ -25,6 +25,7 @@ pub const TABLES: &[(&str, TableClass)] = &[
     ("credential", TableClass::Account),
     ("delivery", TableClass::Letter),
     ("directory_change", TableClass::Global),
+    ("dkim_key", TableClass::Global),
     ("domain", TableClass::Global),
     ("expunged", TableClass::Account),
     ("import_state", TableClass::Account),

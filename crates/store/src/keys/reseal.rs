@@ -28,6 +28,11 @@ pub(crate) fn scram_place(account: i64, which: &str) -> String {
     format!("credential/{account}/{which}")
 }
 
+/// Where a key that signs as a domain belongs.
+pub(crate) fn dkim_place(domain: &str, selector: &str) -> String {
+    format!("dkim_key/{domain}/{selector}")
+}
+
 /// Opens the keys of a store: makes the file on the first start, compares it with the store, and
 /// seals what is not.
 ///
@@ -108,6 +113,14 @@ async fn seal_all(engine: &Engine, keys: &Arc<Keyring>) -> Result<(), StoreError
         let body = SealCredentials {
             keys: Arc::clone(keys),
             after: account,
+        };
+        after = engine.write(body, Priority::Bulk).await?;
+    }
+    let mut after = Some((String::new(), String::new()));
+    while let Some(last) = after {
+        let body = SealDkimKeys {
+            keys: Arc::clone(keys),
+            after: last,
         };
         after = engine.write(body, Priority::Bulk).await?;
     }
@@ -224,6 +237,37 @@ impl Body for SealCredentials {
     }
 }
 
+/// Seals some of the keys that sign as domains. Gives the last, or `None` at the end.
+struct SealDkimKeys {
+    keys: Arc<Keyring>,
+    after: (String, String),
+}
+
+impl Body for SealDkimKeys {
+    type Out = Option<(String, String)>;
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<Self::Out, StoreError> {
+        let sql = "SELECT domain, selector, private_key FROM dkim_key
+            WHERE domain > $1 OR (domain = $1 AND selector > $2)
+            ORDER BY domain, selector LIMIT $3";
+        let (domain, selector) = &self.after;
+        let mut last = None;
+        for mut row in tx.rows(sql, params![domain, selector, PIECE]).await? {
+            let (domain, selector, value) = (row.text(0)?, row.text(1)?, row.bytes(2)?);
+            if self.keys.is_old(&value) {
+                let place = dkim_place(&domain, &selector);
+                let sealed = self.keys.seal(&place, &self.keys.unseal(&place, &value)?)?;
+                let sql = "UPDATE dkim_key SET private_key = $3
+                    WHERE domain = $1 AND selector = $2 AND private_key = $4";
+                let new = params![&domain, &selector, sealed.as_slice(), value.as_slice()];
+                tx.execute(sql, new).await?;
+            }
+            last = Some((domain, selector));
+        }
+        Ok(last)
+    }
+}
+
 /// Removes what is sealed.
 struct Forget;
 
@@ -239,6 +283,8 @@ impl Body for Forget {
                 tx.execute(sql, params![&name]).await?;
             }
         }
+        // Every private key is sealed: new ones are made.
+        tx.execute("DELETE FROM dkim_key", &[]).await?;
         let none: &[u8] = &[];
         // Of all accounts at once: nothing runs on a store without its key.
         let sql = "UPDATE credential SET scram_stored_key = $1, scram_server_key = $1";

@@ -17,6 +17,7 @@ mod races;
 mod repairing;
 mod retaining;
 mod searching;
+mod signing;
 mod statements;
 mod together;
 
@@ -86,6 +87,8 @@ many_nodes! { postgres, shared:
 
 many_nodes! { two_nodes, beside_another:
     delivering::a_repetition_after_a_lost_reply,
+    signing::a_key_lives,
+    signing::keys_have_a_limit,
     people::addresses,
     people::making_and_removing,
     people::passwords,
