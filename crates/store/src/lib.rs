@@ -77,6 +77,7 @@ pub use watch::{AccountWatch, QueueSignal};
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base::Secret;
 use base::limits::Limits;
@@ -123,6 +124,14 @@ pub struct PostgresOptions {
     pub connections: usize,
     /// Whether nodes wake each other by LISTEN/NOTIFY, or only look each second (behind poolers).
     pub wakeup: Wakeup,
+    /// How long a server that says nothing is waited for, usually [`Self::ANSWER_WITHIN`]. Then the
+    /// connection is given up, and what became of a commit on it is asked on another.
+    pub answer_within: Duration,
+}
+
+impl PostgresOptions {
+    /// A server that is well ends a statement itself after 60 seconds, and says so.
+    pub const ANSWER_WITHIN: Duration = Duration::from_secs(65);
 }
 
 /// How a node hears of another node's changes.

@@ -393,6 +393,7 @@ async fn segments_do_not_go_with_postgresql() {
         url: Secret::new("postgres://localhost:1/none"),
         connections: 4,
         wakeup: Wakeup::Poll,
+        answer_within: PostgresOptions::ANSWER_WITHIN,
     });
     let error = Store::open(options).await.err().unwrap();
     assert!(matches!(error, StoreError::Invalid(_)));

@@ -125,6 +125,7 @@ impl Typing<'_> {
                     "poll" => Wakeup::Poll,
                     _ => Wakeup::Notify,
                 },
+                answer_within: PostgresOptions::ANSWER_WITHIN,
             });
         }
         let path = url

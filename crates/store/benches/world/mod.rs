@@ -228,6 +228,7 @@ impl Place {
                 url: Secret::new(server.database("mail")),
                 connections: usize::try_from(number("connections", 16)).unwrap(),
                 wakeup: Wakeup::Notify,
+                answer_within: PostgresOptions::ANSWER_WITHIN,
             })
         });
         Self {

@@ -60,6 +60,7 @@ pub(crate) struct House {
     /// Where its randomness begins.
     pub(crate) seed: u64,
     pub(crate) wakeup: Wakeup,
+    pub(crate) answer_within: Duration,
     /// Whether the node blue is open beside every store.
     beside: Option<Mutex<Option<Store>>>,
 }
@@ -103,6 +104,7 @@ impl House {
             url: Secret::new(url),
             connections: 16,
             wakeup: Wakeup::Notify,
+            answer_within: PostgresOptions::ANSWER_WITHIN,
         });
         Self::new(database)
     }
@@ -134,6 +136,7 @@ impl House {
             objects: None,
             seed: 1,
             wakeup: Wakeup::Notify,
+            answer_within: PostgresOptions::ANSWER_WITHIN,
             beside: None,
         }
     }
@@ -146,6 +149,7 @@ impl House {
         let mut database = self.database.clone();
         if let Database::Postgres(options) = &mut database {
             options.wakeup = self.wakeup;
+            options.answer_within = self.answer_within;
         }
         StoreOptions {
             // Of all nodes.

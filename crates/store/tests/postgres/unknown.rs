@@ -206,3 +206,66 @@ async fn a_server_that_is_killed_under_load() {
     house.finish(store).await;
     drop(server);
 }
+
+/// A house whose store gives a silent server up soon, and a store with bob's account on it.
+async fn with_little_patience(mut house: House) -> (House, Store, AccountId) {
+    let (store, _, bob) = house.with_people().await;
+    store.close().await.unwrap();
+    house.answer_within = Duration::from_secs(4);
+    let store = house.open().await;
+    (house, store, bob)
+}
+
+/// A server that takes what it is told and never answers: each verb is told so in time, and works
+/// again when the server does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_hangs() {
+    let server = Postgres::start(Flushed::No);
+    let (proxy, house) = behind_proxy(&server);
+    let (house, store, bob) = with_little_patience(house).await;
+    proxy.hush();
+    let started = Instant::now();
+    let reading = store.mailboxes(bob);
+    let writing = ["one", "two", "three"].map(|name| store.create_mailbox(bob, name, None));
+    let (read, written) = tokio::join!(reading, join_all(writing.into_iter().collect()));
+    let mut errors = vec![read.unwrap_err()];
+    errors.extend(written.into_iter().map(Result::unwrap_err));
+    for error in errors {
+        assert!(is_transient(&error), "{error:?}");
+        assert!(error.to_string().contains("answer"), "{error}");
+    }
+    assert!(started.elapsed() < Duration::from_secs(60));
+    proxy.open();
+    let delivered = deliver(&house, &store, bob, "x").await.unwrap();
+    store.confirm(vec![delivered.letter]).await.unwrap();
+    assert_eq!(subjects(&store, bob).await.get("x"), Some(&1));
+    house.finish(store).await;
+}
+
+/// COMMIT is not answered, and the connection stays: on another the server is asked what became of
+/// it. Where no connection answers, the peer is told to come again, and its repetition is known.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_that_hangs() {
+    let server = Postgres::start(Flushed::No);
+    let (proxy, house) = behind_proxy(&server);
+    let (house, store, bob) = with_little_patience(house).await;
+    proxy.cut_at(LETTER, COMMIT, Cut::Silence);
+    let delivered = deliver(&house, &store, bob, "x").await.unwrap();
+    assert!(!delivered.repeated);
+    store.confirm(vec![delivered.letter]).await.unwrap();
+    assert_eq!(proxy.cuts(), 1);
+    assert_eq!(subjects(&store, bob).await.get("x"), Some(&1));
+    proxy.open();
+    proxy.cut_at(LETTER, COMMIT, Cut::Silence);
+    proxy.close_with_cut();
+    let started = Instant::now();
+    let error = deliver(&house, &store, bob, "y").await.unwrap_err();
+    assert!(is_transient(&error), "{error:?}");
+    assert!(started.elapsed() < Duration::from_secs(60));
+    assert_eq!(proxy.cuts(), 2);
+    proxy.open();
+    let again = deliver(&house, &store, bob, "y").await.unwrap();
+    assert!(again.repeated);
+    assert_eq!(subjects(&store, bob).await.get("y"), Some(&1));
+    house.finish(store).await;
+}

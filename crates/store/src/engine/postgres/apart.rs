@@ -3,11 +3,14 @@
 //!
 //! Its statements are PostgreSQL's own. None of them touches a table.
 
+use std::time::Duration;
+
 use base::Timestamp;
 use tokio::sync::mpsc;
 use tokio_postgres::Client;
 use tokio_postgres::types::ToSql;
 
+use super::answer::{Line, Wrong};
 use super::failure::failure;
 use crate::StoreError;
 
@@ -17,6 +20,8 @@ const HEARD_MAX: usize = 1_000;
 /// no statement here may wait for long.
 const SETTINGS: &str = "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 5;
     SET tcp_keepalives_count = 3; SET statement_timeout = '10s'; SET synchronous_commit = off;";
+/// The server ends a statement here after 10 seconds.
+const PATIENCE: Duration = Duration::from_secs(15);
 /// `false` with a lock that another session holds. Asked again by its holder it would be taken
 /// twice, so that the one who asks must remember.
 const LOCK: &str = "SELECT pg_try_advisory_lock($1)";
@@ -32,6 +37,7 @@ const NOW: &str = "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS B
 /// The connection.
 pub(crate) struct Apart {
     client: Client,
+    line: Line,
     heard: mpsc::Receiver<String>,
 }
 
@@ -46,18 +52,24 @@ pub(super) fn hearing() -> (Heard, mpsc::Receiver<String>) {
 impl Apart {
     pub(super) async fn new(
         client: Client,
+        mut line: Line,
         heard: mpsc::Receiver<String>,
     ) -> Result<Self, StoreError> {
-        let apart = Self { client, heard };
+        line.patience = line.patience.min(PATIENCE);
+        let apart = Self {
+            client,
+            line,
+            heard,
+        };
         apart.run(SETTINGS).await?;
         Ok(apart)
     }
 
     /// Takes a lock for as long as the connection lives; `false` if another session has it.
     pub(crate) async fn lock(&self, key: i64) -> Result<bool, StoreError> {
-        let row = self.client.query_one(LOCK, &[&key]).await;
-        let row = row.map_err(|error| failure(&error).0)?;
-        row.try_get(0).map_err(|error| failure(&error).0)
+        let row = self.line.wait(self.client.query_one(LOCK, &[&key])).await;
+        let row = row.map_err(|wrong| failure(&wrong).0)?;
+        row.try_get(0).map_err(unfit)
     }
 
     /// Whether the server process that serves this connection has the lock.
@@ -77,8 +89,9 @@ impl Apart {
 
     /// Tells texts of less than 8,000 bytes on a channel.
     pub(crate) async fn notify(&self, channel: &str, texts: &[String]) -> Result<(), StoreError> {
-        let told = self.client.execute(NOTIFY, &[&channel, &texts]).await;
-        told.map(|_| ()).map_err(|error| failure(&error).0)
+        let params: [&(dyn ToSql + Sync); 2] = [&channel, &texts];
+        let told = self.line.wait(self.client.execute(NOTIFY, &params)).await;
+        told.map(|_| ()).map_err(|wrong| failure(&wrong).0)
     }
 
     /// The next text that was told; `None` when the connection is gone. Cancellation safe.
@@ -87,13 +100,17 @@ impl Apart {
     }
 
     async fn run(&self, sql: &str) -> Result<(), StoreError> {
-        let done = self.client.batch_execute(sql).await;
-        done.map_err(|error| failure(&error).0)
+        let done = self.line.wait(self.client.batch_execute(sql)).await;
+        done.map_err(|wrong| failure(&wrong).0)
     }
 
     async fn number(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<i64, StoreError> {
-        let row = self.client.query_one(sql, params).await;
-        let row = row.map_err(|error| failure(&error).0)?;
-        row.try_get(0).map_err(|error| failure(&error).0)
+        let row = self.line.wait(self.client.query_one(sql, params)).await;
+        let row = row.map_err(|wrong| failure(&wrong).0)?;
+        row.try_get(0).map_err(unfit)
     }
+}
+
+fn unfit(error: tokio_postgres::Error) -> StoreError {
+    failure(&Wrong::Told(error)).0
 }

@@ -4,6 +4,7 @@ use std::io::Error as IoError;
 
 use tokio_postgres::error::{Error, SqlState};
 
+use super::answer::Wrong;
 use crate::StoreError;
 
 /// Why a transaction may be run again.
@@ -15,8 +16,21 @@ pub(super) enum Fault {
     Lost,
 }
 
-/// What an error is to a verb, and whether another run may succeed.
-pub(super) fn failure(error: &Error) -> (StoreError, Option<Fault>) {
+/// What a missing answer is to a verb, and whether another run may succeed.
+pub(super) fn failure(wrong: &Wrong) -> (StoreError, Option<Fault>) {
+    match wrong {
+        Wrong::Told(error) => failure_of(error),
+        Wrong::Silent(span) => {
+            let text = format!(
+                "the database has not answered for {} seconds; the connection is given up",
+                span.as_secs()
+            );
+            (StoreError::Io(text), Some(Fault::Lost))
+        }
+    }
+}
+
+fn failure_of(error: &Error) -> (StoreError, Option<Fault>) {
     let text = told(error);
     let Some(state) = error.code() else {
         let is_io = std::error::Error::source(error).is_some_and(|source| source.is::<IoError>());
@@ -69,7 +83,7 @@ fn is_outside(state: &SqlState, class: &str) -> bool {
 
 /// What it is to a verb that no connection can be made.
 pub(super) fn connecting(error: &Error, address: &str) -> StoreError {
-    let (kind, _) = failure(error);
+    let (kind, _) = failure_of(error);
     let text = format!("cannot connect to {address}: {}", told(error));
     match (kind, error.code()) {
         (StoreError::Busy(_), _) => StoreError::Busy(text),

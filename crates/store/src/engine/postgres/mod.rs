@@ -7,6 +7,7 @@
 //! `commit_mark`.
 
 mod address;
+mod answer;
 mod apart;
 mod failure;
 mod lane;
@@ -77,8 +78,9 @@ enum Attempt {
 enum Together {
     /// All are committed.
     Done,
-    /// Nothing is stored: whose fault it was shows when each runs alone.
-    Nothing,
+    /// Nothing is stored: whose fault it was shows when each runs alone. With an error, it was the
+    /// server's, which did not answer.
+    Nothing(Option<StoreError>),
     /// Whether they are stored is not known.
     Unknown(StoreError),
 }
@@ -153,8 +155,8 @@ impl Postgres {
     /// Makes a connection outside the pool.
     pub(crate) async fn apart(&self) -> Result<Apart, StoreError> {
         let (sender, heard) = apart::hearing();
-        let client = self.engine.pool.connect(Some(sender)).await?;
-        Apart::new(client, heard).await
+        let (client, line) = self.engine.pool.connect(Some(sender)).await?;
+        Apart::new(client, line, heard).await
     }
 
     /// Ends all connections; later calls answer [`StoreError::Closed`].
@@ -178,32 +180,36 @@ impl Engine {
     async fn batch(&self, jobs: &mut Vec<Box<dyn Job>>) {
         jobs.sort_by_key(|job| job.order());
         let together = match jobs.len() {
-            0 | 1 => Together::Nothing,
+            0 | 1 => Together::Nothing(None),
             _ => self.together(jobs).await,
         };
         // What kept one from being tried in its time keeps those behind it, too.
-        let mut down = None;
+        let mut down = match &together {
+            Together::Nothing(silence) => silence.clone(),
+            Together::Done | Together::Unknown(_) => None,
+        };
         for job in jobs.drain(..) {
             match (&together, &down) {
                 (Together::Done, _) => job.acknowledge(),
                 (Together::Unknown(error), _) => job.refuse(error.clone()),
-                (Together::Nothing, Some(error)) if job.queued_at().elapsed() > TRY_FOR => {
+                (Together::Nothing(_), Some(error)) if job.queued_at().elapsed() > TRY_FOR => {
                     job.refuse(StoreError::clone(error));
                 }
-                (Together::Nothing, _) => down = self.alone(job).await,
+                (Together::Nothing(_), _) => down = self.alone(job).await,
             }
         }
     }
 
     async fn together(&self, jobs: &mut [Box<dyn Job>]) -> Together {
         let Ok(mut session) = self.pool.take().await else {
-            return Together::Nothing;
+            return Together::Nothing(None);
         };
         let started = Instant::now();
         if !run_all(&mut session, jobs).await {
             session.roll_back();
+            let silence = session.silence();
             self.pool.give_back(session);
-            return Together::Nothing;
+            return Together::Nothing(silence);
         }
         let ended = session.commit().await;
         self.pool.give_back(session);
@@ -212,10 +218,10 @@ impl Engine {
                 self.note(started, jobs.len());
                 Together::Done
             }
-            Ended::Nothing(_) => Together::Nothing,
+            Ended::Nothing(_) => Together::Nothing(None),
             Ended::Unknown(marked) => match self.is_committed(marked).await {
                 Ok(true) => Together::Done,
-                Ok(false) => Together::Nothing,
+                Ok(false) => Together::Nothing(None),
                 Err(error) => Together::Unknown(error),
             },
         }

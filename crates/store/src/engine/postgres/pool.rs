@@ -10,6 +10,7 @@ use tokio::sync::{AcquireError, Semaphore, SemaphorePermit};
 use tokio_postgres::{AsyncMessage, Client, Connection};
 
 use super::address::{Address, CONNECT_TIMEOUT};
+use super::answer::Line;
 use super::apart::Heard;
 use super::lane::Lanes;
 use super::session::Session;
@@ -22,6 +23,7 @@ const WAIT_MAX: Duration = Duration::from_secs(30);
 /// The pool.
 pub(super) struct Pool {
     address: Address,
+    answer_within: Duration,
     idle: Mutex<Vec<Session>>,
     places: Arc<Semaphore>,
     /// Reading takes no connection that a lane needs.
@@ -38,6 +40,7 @@ impl Pool {
         let url = options.url.expose_str().unwrap_or_default();
         Ok(Self {
             address: Address::parse(url, environment)?,
+            answer_within: options.answer_within,
             idle: Mutex::default(),
             places: Arc::new(Semaphore::new(options.connections)),
             reading: Semaphore::new(reading(options.connections)),
@@ -59,15 +62,15 @@ impl Pool {
                 return Ok(session);
             }
         }
-        let client = self.connect(None).await?;
-        let mut session = Session::new(client, Arc::clone(&self.statements));
+        let (client, line) = self.connect(None).await?;
+        let mut session = Session::new(client, line, Arc::clone(&self.statements));
         session.hold(place);
         session.prepare_for_use().await?;
         Ok(session)
     }
 
     /// Makes a connection; what it hears goes to `heard`, which is closed when it ends.
-    pub(super) async fn connect(&self, heard: Option<Heard>) -> Result<Client, StoreError> {
+    pub(super) async fn connect(&self, heard: Option<Heard>) -> Result<(Client, Line), StoreError> {
         let Address { config, tls, told } = &self.address;
         // The library's own limit does not hold for TLS and the login.
         let of_one = config.get_connect_timeout().copied();
@@ -79,13 +82,20 @@ impl Pool {
             return Err(StoreError::Io(text));
         };
         let (client, connection) = connected.map_err(|error| failure::connecting(&error, told))?;
-        tokio::spawn(serve(connection, heard));
-        Ok(client)
+        let line = Line {
+            patience: self.answer_within,
+            serving: tokio::spawn(serve(connection, heard)).abort_handle(),
+        };
+        Ok((client, line))
     }
 
     /// Gives a connection back for the next.
     pub(super) fn give_back(&self, mut session: Session) {
         let place = session.let_go();
+        if session.silence().is_some() {
+            // Nobody else needs to find out for himself whether the others are silent as well.
+            self.lock().clear();
+        }
         if !session.is_closed() && !self.places.is_closed() {
             self.lock().push(session);
         }

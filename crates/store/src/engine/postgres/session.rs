@@ -18,6 +18,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Error, Statement};
 
 use super::Statements;
+use super::answer::{Line, Wrong};
 use super::failure::{Fault, failure};
 use super::values::{Kept, Param, ReadCell};
 use crate::StoreError;
@@ -55,6 +56,7 @@ type Sent<T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>;
 /// One connection.
 pub(crate) struct Session {
     client: Arc<Client>,
+    line: Line,
     /// By the address and length of our text.
     prepared: HashMap<(usize, usize), Statement>,
     statements: Statements,
@@ -66,6 +68,8 @@ pub(crate) struct Session {
     fault: Option<Fault>,
     /// Whether the connection failed.
     lost: bool,
+    /// What is told if the server did not answer.
+    silence: Option<StoreError>,
     /// Unlike that of any other connection; made with the first transaction.
     mark: Option<i64>,
     /// Of the transaction, counted on this connection.
@@ -90,15 +94,17 @@ pub(super) struct Marked {
 }
 
 impl Session {
-    pub(super) fn new(client: Client, statements: Statements) -> Self {
+    pub(super) fn new(client: Client, line: Line, statements: Statements) -> Self {
         Self {
             client: Arc::new(client),
+            line,
             prepared: HashMap::new(),
             statements,
             sent: Vec::new(),
             broken: None,
             fault: None,
             lost: false,
+            silence: None,
             mark: None,
             number: 0,
             place: None,
@@ -115,6 +121,11 @@ impl Session {
 
     pub(super) fn is_closed(&self) -> bool {
         self.lost || self.client.is_closed()
+    }
+
+    /// What is told if the server did not answer on this connection.
+    pub(super) fn silence(&self) -> Option<StoreError> {
+        self.silence.clone()
     }
 
     pub(super) async fn prepare_for_use(&mut self) -> Result<(), StoreError> {
@@ -194,10 +205,10 @@ impl Session {
         // What was lost before says nothing of COMMIT.
         let is_lost = self.fault == Some(Fault::Lost);
         let answer = match sent {
-            Poll::Ready(answer) => answer,
-            Poll::Pending => committing.await,
+            Poll::Ready(answer) => answer.map_err(Wrong::Told),
+            Poll::Pending => self.line.wait(committing).await,
         };
-        let is_answered = answer.map_err(|error| self.note(&error)).is_ok();
+        let is_answered = answer.map_err(|wrong| self.note(&wrong)).is_ok();
         let marked = Marked {
             mark: self.mark.unwrap_or_default(),
             number: self.number,
@@ -229,8 +240,8 @@ impl Session {
 
     /// Runs statements of the engine itself.
     pub(super) async fn batch(&mut self, sql: &str) -> Result<(), StoreError> {
-        let done = self.client.batch_execute(sql).await;
-        done.map_err(|error| self.note(&error))
+        let done = self.line.wait(self.client.batch_execute(sql)).await;
+        done.map_err(|wrong| self.note(&wrong))
     }
 
     /// Sends a statement on its way; its failure shows in a later one, or when it is committed.
@@ -255,13 +266,11 @@ impl Session {
         params: &[Value<'_>],
     ) -> Result<u64, StoreError> {
         let statement = self.statement(sql).await?;
-        let done = self
-            .client
-            .execute_raw(&statement, params.iter().map(|value| Param(*value)))
-            .await;
-        match done {
+        let params = params.iter().map(|value| Param(*value));
+        let done = self.client.execute_raw(&statement, params);
+        match self.line.wait(done).await {
             Ok(changed) => Ok(changed),
-            Err(error) => Err(self.failed(&error).await),
+            Err(wrong) => Err(self.failed(&wrong).await),
         }
     }
 
@@ -305,9 +314,10 @@ impl Session {
             .iter()
             .map(|param| param as &(dyn ToSql + Sync))
             .collect();
-        match self.client.query(statement, &params).await {
+        let found = self.client.query(statement, &params);
+        match self.line.wait(found).await {
             Ok(found) => Ok(found),
-            Err(error) => Err(self.failed(&error).await),
+            Err(wrong) => Err(self.failed(&wrong).await),
         }
     }
 
@@ -320,11 +330,11 @@ impl Session {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(sql);
-        let made = self.client.prepare(&rewrite(sql)).await;
+        let made = self.line.wait(self.client.prepare(&rewrite(sql))).await;
         let statement = match made {
             Ok(statement) => statement,
-            Err(error) => {
-                return Err(match self.failed(&error).await {
+            Err(wrong) => {
+                return Err(match self.failed(&wrong).await {
                     StoreError::Bug(why) => StoreError::Bug(format!("{why}: {sql}")),
                     other => other,
                 });
@@ -361,7 +371,7 @@ impl Session {
             Poll::Pending => self.sent.push(sending),
             Poll::Ready(Ok(())) => {}
             Poll::Ready(Err(error)) => {
-                let told = self.note(&error);
+                let told = self.note(&Wrong::Told(error));
                 self.broken.get_or_insert(told);
             }
         }
@@ -371,19 +381,22 @@ impl Session {
     async fn look_at_sent(&mut self) -> Result<(), StoreError> {
         for answer in std::mem::take(&mut self.sent) {
             // What fails after the first does so because of it.
-            if let Err(error) = answer.await
+            if let Err(wrong) = self.line.wait(answer).await
                 && self.broken.is_none()
             {
-                self.broken = Some(self.note(&error));
+                self.broken = Some(self.note(&wrong));
             }
         }
         self.broken.clone().map_or(Ok(()), Err)
     }
 
     /// What a failed statement means: one sent before it may be the cause.
-    pub(super) async fn failed(&mut self, error: &Error) -> StoreError {
+    pub(super) async fn failed(&mut self, wrong: &Wrong) -> StoreError {
+        if matches!(wrong, Wrong::Silent(_)) {
+            return self.note(wrong);
+        }
         match self.look_at_sent().await {
-            Ok(()) => self.note(error),
+            Ok(()) => self.note(wrong),
             Err(first) => first,
         }
     }
@@ -393,8 +406,17 @@ impl Session {
         Arc::clone(&self.client)
     }
 
-    pub(super) fn note(&mut self, error: &Error) -> StoreError {
-        let (told, fault) = failure(error);
+    /// How long its answers are waited for.
+    pub(super) fn line(&self) -> &Line {
+        &self.line
+    }
+
+    pub(super) fn note(&mut self, wrong: &Wrong) -> StoreError {
+        let (told, fault) = failure(wrong);
+        if matches!(wrong, Wrong::Silent(_)) {
+            tracing::warn!(error = %told, "the database hangs");
+            self.silence.get_or_insert_with(|| told.clone());
+        }
         self.fault = self.fault.or(fault);
         self.lost |= fault == Some(Fault::Lost);
         told

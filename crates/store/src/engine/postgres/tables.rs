@@ -28,8 +28,8 @@ impl Session {
         let declare = format!("DECLARE copy_out NO SCROLL CURSOR FOR SELECT * FROM {table}");
         self.batch(&declare).await?;
         // Not kept: the next table's rows have other columns.
-        let fetch = self.client().prepare(FETCH).await;
-        let fetch = fetch.map_err(|error| self.note(&error))?;
+        let fetch = self.line().wait(self.client().prepare(FETCH)).await;
+        let fetch = fetch.map_err(|wrong| self.note(&wrong))?;
         let columns = fetch
             .columns()
             .iter()
@@ -45,8 +45,8 @@ impl Session {
         .await?;
         let mut batch = Batch::default();
         loop {
-            let found = self.client().query(&fetch, &[]).await;
-            let found = found.map_err(|error| self.note(&error))?;
+            let found = self.line().wait(self.client().query(&fetch, &[])).await;
+            let found = found.map_err(|wrong| self.note(&wrong))?;
             if found.is_empty() {
                 break;
             }
@@ -71,18 +71,19 @@ impl Session {
         columns: &[String],
         rows: &[Row],
     ) -> Result<(), StoreError> {
-        let done = copy(&self.client(), table, &columns.join(", "), rows).await;
+        let (client, columns) = (self.client(), columns.join(", "));
+        let done = self.line().wait(copy(&client, table, &columns, rows)).await;
         match done {
             Ok(()) => Ok(()),
-            Err(error) => Err(self.failed(&error).await),
+            Err(wrong) => Err(self.failed(&wrong).await),
         }
     }
 
     /// How many rows a table has.
     pub(crate) async fn count(&mut self, table: &'static str) -> Result<u64, StoreError> {
         let sql = format!("SELECT count(*) FROM {table}");
-        let found = self.client().query_one(&sql, &[]).await;
-        row_of(&found.map_err(|error| self.note(&error))?, table)?.unsigned(0)
+        let found = self.line().wait(self.client().query_one(&sql, &[])).await;
+        row_of(&found.map_err(|wrong| self.note(&wrong))?, table)?.unsigned(0)
     }
 
     /// Removes all rows of a table.
