@@ -5,7 +5,7 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -66,6 +66,36 @@ pub struct Mx {
     pub exchange: Option<Domain>,
 }
 
+/// The types of records that [`Resolver::records`] gives.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum RecordType {
+    /// Texts.
+    Txt,
+    /// IPv4 addresses.
+    A,
+    /// IPv6 addresses.
+    Aaaa,
+    /// Mail exchangers.
+    Mx,
+    /// Names of an address; the question's name is in `in-addr.arpa` or `ip6.arpa`.
+    Ptr,
+}
+
+/// The records of an answer, in the order of the DNS.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Records {
+    /// Each text, joined from its strings (RFC 7208 §3.3, RFC 6376 §3.6.2.2).
+    Txt(Vec<Vec<u8>>),
+    /// IPv4 addresses.
+    A(Vec<Ipv4Addr>),
+    /// IPv6 addresses.
+    Aaaa(Vec<Ipv6Addr>),
+    /// Preference and host; the host is empty for the null MX.
+    Mx(Vec<(u16, String)>),
+    /// Host names.
+    Ptr(Vec<String>),
+}
+
 /// DNS look-ups. CNAMEs are followed by the resolver, with its own loop limit.
 pub trait Resolver: Send + Sync + 'static {
     /// The MX records of a domain, in any order.
@@ -76,6 +106,13 @@ pub trait Resolver: Send + Sync + 'static {
     fn txt<'a>(&'a self, domain: &'a Domain) -> BoxFuture<'a, Result<Vec<String>, DnsError>>;
     /// The host name of an address; for the Received field only.
     fn ptr(&self, address: IpAddr) -> BoxFuture<'_, Result<Vec<Domain>, DnsError>>;
+    /// The records of one type of a name, as they are: the name need not be that of a host, and
+    /// neither need those in the answer. At least one record, of the type that is asked for.
+    fn records<'a>(
+        &'a self,
+        name: &'a str,
+        kind: RecordType,
+    ) -> BoxFuture<'a, Result<Records, DnsError>>;
 }
 
 /// A connection to or from a peer, encrypted or not. `Sync`, so that a session that holds one may be

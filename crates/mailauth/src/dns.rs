@@ -1,22 +1,8 @@
 //! What a check asks of the DNS, and the answers that it is given.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// The record types that checks ask for.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum RecordType {
-    /// Texts.
-    Txt,
-    /// IPv4 addresses.
-    A,
-    /// IPv6 addresses.
-    Aaaa,
-    /// Mail exchangers.
-    Mx,
-    /// Names of an address; the question's name is in `in-addr.arpa` or `ip6.arpa`.
-    Ptr,
-}
+pub use base::ports::{RecordType, Records};
 
 /// A question. The name is in lower case, in A-labels, without the final dot.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -25,21 +11,6 @@ pub struct Question {
     pub name: String,
     /// The type of records.
     pub kind: RecordType,
-}
-
-/// The records of an answer, in the order of the DNS.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Records {
-    /// Each text, joined from its strings (RFC 7208 §3.3, RFC 6376 §3.6.2.2).
-    Txt(Vec<Vec<u8>>),
-    /// IPv4 addresses.
-    A(Vec<Ipv4Addr>),
-    /// IPv6 addresses.
-    Aaaa(Vec<Ipv6Addr>),
-    /// Preference and host; the host is empty for the null MX.
-    Mx(Vec<(u16, String)>),
-    /// Host names.
-    Ptr(Vec<String>),
 }
 
 /// What the DNS said.

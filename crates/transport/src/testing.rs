@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use base::ports::{
-    BoxFuture, BoxStream, Clock, Connector, DnsError, Entropy, Mx, Resolver, TlsInfo,
+    BoxFuture, BoxStream, Clock, Connector, DnsError, Entropy, Mx, RecordType, Records, Resolver,
+    TlsInfo,
 };
 use base::{Domain, Timestamp};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
@@ -28,6 +29,8 @@ impl Table {
             let kind = match words.next().unwrap() {
                 "MX" => "MX",
                 "A" => "A",
+                "TXT" => "TXT",
+                "PTR" => "PTR",
                 other => panic!("{other}"),
             };
             let value = words.next().unwrap().to_owned();
@@ -43,7 +46,11 @@ impl Table {
         *self.questions.lock().unwrap()
     }
 
-    fn ask(&self, name: &Domain, kind: &'static str) -> Result<Vec<String>, DnsError> {
+    fn ask(
+        &self,
+        name: &(impl ToString + ?Sized),
+        kind: &'static str,
+    ) -> Result<Vec<String>, DnsError> {
         *self.questions.lock().unwrap() += 1;
         let key = (name.to_string(), kind);
         match self.records.get(&key) {
@@ -90,6 +97,39 @@ impl Resolver for Table {
 
     fn ptr(&self, _: IpAddr) -> BoxFuture<'_, Result<Vec<Domain>, DnsError>> {
         Box::pin(async { Err(DnsError::NoRecords) })
+    }
+
+    fn records<'a>(
+        &'a self,
+        name: &'a str,
+        kind: RecordType,
+    ) -> BoxFuture<'a, Result<Records, DnsError>> {
+        Box::pin(async move {
+            let found = match kind {
+                RecordType::Txt => self.ask(name, "TXT")?,
+                RecordType::A => self.ask(name, "A")?,
+                RecordType::Aaaa => Vec::new(),
+                RecordType::Mx => self.ask(name, "MX")?,
+                RecordType::Ptr => self.ask(name, "PTR")?,
+            };
+            if found.iter().any(|value| value == "SILENT") {
+                std::future::pending::<()>().await;
+            }
+            let found = found.into_iter();
+            Ok(match kind {
+                RecordType::Txt => Records::Txt(found.map(String::into_bytes).collect()),
+                RecordType::A => Records::A(found.map(|value| value.parse().unwrap()).collect()),
+                RecordType::Aaaa => return Err(DnsError::NoRecords),
+                RecordType::Mx => {
+                    let parts = found.map(|value| {
+                        let (preference, host) = value.split_once(' ').unwrap();
+                        (preference.parse().unwrap(), host.to_owned())
+                    });
+                    Records::Mx(parts.collect())
+                }
+                RecordType::Ptr => Records::Ptr(found.collect()),
+            })
+        })
     }
 }
 

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use base::Domain;
-use base::ports::{BoxFuture, DnsError, Mx, Resolver};
+use base::ports::{BoxFuture, DnsError, Mx, RecordType as Wanted, Records, Resolver};
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{
     ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
@@ -88,6 +88,48 @@ impl HickoryResolver {
         } else {
             Ok(found)
         }
+    }
+
+    /// The records of a name that need not be a host's.
+    async fn any_records(&self, name: &str, kind: Wanted) -> Result<Records, DnsError> {
+        let name = any_name(name)?;
+        Ok(match kind {
+            Wanted::Txt => Records::Txt(
+                self.records(name, RecordType::TXT, |data| match data {
+                    RData::TXT(txt) => Some(txt.txt_data.concat()),
+                    _ => None,
+                })
+                .await?,
+            ),
+            Wanted::A => Records::A(
+                self.records(name, RecordType::A, |data| match data {
+                    RData::A(address) => Some(address.0),
+                    _ => None,
+                })
+                .await?,
+            ),
+            Wanted::Aaaa => Records::Aaaa(
+                self.records(name, RecordType::AAAA, |data| match data {
+                    RData::AAAA(address) => Some(address.0),
+                    _ => None,
+                })
+                .await?,
+            ),
+            Wanted::Mx => Records::Mx(
+                self.records(name, RecordType::MX, |data| match data {
+                    RData::MX(mx) => Some((mx.preference, text_of(&mx.exchange))),
+                    _ => None,
+                })
+                .await?,
+            ),
+            Wanted::Ptr => Records::Ptr(
+                self.records(name, RecordType::PTR, |data| match data {
+                    RData::PTR(name) => Some(text_of(&name.0)),
+                    _ => None,
+                })
+                .await?,
+            ),
+        })
     }
 
     async fn all_addresses(&self, host: &Domain) -> Result<Vec<IpAddr>, DnsError> {
@@ -180,6 +222,14 @@ impl Resolver for HickoryResolver {
             .await
         })
     }
+
+    fn records<'a>(
+        &'a self,
+        name: &'a str,
+        kind: Wanted,
+    ) -> BoxFuture<'a, Result<Records, DnsError>> {
+        Box::pin(self.any_records(name, kind))
+    }
 }
 
 fn configured(settings: &DnsSettings) -> ResolverConfig {
@@ -217,6 +267,20 @@ fn absolute(domain: &Domain) -> Result<Name, DnsError> {
         .map_err(|_| DnsError::Temporary(format!("{domain} is not a name that DNS can hold")))
 }
 
+/// The absolute name of any labels; a name that cannot be one has no records.
+fn any_name(name: &str) -> Result<Name, DnsError> {
+    let labels = name.split('.').map(str::as_bytes);
+    let mut name = Name::from_labels(labels).map_err(|_| DnsError::NoName)?;
+    name.set_fqdn(true);
+    Ok(name)
+}
+
+/// A name as text, without the final dot; empty for the root.
+fn text_of(name: &Name) -> String {
+    let text = name.to_ascii();
+    text.strip_suffix('.').unwrap_or(&text).to_owned()
+}
+
 /// `Some(None)` for the null MX `.` (RFC 7505 §3), `None` for a name that is no host.
 #[expect(
     clippy::option_option,
@@ -249,6 +313,16 @@ fn meaning(error: &NetError) -> DnsError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_of_any_characters_can_be_asked_for() {
+        let name = any_name("macro%percent  space._dmarc.test").unwrap();
+        assert!(name.is_fqdn());
+        assert_eq!(name.iter().next(), Some(b"macro%percent  space".as_slice()));
+        assert_eq!(any_name(&"a".repeat(64)), Err(DnsError::NoName));
+        assert_eq!(text_of(&Name::root()), "");
+        assert_eq!(text_of(&Name::from_ascii("mx.test.").unwrap()), "mx.test");
+    }
 
     #[test]
     fn one_half_that_failed_does_not_become_a_bounce() {
