@@ -37,6 +37,43 @@ async fn new_letters_and_flags_are_told_to_others() {
     assert!(second.ok("NOOP").await.is_empty(), "news are told once");
 }
 
+/// Letters whose bytes are lost are told with NO; the others of the same FETCH come, and the session
+/// goes on (RFC 5530 §3).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn letters_that_cannot_be_read() {
+    let world = World::with_segments().await;
+    let mut client = world.log_in().await;
+    let large = format!("Subject: large\n\n{}\n", "0123456789abcdef\n".repeat(100));
+    for letter in [LETTER, &large, LETTER] {
+        client.append(letter).await;
+    }
+    let mut client = world.select().await;
+    let numbers = |answer: &[String]| -> Vec<String> {
+        let told = answer.iter().filter_map(|line| line.strip_prefix("* "));
+        let told = told.filter_map(|line| line.split_once(" FETCH ("));
+        told.map(|(number, _)| number.to_owned()).collect()
+    };
+    let answer = client.ok("FETCH 1:3 (BODY.PEEK[TEXT])").await;
+    assert_eq!(numbers(&answer), ["1", "2", "3"]);
+    world.damage_segments();
+    for items in [
+        "BODY.PEEK[]",
+        "RFC822.TEXT",
+        "BODY.PEEK[TEXT]<20.5>",
+        "BINARY.PEEK[1]",
+    ] {
+        let answer = client.command(&format!("FETCH 1:3 ({items})")).await;
+        assert_eq!(numbers(&answer), ["1", "3"], "{items}: {answer:?}");
+        let told = answer.last().unwrap();
+        assert_eq!(
+            told, "NO [UNAVAILABLE] The server cannot do this now",
+            "{items}"
+        );
+    }
+    assert_eq!(client.ok("FETCH 2 (RFC822.SIZE)").await.len(), 1);
+    client.ok("NOOP").await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn message_numbers_change_only_when_it_is_told() {
     let world = world_with(4).await;

@@ -32,7 +32,7 @@ pub(crate) struct World {
     pub(crate) account: AccountId,
     pub(crate) context: Arc<ImapContext>,
     pub(crate) stop: CancellationToken,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 struct RealClock;
@@ -71,18 +71,47 @@ impl TlsAcceptor for Marker {
     }
 }
 
+/// The usual limits; the disk that tests run on may be nearly full.
+fn roomy() -> Limits {
+    Limits {
+        free_disk_bytes_min: 0,
+        free_disk_percent_min: 0,
+        ..Limits::default()
+    }
+}
+
 impl World {
     pub(crate) async fn new() -> Self {
-        Self::with_limits(Limits {
-            // The disk that tests run on may be nearly full.
-            free_disk_bytes_min: 0,
-            free_disk_percent_min: 0,
-            ..Limits::default()
-        })
-        .await
+        Self::with_limits(roomy()).await
+    }
+
+    /// With letters of more than 1,000 bytes in segment files.
+    pub(crate) async fn with_segments() -> Self {
+        let home = BlobHome::Segments {
+            folder: None,
+            inline_bytes_max: 1_000,
+        };
+        Self::with(roomy(), home).await
     }
 
     pub(crate) async fn with_limits(limits: Limits) -> Self {
+        Self::with(limits, BlobHome::Inline).await
+    }
+
+    /// Damages all letters in segment files.
+    pub(crate) fn damage_segments(&self) {
+        let mut damaged = 0;
+        for entry in std::fs::read_dir(self.folder.path().join("segments")).unwrap() {
+            let path = entry.unwrap().path();
+            let mut bytes = std::fs::read(&path).unwrap();
+            bytes.fill(0);
+            std::fs::write(&path, &bytes).unwrap();
+            damaged += 1;
+        }
+        assert!(damaged > 0, "no letter is in a segment file");
+    }
+
+    async fn with(limits: Limits, blobs: BlobHome) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (clock, entropy) = (Arc::new(RealClock), Arc::new(Counter(AtomicU64::new(7))));
         let (limits, metrics) = (Arc::new(limits), Metrics::default());
@@ -90,7 +119,7 @@ impl World {
             key_file: None,
             data_dir: folder.path().to_owned(),
             database: Database::default(),
-            blobs: BlobHome::Inline,
+            blobs,
             node: "test".into(),
             synchronous: Synchronous::Off,
             limits: limits.clone(),
@@ -134,7 +163,7 @@ impl World {
             account,
             context,
             stop: CancellationToken::new(),
-            _folder: folder,
+            folder,
         }
     }
 

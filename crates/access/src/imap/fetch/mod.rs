@@ -1,8 +1,9 @@
 //! FETCH (RFC 9051 §6.4.5): answers are streamed message by message, so that neither a large set
 //! nor a large letter is held in memory.
 //!
-//! A message is first prepared (whatever can fail with a clean answer) and then written; after the
-//! first byte of an answer only the end of the connection is left as an error.
+//! A message is first prepared (whatever can fail with a clean answer, also that its bytes cannot be
+//! read) and then written; after the first byte of an answer only the end of the connection is left as
+//! an error.
 
 mod binary;
 mod section;
@@ -17,7 +18,8 @@ use proto::imap::command::Numbering;
 use proto::imap::date::DateTime;
 use proto::imap::fetch::{Item, Rfc822};
 use proto::imap::{MessageSet, envelope};
-use store::{FlagChange, FlagOp, MessageMeta, Store};
+use store::{FlagChange, FlagOp, MessageMeta, Store, StoreError};
+use tracing::warn;
 
 pub(super) use binary::{Decoder, Encoding};
 pub(super) use section::next_piece;
@@ -51,11 +53,18 @@ pub(super) struct Detail {
     pub(super) structure: Option<Structure>,
 }
 
-/// What became of the messages of a page.
-#[derive(Clone, Copy, Default)]
+/// Messages that cannot be read, after which a FETCH ends: where their home is away each of them
+/// costs a timeout.
+const UNREADABLE_MAX: u32 = 3;
+
+/// What became of the messages so far.
+#[derive(Default)]
 struct Outcome {
     some_gone: bool,
     some_encoding_unknown: bool,
+    unreadable: u32,
+    /// Why the last of these could not be read.
+    why: Option<StoreError>,
 }
 
 impl Session {
@@ -71,6 +80,9 @@ impl Session {
         let mut outcome = Outcome::default();
         for page in pages(&ranges, plan.page_rows()) {
             self.fetch_page(page, &plan, &mut outcome).await?;
+        }
+        if let Some(error) = outcome.why {
+            return Err(Failure::Store(error));
         }
         if outcome.some_encoding_unknown {
             return Err(Failure::UnknownEncoding);
@@ -117,8 +129,17 @@ impl Session {
                     outcome.some_encoding_unknown = true;
                     continue;
                 }
-                Err(Failure::Store(store::StoreError::NotFound(_))) => {
+                Err(Failure::Store(StoreError::NotFound(_))) => {
                     outcome.some_gone = true;
+                    continue;
+                }
+                // The others may be readable.
+                Err(Failure::Store(error @ StoreError::Io(_)))
+                    if outcome.unreadable < UNREADABLE_MAX =>
+                {
+                    warn!(message = %row.message, %error, "a letter cannot be read");
+                    outcome.unreadable += 1;
+                    outcome.why = Some(error);
                     continue;
                 }
                 Err(failure) => return Err(failure),
@@ -279,8 +300,8 @@ pub(super) async fn structured_details(
     for structured in store.structured(account, ids).await? {
         let decoded = Envelope::decode(&structured.envelope)
             .and_then(|envelope| Ok((envelope, Structure::decode(&structured.structure)?)));
-        let (envelope, structure) = decoded
-            .map_err(|error| store::StoreError::Bug(format!("cached structure: {error}")))?;
+        let (envelope, structure) =
+            decoded.map_err(|error| StoreError::Bug(format!("cached structure: {error}")))?;
         details.push(Detail {
             meta: structured.meta,
             envelope: Some(envelope),

@@ -126,9 +126,17 @@ impl<'a> Sections<'a> {
             | Item::Body
             | Item::BodyStructure => return Ok(None),
         };
-        // Opened now, while an error can still be told.
-        if matches!(piece.source, Source::Raw(_) | Source::Decoded { .. }) {
-            self.body().await?;
+        // Opened and looked into now, while an error can still be told. What is read here need not
+        // be read again; a part that is to be decoded was read to its end already.
+        match &piece.source {
+            Source::Raw(range) if !range.is_empty() => {
+                let first = range.start..range.end.min(range.start + PIECE_BYTES);
+                self.body().await?.read(first).await?;
+            }
+            Source::Raw(_) | Source::Decoded { .. } => {
+                self.body().await?;
+            }
+            Source::Nil | Source::Number(_) | Source::Bytes(_) => {}
         }
         Ok(Some(piece))
     }
