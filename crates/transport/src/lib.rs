@@ -1,5 +1,5 @@
 //! The mail transfer agent: letters come in by SMTP and submission ([`smtp_in`]), wait in the queue
-//! ([`queue`]), find their way ([`route`]) and go out ([`smtp_out`]) or into mailboxes here
+//! ([`queue`]), find their way ([`route`]) are signed and go out ([`sign`], [`smtp_out`]) or into mailboxes here
 //! ([`local`]); the sender hears of what failed ([`dsn`]).
 //!
 //! It opens no socket itself: connections, DNS, time and randomness come through
@@ -11,6 +11,7 @@ pub mod net;
 pub mod queue;
 pub mod route;
 pub mod settings;
+pub mod sign;
 pub mod smtp_in;
 pub mod smtp_out;
 #[cfg(test)]

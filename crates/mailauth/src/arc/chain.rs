@@ -30,6 +30,8 @@ pub enum ArcFault {
     MessageSignature(Reason),
     /// The seal of this instance is not right.
     Seal(usize, Reason),
+    /// It was found broken earlier, and noted.
+    Noted,
 }
 
 impl fmt::Display for ArcFault {
@@ -41,6 +43,7 @@ impl fmt::Display for ArcFault {
             Self::ChainValue => f.write_str("a sealer found the chain broken"),
             Self::MessageSignature(reason) => write!(f, "the newest message signature: {reason}"),
             Self::Seal(instance, reason) => write!(f, "seal {instance}: {reason}"),
+            Self::Noted => f.write_str("it was found broken when the letter came"),
         }
     }
 }
@@ -154,6 +157,23 @@ impl<'h, 'a> Draft<'h, 'a> {
                 Some(prepare::wanted(signature))
             }
         }
+    }
+
+    /// The highest instance, and whether nobody may seal on top of it.
+    pub(crate) fn top(&self) -> (usize, bool) {
+        match self {
+            Self::None => (0, false),
+            Self::Broken(broken) => {
+                let is_full = broken.instance >= INSTANCES_MAX;
+                (broken.instance, broken.sealed_as_failed || is_full)
+            }
+            Self::Sets(sets) => (sets.len(), sets.len() >= INSTANCES_MAX),
+        }
+    }
+
+    /// Whether its structure is wrong.
+    pub(crate) fn is_broken(&self) -> bool {
+        matches!(self, Self::Broken(_))
     }
 
     /// Computes what is left.

@@ -14,5 +14,5 @@ mod verify;
 
 pub(crate) use chain::Chain;
 pub use chain::{ArcFault, INSTANCES_MAX};
-pub use seal::seal;
+pub use seal::{as_told, seal};
 pub use verify::{ArcOutcome, ArcResult, verify};

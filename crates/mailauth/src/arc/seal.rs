@@ -7,7 +7,7 @@
 use aws_lc_rs::digest::Digest;
 use base::Timestamp;
 
-use super::chain::INSTANCES_MAX;
+use super::chain::{ArcFault, Chain, INSTANCES_MAX};
 use super::set::{Kind, results_of};
 use super::verify::{ArcOutcome, ArcResult};
 use crate::dkim::canon::{Canon, HeaderHash};
@@ -69,6 +69,28 @@ pub fn seal(
 }
 
 type Signed = Result<Vec<u8>, SignError>;
+
+/// The chain of a letter that was verified earlier, by the word that was noted then: `none`, `pass` or
+/// `fail`. `None` where the word does not fit the letter, or says that there is no result.
+#[must_use]
+pub fn as_told(letter: &[&[u8]], word: &str) -> Option<ArcResult> {
+    let halves = Halves::of(letter);
+    let draft = Chain::read(&halves);
+    let (instance, closed) = draft.top();
+    let outcome = match word {
+        "none" if instance == 0 => ArcOutcome::None,
+        "pass" if instance > 0 && !draft.is_broken() => ArcOutcome::Pass,
+        "fail" if instance > 0 => ArcOutcome::Fail(ArcFault::Noted),
+        _ => return None,
+    };
+    Some(ArcResult {
+        outcome,
+        instance,
+        closed,
+        sealers: Vec::new(),
+        results: None,
+    })
+}
 
 /// What the fields of a set say.
 struct Tags {
@@ -247,6 +269,31 @@ mod tests {
             Ok(signature)
         });
         assert!(written.is_ok() && signatures.next().is_none());
+    }
+
+    #[test]
+    fn what_was_noted_must_fit_the_letter() {
+        let groups = vectors::read(include_str!("../../tests/vectors/arc-sign-tests.yml"));
+        let letter = |name: &str| {
+            let case = groups
+                .iter()
+                .flat_map(|group| &group.cases)
+                .find(|case| case.name == name);
+            case.unwrap().values["message"].replace('\n', "\r\n")
+        };
+        let told = |name: &str, word| as_told(&[letter(name).as_bytes()], word);
+        assert_eq!(told("i0_base", "none").unwrap().instance, 0);
+        assert_eq!(told("i2_base", "pass").unwrap().instance, 2);
+        assert!(!told("i2_base", "fail").unwrap().closed);
+        assert!(told("no_additional_sig", "fail").unwrap().closed);
+        for (name, word) in [
+            ("i0_base", "pass"),
+            ("i2_base", "none"),
+            ("i2_base", "temperror"),
+            ("no_additional_sig", "pass"),
+        ] {
+            assert_eq!(told(name, word), None, "{name} {word}");
+        }
     }
 
     #[test]

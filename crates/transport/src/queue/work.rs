@@ -11,6 +11,7 @@ use super::planner::Verdict;
 use super::settle::{End, Ending};
 use super::worker::Shared;
 use crate::local::{self, Placement};
+use crate::sign::Leaving;
 use crate::smtp_out::RecipientResult;
 
 /// Stores a claim's letter in mailboxes here.
@@ -67,7 +68,11 @@ pub(super) async fn hand_over(shared: &Shared, claim: Claim) -> Verdict {
         Ok(letter) => letter,
         Err(error) => return store_failed(shared, claim, &error).await,
     };
-    let outgoing = outgoing(&claim, &letter);
+    let leaving = shared.signer.leaving(&claim, &letter).await;
+    if !leaving.told.is_empty() {
+        notes[0].detail = format!("{route}; {}", leaving.told);
+    }
+    let outgoing = outgoing(&claim, &letter, leaving);
     let transferring = shared.outbound.transfer_and_hold(&route, outgoing);
     let Some((transfer, held)) = unless_cut_off(shared, transferring).await else {
         return give_back(shared, claim).await;
@@ -153,9 +158,9 @@ fn note(at: Timestamp, step: Step, detail: String) -> Note {
     }
 }
 
-fn outgoing(claim: &Claim, letter: &store::Letter) -> Outgoing {
+fn outgoing(claim: &Claim, letter: &store::Letter, leaving: Leaving) -> Outgoing {
     Outgoing {
-        reverse_path: claim.reverse_path.clone(),
+        reverse_path: leaving.reverse_path,
         recipients: claim.recipients.iter().map(outgoing_recipient).collect(),
         // RFC 3461 §5.2.1: what was given is passed on, and nothing else.
         ret: match claim.dsn_return {
@@ -165,7 +170,10 @@ fn outgoing(claim: &Claim, letter: &store::Letter) -> Outgoing {
         },
         envelope_id: claim.envelope_id.clone(),
         needs_utf8: claim.needs_utf8,
-        parts: vec![claim.head.clone(), letter.bytes().clone()],
+        parts: [leaving.fields, claim.head.clone(), letter.bytes().clone()]
+            .into_iter()
+            .filter(|part| !part.is_empty())
+            .collect(),
     }
 }
 

@@ -21,6 +21,7 @@ use super::planner::{Admission, DueWork, OtherNodes, Place, Planner, Verdict};
 use super::settings::QueueSettings;
 use super::work;
 use crate::route::{Own, Router};
+use crate::sign::Signer;
 use crate::smtp_out::Outbound;
 
 /// Destinations that are looked at in one round.
@@ -47,6 +48,7 @@ pub(super) struct Shared {
     pub(super) entropy: Arc<dyn Entropy>,
     pub(super) settings: QueueSettings,
     pub(super) own: Own,
+    pub(super) signer: Signer,
     pub(super) metrics: QueueMetrics,
     /// Cancelled when the grace of a stop is over: what was not handed over by then is given back.
     pub(super) cut_off: CancellationToken,
@@ -136,6 +138,7 @@ fn shared(
             settings.clone(),
         ),
         metrics: QueueMetrics::new(metrics),
+        signer: Signer::new(store.clone(), Arc::clone(&clock)),
         cut_off: CancellationToken::new(),
         store,
         clock,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use base::{AccountId, EmailAddress};
+use mailauth::srs::Srs;
 use message::write::Action;
 use proto::smtp::server::{Mail, Rcpt};
 use proto::smtp::{Notify, OriginalRecipient, Recipient, Reply, Role};
@@ -10,7 +11,7 @@ use store::{QueueRecipient, Resolved, StoreError, Target};
 
 use super::refusal::reply_for_refusal;
 use super::session::Session;
-use crate::dsn;
+use crate::{dsn, sign};
 
 /// The envelope of the letter that is being taken.
 pub(super) struct Envelope {
@@ -72,7 +73,10 @@ impl Session<'_> {
     async fn local_recipient(&mut self, rcpt: Rcpt) -> Result<(), Reply> {
         let (address, targets) = match &rcpt.recipient {
             Recipient::Postmaster => self.postmaster().await?,
-            Recipient::Address(address) => (address.clone(), self.resolve(address, false).await?),
+            Recipient::Address(address) => match self.sender_behind(address).await? {
+                Some(sender) => (address.clone(), vec![Target::Address(sender)]),
+                None => (address.clone(), self.resolve(address, false).await?),
+            },
         };
         let Some(envelope) = &mut self.envelope else {
             return Err(Reply::try_later());
@@ -116,6 +120,25 @@ impl Session<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whom a report to a rewritten sender is for (SRS): only reports come back that way, so that the
+    /// address is of no use to anybody else.
+    async fn sender_behind(&self, address: &EmailAddress) -> Result<Option<EmailAddress>, Reply> {
+        let is_report = |envelope: &Envelope| envelope.mail.reverse_path.is_none();
+        if !self.envelope.as_ref().is_some_and(is_report) || !Srs::is_rewritten(address) {
+            return Ok(None);
+        }
+        let store = &self.context.options.store;
+        match store.is_ours(&address.domain).await {
+            Ok(true) => {}
+            Ok(false) => return Ok(None),
+            Err(error) => return Err(self.reply_for(&error)),
+        }
+        let found = sign::unwrap_sender(store, address, self.context.now()).await;
+        let found = found.map_err(|error| self.reply_for(&error))?;
+        // One that was not made here is an address like any other.
+        Ok(found.ok())
     }
 
     /// From a user: anybody, but a name that is ours must exist.

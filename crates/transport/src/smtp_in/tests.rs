@@ -20,6 +20,7 @@ use crate::net::Gate;
 use crate::testing::{Counting, SetClock};
 
 mod reports;
+mod rewritten;
 
 const STRANGER: &str = "192.0.2.1:4000";
 const HOME: &str = "127.0.0.1:4000";

@@ -1,0 +1,204 @@
+//! What a letter gets when it leaves for the outside: signatures of its domain (DKIM), and where it
+//! is only forwarded, a seal of what was found (ARC) and a sender that is ours (SRS).
+//!
+//! The queue's bytes stay as they are: everything here goes before them when they are sent, and is
+//! made once for a letter, however many domains it goes to. A letter that cannot be signed is sent
+//! without a signature.
+//!
+//! Keys are made here ([`make_keys`]), and tended ([`tend`]): a key that was announced signs once its
+//! record is in the DNS, and one that is retired goes after a grace.
+
+mod forward;
+mod keys;
+mod tend;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use base::ports::Clock;
+use base::{Domain, EmailAddress, LetterId, Timestamp};
+use bytes::Bytes;
+use mailauth::dkim;
+use mailauth::srs::Srs;
+use message::{Fields, Mailbox};
+use store::{Claim, Letter, Store, StoreError};
+use tokio::sync::OnceCell;
+use tracing::{debug, warn};
+
+pub use forward::unwrap_sender;
+pub use keys::{RSA_BITS, make_keys, new_selector};
+pub use tend::{GRACE, Published, is_published, tend};
+
+use keys::Keys;
+
+/// Letters whose fields are remembered; each goes to its domains within a short time.
+const LETTERS_KEPT: usize = 256;
+/// Letters above this are hashed on a thread of their own: 1 MiB takes about a millisecond.
+const HASHED_HERE_BYTES_MAX: usize = 1024 * 1024;
+
+/// What a letter leaves with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leaving {
+    /// The fields that go before everything else; may be empty.
+    pub fields: Bytes,
+    /// The reverse-path to use.
+    pub reverse_path: Option<EmailAddress>,
+    /// What was done, for the journey; empty if nothing.
+    pub told: String,
+}
+
+/// Signs what leaves. One for each node.
+pub struct Signer {
+    store: Store,
+    clock: Arc<dyn Clock>,
+    keys: Keys,
+    srs: OnceCell<Srs>,
+    done: Mutex<VecDeque<(LetterId, Leaving)>>,
+}
+
+/// What is to be done for a letter.
+enum Task {
+    /// Ours: signed as this domain.
+    Sign(Domain),
+    /// Only forwarded, by an address of this domain.
+    Forward(Domain),
+    /// Nothing.
+    Pass,
+}
+
+impl Signer {
+    /// With the keys of a store.
+    #[must_use]
+    pub fn new(store: Store, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            keys: Keys::new(store.clone()),
+            store,
+            clock,
+            srs: OnceCell::new(),
+            done: Mutex::default(),
+        }
+    }
+
+    /// What a claimed letter leaves with. Where signing fails it leaves as it is, and the log says
+    /// why.
+    pub async fn leaving(&self, claim: &Claim, letter: &Letter) -> Leaving {
+        if let Some(known) = self.known(claim.reference.letter) {
+            return known;
+        }
+        let as_it_is = Leaving {
+            fields: Bytes::new(),
+            reverse_path: claim.reverse_path.clone(),
+            told: String::new(),
+        };
+        let leaving = match self.make(claim, letter, as_it_is.clone()).await {
+            Ok(leaving) => leaving,
+            Err(error) => {
+                warn!(letter = %claim.reference.letter, %error, "a letter leaves without a signature");
+                return as_it_is;
+            }
+        };
+        let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        if done.len() >= LETTERS_KEPT {
+            done.pop_front();
+        }
+        done.push_back((claim.reference.letter, leaving.clone()));
+        leaving
+    }
+
+    fn known(&self, letter: LetterId) -> Option<Leaving> {
+        let done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = done.iter().rev().find(|(known, _)| *known == letter);
+        found.map(|(_, leaving)| leaving.clone())
+    }
+
+    async fn make(
+        &self,
+        claim: &Claim,
+        letter: &Letter,
+        mut leaving: Leaving,
+    ) -> Result<Leaving, StoreError> {
+        let now = self.clock.now();
+        match self.task(claim, letter).await? {
+            Task::Pass => {}
+            Task::Sign(domain) => {
+                let keys = self.keys.of(&domain, now).await?;
+                if keys.is_empty() {
+                    debug!(%domain, "the domain has no key to sign with");
+                    return Ok(leaving);
+                }
+                let parts = (claim.head.clone(), letter.clone());
+                let signed = signed(parts, Arc::clone(&keys), now).await;
+                match signed {
+                    Ok(fields) => {
+                        leaving.fields = fields.into();
+                        let selectors: Vec<&str> = keys.iter().map(|key| key.selector()).collect();
+                        leaving.told = format!("signed as {domain} ({})", selectors.join(", "));
+                    }
+                    Err(why) => warn!(%domain, %why, "a letter is not signed"),
+                }
+            }
+            Task::Forward(via) => self.forward(claim, letter, &via, now, &mut leaving).await?,
+        }
+        Ok(leaving)
+    }
+
+    /// Whose letter it is. Letters of users and reports of ours are signed; what came from elsewhere
+    /// and is only sent on is not, whatever its From says.
+    async fn task(&self, claim: &Claim, letter: &Letter) -> Result<Task, StoreError> {
+        if claim.account.is_none()
+            && let Some(via) = forward::forwarded_by(&claim.head)
+        {
+            return Ok(Task::Forward(via));
+        }
+        if claim.account.is_none() && claim.reverse_path.is_some() {
+            return Ok(Task::Pass);
+        }
+        let from = Fields::new(letter.bytes()).find("From");
+        let author = from.and_then(|field| {
+            let addresses = field.addresses();
+            addresses.mailboxes().find_map(Mailbox::to_address)
+        });
+        let Some(author) = author else {
+            return Ok(Task::Pass);
+        };
+        Ok(match self.own_domain(&author.domain).await? {
+            Some(domain) => Task::Sign(domain),
+            None => Task::Pass,
+        })
+    }
+
+    /// A domain if it is ours, or the nearest above it that is: reports come from the host's name,
+    /// and RFC 9989 §4.4 aligns it with its domain.
+    async fn own_domain(&self, domain: &Domain) -> Result<Option<Domain>, StoreError> {
+        let mut name = domain.as_str();
+        while name.contains('.') {
+            let Ok(candidate) = Domain::parse(name) else {
+                break;
+            };
+            if self.store.is_ours(&candidate).await? {
+                return Ok(Some(candidate));
+            }
+            name = name.split_once('.').map_or("", |(_, above)| above);
+        }
+        Ok(None)
+    }
+}
+
+async fn signed(
+    (head, letter): (Bytes, Letter),
+    keys: Arc<Vec<dkim::SigningKey>>,
+    now: Timestamp,
+) -> Result<Vec<u8>, dkim::SignError> {
+    let is_large = letter.bytes().len() > HASHED_HERE_BYTES_MAX;
+    let sign = move || {
+        let keys: Vec<&dkim::SigningKey> = keys.iter().collect();
+        dkim::sign(&[&head, letter.bytes()], &keys, now)
+    };
+    if !is_large {
+        return sign();
+    }
+    let signing = tokio::task::spawn_blocking(sign).await;
+    signing.unwrap_or(Err(dkim::SignError::Refused))
+}
