@@ -13,6 +13,7 @@ pub(crate) mod segments;
 
 mod cache;
 mod fault;
+mod mending;
 mod moving;
 mod object_home;
 mod object_options;
@@ -31,7 +32,7 @@ use bytes::Bytes;
 use crate::directory::signed;
 use crate::engine::{Body, Priority, Tx, params};
 use crate::hold::is_held;
-use crate::prepare::{PART_BYTES, Part, Prepared, decompress};
+use crate::prepare::{Part, Prepared, decompress};
 use crate::{Store, StoreError};
 use home::{Got, IN_ROW, Place};
 use objects::ObjectName;
@@ -103,26 +104,6 @@ impl Store {
             self.0.engine.write(body, Priority::Part).await?;
         }
         Ok(Arc::unwrap_or_clone(letter))
-    }
-
-    /// In how many parts a letter is stored already outside the database; 0 if it is not, or if its
-    /// blob may be about to go. Saves compressing and writing it once more; it may be stored by
-    /// somebody else a moment later, which leaves dead bytes and no harm.
-    pub(crate) async fn parts_stored(
-        &self,
-        hash: [u8; 32],
-        letter_bytes: u64,
-    ) -> Result<usize, StoreError> {
-        if !self.0.homes.takes(letter_bytes) {
-            return Ok(0);
-        }
-        let parts = self.0.engine.read(CountParts { hash }).await?;
-        let all = letter_bytes.div_ceil(PART_BYTES as u64).max(1);
-        Ok(if parts == all {
-            usize::try_from(parts).unwrap_or(0)
-        } else {
-            0
-        })
     }
 
     /// Removes blobs that were condemned long ago and that nobody names: the rows, and after the
@@ -260,9 +241,14 @@ pub(crate) async fn store_blob(tx: &mut Tx<'_>, prepared: &Prepared) -> Result<i
         // The collector holds the condemned row while it removes a blob, so that only a look after
         // this tells whether it came first.
         revive(tx, hash).await?;
-        let sql = "SELECT min(CASE WHEN part = 0 THEN blob_id END), count(*) FROM blob
-            WHERE hash = $1";
+        let sql = "SELECT min(CASE WHEN part = 0 THEN blob_id END), count(*),
+            count(CASE WHEN segment <> 0 THEN 1 END) FROM blob WHERE hash = $1";
         let row = tx.one(sql, params![hash]).await?;
+        if row.unsigned(2)? > 0 {
+            for (number, part) in (0..).zip(&prepared.parts) {
+                bring_in(tx, prepared, number, part).await?;
+            }
+        }
         let is_whole = row.unsigned(1)? >= prepared.parts_ahead as u64;
         match row.maybe_int(0)? {
             Some(blob_id) if is_whole => return Ok(blob_id),
@@ -311,6 +297,34 @@ async fn insert_part(
     Ok(tx.execute(sql, values).await? > 0)
 }
 
+/// Puts a part that is at hand into its row, if the row names a place outside the database: a letter
+/// that is kept in rows today need not be looked for there, and may be lost. Parts with a place were
+/// looked at before.
+async fn bring_in(
+    tx: &mut Tx<'_>,
+    prepared: &Prepared,
+    number: i64,
+    part: &Part,
+) -> Result<(), StoreError> {
+    if part.place.is_some() {
+        return Ok(());
+    }
+    let sql = "SELECT 1 FROM blob WHERE hash = $1 AND part = $2 AND segment <> 0";
+    if tx
+        .row(sql, params![&prepared.hash, number])
+        .await?
+        .is_none()
+    {
+        return Ok(());
+    }
+    let sql = "UPDATE blob SET segment = 0, place = 0, stored_bytes = 0, checksum = 0,
+            data = $3, coding = $4
+        WHERE hash = $1 AND part = $2 AND segment <> 0 AND plain_bytes = $5";
+    let (coding, plain) = (part.coding as i64, part.plain_bytes);
+    let values = params![&prepared.hash, number, part.data.as_ref(), coding, plain];
+    tx.execute(sql, values).await.map(drop)
+}
+
 /// Some parts of a large letter.
 struct StoreParts {
     /// The letter without its parts.
@@ -327,7 +341,9 @@ impl Body for StoreParts {
         condemn(tx, &self.letter.hash, self.now).await?;
         let total = signed(self.letter.bytes);
         for (number, part) in (self.first..).zip(&self.parts) {
-            insert_part(tx, &self.letter, total, number, part).await?;
+            if !insert_part(tx, &self.letter, total, number, part).await? {
+                bring_in(tx, &self.letter, number, part).await?;
+            }
         }
         Ok(())
     }
@@ -387,21 +403,6 @@ pub(crate) async fn blob_info(
         total_bytes: row.unsigned(0)?,
         part_bytes: row.unsigned(1)?,
     }))
-}
-
-/// Counts the parts of a blob that is not condemned.
-struct CountParts {
-    hash: [u8; 32],
-}
-
-impl Body for CountParts {
-    type Out = u64;
-
-    async fn run(&self, tx: &mut Tx<'_>) -> Result<u64, StoreError> {
-        let sql = "SELECT count(*) FROM blob WHERE hash = $1
-            AND NOT EXISTS (SELECT 1 FROM condemned c WHERE c.hash = $1)";
-        tx.one(sql, params![&self.hash]).await?.unsigned(0)
-    }
 }
 
 /// Looks one part up.

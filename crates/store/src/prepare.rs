@@ -99,7 +99,7 @@ impl Store {
         let blob_id = self.0.shared.next_id();
         let bytes = letter.bytes().len();
         let parts_ahead = match need {
-            Need::Blob | Need::All => self.parts_stored(*letter.hash(), bytes as u64).await?,
+            Need::Blob | Need::All => self.parts_stored(letter).await?,
             Need::Shown => 0,
         };
         let prepared = if bytes <= INLINE_BYTES_MAX {
@@ -111,6 +111,17 @@ impl Store {
         };
         self.put_away(prepared).await
     }
+}
+
+/// The parts of a letter as they are stored.
+pub(crate) async fn compressed(letter: &Letter) -> Result<Vec<Part>, StoreError> {
+    if letter.bytes().len() <= INLINE_BYTES_MAX {
+        return compress(letter.bytes());
+    }
+    let letter = letter.clone();
+    tokio::task::spawn_blocking(move || compress(letter.bytes()))
+        .await
+        .map_err(|error| StoreError::Bug(format!("preparing a letter failed: {error}")))?
 }
 
 /// Does the work. `parts_ahead`: the number of parts of the letter, if it is stored already.

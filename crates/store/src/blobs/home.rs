@@ -360,6 +360,17 @@ impl Homes {
         }
     }
 
+    /// Like [`Self::get`], and never from the read cache.
+    ///
+    /// # Errors
+    /// Those of [`Self::get`].
+    pub(crate) async fn get_original(&self, name: Name, place: Place) -> Result<Got, StoreError> {
+        match &self.objects {
+            Some(objects) if place.segment == IN_OBJECT => objects.get_original(name, place).await,
+            Some(_) | None => self.get(name, place).await,
+        }
+    }
+
     /// The segments, if there are any.
     pub(crate) fn segments(&self) -> Option<&Arc<Segments>> {
         self.segments.as_ref()

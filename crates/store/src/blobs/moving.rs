@@ -153,6 +153,7 @@ impl Store {
                 name: part.name,
                 from: part.place,
                 to: *to,
+                coding: part.coding,
                 data: Bytes::new(),
             })
             .collect();
@@ -180,6 +181,7 @@ impl Store {
                     name: part.name,
                     from: part.place,
                     to: NOWHERE,
+                    coding: part.coding,
                     data,
                 });
             }
@@ -236,11 +238,12 @@ struct Blob {
 }
 
 /// A part as its row says, without its bytes.
-struct Stored {
-    name: Name,
-    coding: Coding,
-    plain_bytes: u32,
-    place: Place,
+#[derive(Clone)]
+pub(super) struct Stored {
+    pub name: Name,
+    pub coding: Coding,
+    pub plain_bytes: u32,
+    pub place: Place,
 }
 
 impl Stored {
@@ -251,12 +254,13 @@ impl Stored {
 
 /// A part whose bytes have a copy.
 #[derive(Clone)]
-struct Move {
-    name: Name,
-    from: Place,
-    to: Place,
+pub(super) struct Move {
+    pub name: Name,
+    pub from: Place,
+    pub to: Place,
+    pub coding: Coding,
     /// The bytes, if they go into the row.
-    data: Bytes,
+    pub data: Bytes,
 }
 
 /// The next blobs, by hash. This and the other statements here belong to no account.
@@ -293,8 +297,8 @@ impl Body for CountBlobs {
 }
 
 /// The parts of a blob, in order.
-struct FindStored {
-    hash: [u8; 32],
+pub(super) struct FindStored {
+    pub hash: [u8; 32],
 }
 
 impl Body for FindStored {
@@ -361,8 +365,8 @@ impl Body for FindNamed {
 }
 
 /// Names the new places of parts that were copied, where they still are at the old ones.
-struct Rename {
-    moves: Vec<Move>,
+pub(super) struct Rename {
+    pub moves: Vec<Move>,
 }
 
 impl Body for Rename {
@@ -370,7 +374,7 @@ impl Body for Rename {
 
     async fn run(&self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
         let sql = "UPDATE blob SET segment = $6, place = $7, stored_bytes = $8, checksum = $9,
-                data = $10
+                data = $10, coding = $11
             WHERE hash = $1 AND part = $2 AND blob_id = $3 AND segment = $4 AND place = $5";
         for part in &self.moves {
             let (name, from, to) = (&part.name, part.from, part.to);
@@ -385,6 +389,7 @@ impl Body for Rename {
                 to.stored_bytes,
                 to.checksum,
                 part.data.as_ref(),
+                part.coding as i64,
             ];
             tx.execute(sql, values).await?;
         }

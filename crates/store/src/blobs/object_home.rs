@@ -113,18 +113,26 @@ impl ObjectHome {
         {
             return Ok(Got::Bytes(bytes));
         }
+        let got = self.get_original(name, place).await?;
+        if let (Some(cache), Got::Bytes(bytes)) = (&self.cache, &got) {
+            cache.put(object, offset, bytes.clone()).await;
+        }
+        Ok(got)
+    }
+
+    /// Reads a part from the object store.
+    ///
+    /// # Errors
+    /// Those of [`Self::get`].
+    pub(crate) async fn get_original(&self, name: Name, place: Place) -> Result<Got, StoreError> {
+        let (object, offset) = object_of(name.hash, name.blob_id, place);
         let piece = Piece {
             place: offset,
             stored_bytes: place.stored_bytes.unsigned_abs(),
             checksum: place.checksum,
         };
         match self.objects.get(&object, piece).await {
-            Ok(bytes) => {
-                if let Some(cache) = &self.cache {
-                    cache.put(object, offset, bytes.clone()).await;
-                }
-                Ok(Got::Bytes(bytes))
-            }
+            Ok(bytes) => Ok(Got::Bytes(bytes)),
             Err(fault) if fault.kind == FaultKind::Missing => Ok(Got::Nothing),
             Err(fault) if fault.kind == FaultKind::Damaged => Ok(Got::Damaged(fault.into())),
             Err(fault) => Err(fault.into()),

@@ -9,6 +9,7 @@ mod house;
 mod importing;
 mod jobs;
 mod mailboxes;
+mod mending;
 mod nodes;
 mod objects;
 mod people;

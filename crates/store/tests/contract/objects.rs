@@ -23,7 +23,7 @@ const HOUR: Duration = Duration::from_secs(3_600);
 const SMALL: u64 = 16 * 1024;
 
 /// A letter of about so many bytes that do not compress.
-fn large(name: &str, bytes: usize) -> String {
+pub(crate) fn large(name: &str, bytes: usize) -> String {
     let mut text = letter(name);
     let mut hash = blake3::hash(name.as_bytes());
     while text.len() < bytes {
@@ -60,7 +60,7 @@ async fn read_all(reader: &BodyReader) -> Result<Bytes, StoreError> {
     Ok(all.into())
 }
 
-async fn is_whole(store: &Store, copy: StoredCopy, text: &str) {
+pub(crate) async fn is_whole(store: &Store, copy: StoredCopy, text: &str) {
     let bytes = read(store, copy).await.unwrap();
     assert!(bytes.ends_with(text.as_bytes()));
 }
@@ -78,7 +78,7 @@ fn options(house: &mut House) -> &mut ObjectOptions {
 }
 
 /// Names of the objects, without the note of whose they are.
-fn objects(server: &S3Server) -> Vec<std::path::PathBuf> {
+pub(crate) fn objects(server: &S3Server) -> Vec<std::path::PathBuf> {
     let mut objects = server.objects();
     objects.retain(|path| !path.ends_with("pennyblack-store"));
     objects
