@@ -24,6 +24,8 @@ pub enum Step {
     Submitted,
     /// Taken from another server.
     Received,
+    /// Whom it is from was checked: SPF, DKIM, DMARC, with reasons.
+    Checked,
     /// Stored in a mailbox here.
     Stored,
     /// Routed: the MX and addresses that will be tried.
@@ -68,9 +70,10 @@ pub struct JourneyEvent {
 
 impl Step {
     /// All of them, with the text that is stored.
-    const ALL: [(Self, &'static str); 11] = [
+    const ALL: [(Self, &'static str); 12] = [
         (Self::Submitted, "submitted"),
         (Self::Received, "received"),
+        (Self::Checked, "checked"),
         (Self::Stored, "stored"),
         (Self::Routed, "routed"),
         (Self::Connected, "connected"),

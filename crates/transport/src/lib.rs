@@ -5,6 +5,7 @@
 //! It opens no socket itself: connections, DNS, time and randomness come through
 //! [`base::ports`]. It knows no SQL: the store's verbs say what is kept and when.
 
+pub mod auth;
 pub mod dsn;
 pub mod local;
 pub mod net;

@@ -22,7 +22,9 @@ impl Policy {
         }
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    /// Reads the word; letter case makes no difference.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
         [Self::None, Self::Quarantine, Self::Reject]
             .into_iter()
             .find(|policy| policy.word().eq_ignore_ascii_case(text))

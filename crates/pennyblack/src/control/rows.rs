@@ -111,6 +111,7 @@ pub const fn step_word(step: Step) -> &'static str {
     match step {
         Step::Submitted => "submitted",
         Step::Received => "received",
+        Step::Checked => "checked",
         Step::Stored => "stored",
         Step::Routed => "routed",
         Step::Connected => "connected",

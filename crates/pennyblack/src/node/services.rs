@@ -11,6 +11,7 @@ use proto::smtp::Role;
 use store::Store;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use transport::auth::{AuthOptions, Policy};
 use transport::net::Gate;
 use transport::queue::{self, QueueContext};
 use transport::route::Own;
@@ -146,7 +147,20 @@ fn smtp_options(shared: &Shared) -> SmtpOptions {
         metrics: shared.metrics.clone(),
         queue_lifetime: settings.queue.lifetime,
         scram: settings.scram,
+        auth: Arc::new(auth_options(shared)),
         auth_without_tls_on_loopback: settings.auth_without_tls_on_loopback,
+    }
+}
+
+fn auth_options(shared: &Shared) -> AuthOptions {
+    let settings = &shared.settings.auth;
+    AuthOptions {
+        resolver: shared.resolver.clone(),
+        dmarc: Policy::parse(&settings.dmarc).unwrap_or(Policy::Reject),
+        time_limit: settings.timeout,
+        trusted: settings.trusted.clone(),
+        names: settings.names.clone(),
+        arc_sealers: settings.arc_sealers.clone(),
     }
 }
 

@@ -5,6 +5,7 @@
 //! name that was meant, [`markdown`] writes the documentation from the same rows. Nothing here
 //! opens a socket or the store.
 
+mod auth;
 pub mod load;
 pub mod markdown;
 mod people;
@@ -24,6 +25,7 @@ use base::limits::{Limits, Retention};
 use store::{BlobHome, Database, Synchronous};
 use transport::queue::settings::QueueSettings;
 
+pub use auth::AuthSettings;
 pub use load::{Mistake, SettingsError, Values};
 pub use markdown::markdown;
 use value::Value;
@@ -153,6 +155,8 @@ pub struct Settings {
     pub listen: Vec<Listen>,
     /// The limits.
     pub limits: Arc<Limits>,
+    /// How letters from outside are checked.
+    pub auth: AuthSettings,
     /// Queue and mail going out.
     pub queue: QueueSettings,
     /// Whether submission offers SCRAM-SHA-256.
@@ -249,6 +253,7 @@ impl Typing<'_> {
             stop_grace: self.span("stop_grace"),
             listen,
             limits: Arc::new(limits),
+            auth: self.auth(),
             queue: self.queue(),
             scram: self.flag("smtp.scram"),
             auth_without_tls_on_loopback: self.text("smtp.auth_without_tls") == "loopback",

@@ -334,6 +334,7 @@ fn tables() -> Vec<&'static [Setting]> {
         LIMITS,
         super::people::PEOPLE,
         transport::settings::ROWS,
+        transport::auth::settings::ROWS,
         transport::queue::settings::SETTINGS,
     ]
 }

@@ -506,6 +506,19 @@ impl Reply {
         Self::new(451, (3, 2), "Too busy now; try again later")
     }
 
+    /// RFC 9989 §7.3: the author's domain wishes the letter to be refused. Without a domain: the
+    /// letter names authors of too many.
+    #[must_use]
+    pub fn dmarc_failed(author: Option<&str>) -> Self {
+        let text = match author {
+            Some(domain) => {
+                format!("The letter fails DMARC, and {domain} has such letters refused")
+            }
+            None => "The letter fails DMARC: its authors are of too many domains".to_owned(),
+        };
+        Self::new(550, (7, 1), text)
+    }
+
     /// RFC 5321 §6.3.
     #[must_use]
     pub fn mail_loop(hops: usize) -> Self {

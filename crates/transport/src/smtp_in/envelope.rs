@@ -64,7 +64,10 @@ impl Session<'_> {
             Role::Submission => self.submitted_recipient(rcpt).await,
         };
         match answer {
-            Ok(()) => self.server.accept(),
+            Ok(()) => {
+                self.begin_checks();
+                self.server.accept();
+            }
             Err(reply) => self.refuse(&reply),
         }
     }

@@ -17,6 +17,7 @@ use store::{
 use tracing::info;
 
 use super::asked::{addresses, dsn_return, needs_utf8};
+use super::checks::Verdict;
 use super::envelope::Envelope;
 use super::header::Header;
 use super::session::Session;
@@ -114,10 +115,17 @@ impl Session<'_> {
                 return Err(Reply::delivered_before(address));
             }
         }
-        let received = self.received_field(&complete);
-        let local = local_copies(envelope, &received);
+        let utf8 = envelope.mail.utf8;
+        let verdict = self.check_letter(&complete.letter, utf8).await?;
+        let complete = match verdict {
+            Some(_) => self.without_forged(complete).await?,
+            None => complete,
+        };
+        let envelope = &complete.envelope;
+        let received = self.trace_fields(&complete, verdict.as_ref());
+        let local = local_copies(envelope, &received, verdict.as_ref());
         let forward_head = forward_head(envelope, &received);
-        let note = self.note(&complete, Step::Received);
+        let notes = self.notes(&complete, verdict);
         let Complete {
             letter,
             envelope,
@@ -147,7 +155,7 @@ impl Session<'_> {
             reports,
             received_at: at,
             expires_at: at + self.context.options.queue_lifetime,
-            notes: vec![note],
+            notes,
             confirms: self.confirmed.clone(),
         });
         let delivered = delivered.await.map_err(|error| self.reply_for(&error))?;
@@ -162,6 +170,30 @@ impl Session<'_> {
             copies = delivered.stored.len(), repeated = delivered.repeated, "letter received"
         );
         Ok(delivered.letter)
+    }
+
+    async fn without_forged(&self, complete: Complete) -> Result<Complete, Reply> {
+        let letter = super::checks::without_forged(self, complete.letter).await;
+        let letter = letter.map_err(|error| self.reply_for(&error))?;
+        Ok(Complete { letter, ..complete })
+    }
+
+    /// RFC 8601 §4: our results stand above our Received, which is where our part of the trace begins.
+    fn trace_fields(&self, complete: &Complete, verdict: Option<&Verdict>) -> Vec<u8> {
+        let mut fields = verdict.map_or_else(Vec::new, |verdict| verdict.field.clone());
+        fields.extend_from_slice(&self.received_field(complete));
+        fields
+    }
+
+    fn notes(&self, complete: &Complete, verdict: Option<Verdict>) -> Vec<Note> {
+        let mut notes = vec![self.note(complete, Step::Received)];
+        notes.extend(verdict.map(|verdict| Note {
+            at: complete.at,
+            recipient: None,
+            step: Step::Checked,
+            detail: verdict.detail,
+        }));
+        notes
     }
 
     /// From a user: into the queue.
@@ -295,7 +327,15 @@ impl Session<'_> {
 }
 
 /// The copies for mailboxes here, each with its own head (RFC 5321 §4.4, RFC 9228).
-fn local_copies(envelope: &Envelope, received: &[u8]) -> Vec<LocalRecipient> {
+fn local_copies(
+    envelope: &Envelope,
+    received: &[u8],
+    verdict: Option<&Verdict>,
+) -> Vec<LocalRecipient> {
+    let mailbox = match verdict {
+        Some(verdict) if verdict.is_suspect => Role::Junk,
+        Some(_) | None => Role::Inbox,
+    };
     let return_path = return_path_field(envelope.reverse_path());
     let copy = |(account, address): (&AccountId, &EmailAddress)| {
         let mut head = return_path.clone();
@@ -304,7 +344,7 @@ fn local_copies(envelope: &Envelope, received: &[u8]) -> Vec<LocalRecipient> {
         LocalRecipient {
             account: *account,
             address: address.clone(),
-            mailbox: Role::Inbox,
+            mailbox,
             keywords: Keywords::default(),
             head: head.into(),
         }

@@ -21,9 +21,11 @@ use proto::smtp::{Config, Role};
 use store::Store;
 use tokio_util::sync::CancellationToken;
 
+use crate::auth::AuthOptions;
 use crate::net::Gate;
 
 mod asked;
+mod checks;
 mod envelope;
 mod header;
 mod letter;
@@ -80,6 +82,8 @@ pub struct SmtpOptions {
     pub queue_lifetime: Duration,
     /// Offer SCRAM-SHA-256.
     pub scram: bool,
+    /// How letters from outside are checked.
+    pub auth: Arc<AuthOptions>,
     /// Take passwords from programs of this machine without TLS.
     pub auth_without_tls_on_loopback: bool,
 }

@@ -17,6 +17,7 @@ use tokio::time::{Instant, Sleep, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use super::checks::Early;
 use super::envelope::Envelope;
 use super::letter::Collected;
 use super::refusal::{is_fault, reply_for};
@@ -49,6 +50,8 @@ pub(super) struct Session<'a> {
     pub(super) shut_out: u32,
     pub(super) envelope: Option<Envelope>,
     pub(super) collected: Option<Collected>,
+    /// The checks of the connection and the reverse-path, from the first recipient on.
+    pub(super) early: Option<Early>,
     /// Letters whose 250 is written to the engine, but not yet to the connection.
     pub(super) answered: Vec<LetterId>,
     /// Letters whose 250 was sent.
@@ -98,6 +101,7 @@ pub(super) async fn run(
         shut_out: 0,
         envelope: None,
         collected: None,
+        early: None,
         answered: Vec::new(),
         sent: Vec::new(),
         confirmed: Vec::new(),
@@ -184,6 +188,7 @@ impl Session<'_> {
                     self.server.drain();
                 }
                 () = alarm.as_mut() => self.check_deadline(alarm.as_mut()),
+                () = Early::advance(&mut self.early) => {}
                 read = stream.read(&mut buffer) => match read? {
                     0 => return Ok(()),
                     bytes => self.received(&buffer[..bytes]),
@@ -268,6 +273,7 @@ impl Session<'_> {
     pub(super) fn forget_letter(&mut self) {
         self.envelope = None;
         self.collected = None;
+        self.early = None;
     }
 
     fn note_refusal(&self, reply: &Reply) {

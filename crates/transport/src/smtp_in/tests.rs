@@ -16,9 +16,11 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::{Listener, Security, SmtpContext, SmtpOptions, serve};
+use crate::auth::{AuthOptions, Network, Policy};
 use crate::net::Gate;
-use crate::testing::{Counting, SetClock};
+use crate::testing::{Counting, SetClock, Table};
 
+mod checks;
 mod reports;
 mod rewritten;
 
@@ -108,6 +110,19 @@ impl World {
     }
 
     async fn with(limits: Limits) -> Self {
+        let everybody = ["0.0.0.0/0", "::/0"].map(|text| Network::parse(text).unwrap());
+        let auth = AuthOptions {
+            resolver: Arc::new(Table::new("")),
+            dmarc: Policy::Reject,
+            time_limit: Duration::from_secs(20),
+            trusted: everybody.to_vec(),
+            names: Vec::new(),
+            arc_sealers: Vec::new(),
+        };
+        Self::checking(limits, auth).await
+    }
+
+    async fn checking(limits: Limits, auth: AuthOptions) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let limits = Arc::new(Limits {
             // Tests run on disks of any size.
@@ -146,6 +161,7 @@ impl World {
             metrics,
             queue_lifetime: Duration::from_secs(432_000),
             scram: true,
+            auth: Arc::new(auth),
             auth_without_tls_on_loopback: true,
         });
         Self {

@@ -1,0 +1,213 @@
+//! Who a letter from outside is from: the checks of the connection run while the letter still comes
+//! in, those of the letter when it is there. The result is written into the letter's head; fields
+//! that a stranger wrote in our name are taken out.
+//!
+//! RFC 7208, 6376, 8617, 9989 by [`mailauth`]; RFC 8601 §5 for the fields.
+
+use std::future::pending;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use base::Timestamp;
+use base::ports::BoxFuture;
+use mailauth::dmarc::Policy;
+use mailauth::results::forged_fields;
+use mailauth::spf::SpfInput;
+use mailauth::{Checks, LetterInput, Report};
+use proto::smtp::{Reply, Role as ListenerRole};
+use store::{Letter, StoreError};
+use tokio::time::Instant;
+use tracing::info;
+
+use super::session::Session;
+use crate::auth::{AuthOptions, Lookups};
+
+/// Letters up to this size are hashed where they are, in about a millisecond; larger ones on a thread
+/// of their own, so that other sessions go on.
+const HASHED_HERE_BYTES_MAX: usize = 256 * 1024;
+
+/// The checks of the connection.
+pub(super) enum Early {
+    /// Never locked: the cell only lets a session that holds it be looked at across an await.
+    Running(Mutex<BoxFuture<'static, Box<Begun>>>),
+    Done(Box<Begun>),
+}
+
+/// What is done when a letter has come in.
+pub(super) struct Begun {
+    checks: Checks,
+    lookups: Lookups,
+    about: About,
+}
+
+/// What the checks of the connection are about.
+struct About {
+    address: IpAddr,
+    helo: String,
+    reverse_path: String,
+    receiver: String,
+    at: Timestamp,
+}
+
+/// What follows for a letter.
+pub(super) struct Verdict {
+    /// The Authentication-Results field.
+    pub(super) field: Vec<u8>,
+    /// The same for the journey.
+    pub(super) detail: String,
+    /// Into Junk with it.
+    pub(super) is_suspect: bool,
+}
+
+impl Early {
+    /// Ends when the checks have ended; never when they had already, or when there are none.
+    pub(super) async fn advance(early: &mut Option<Self>) {
+        match early {
+            Some(Self::Running(running)) => {
+                let running = running.get_mut().unwrap_or_else(PoisonError::into_inner);
+                let begun = running.as_mut().await;
+                *early = Some(Self::Done(begun));
+            }
+            Some(Self::Done(_)) | None => pending().await,
+        }
+    }
+
+    async fn finish(self) -> Box<Begun> {
+        match self {
+            Self::Running(running) => {
+                let running = running.into_inner();
+                running.unwrap_or_else(PoisonError::into_inner).await
+            }
+            Self::Done(begun) => begun,
+        }
+    }
+}
+
+async fn check_connection(auth: Arc<AuthOptions>, about: About) -> Box<Begun> {
+    let mut checks = Checks::default();
+    let mut lookups = Lookups::new(Arc::clone(&auth.resolver), auth.time_limit);
+    let input = SpfInput {
+        address: about.address,
+        helo: &about.helo,
+        reverse_path: &about.reverse_path,
+        receiver: &about.receiver,
+        now_secs: about.at.secs(),
+    };
+    lookups
+        .run(|answers| checks.advance_connection(&input, answers))
+        .await;
+    Box::new(Begun {
+        checks,
+        lookups,
+        about,
+    })
+}
+
+impl Session<'_> {
+    /// Begins the checks, once somebody here takes the letter. Users and trusted peers are not
+    /// checked.
+    pub(super) fn begin_checks(&mut self) {
+        let options = &self.context.options;
+        let from_outside = self.listener.role == ListenerRole::Relay
+            && self.account.is_none()
+            && options.auth.checks(self.peer.ip());
+        if !from_outside || self.early.is_some() {
+            return;
+        }
+        let Some(envelope) = &self.envelope else {
+            return;
+        };
+        let sender = envelope.mail.reverse_path.as_ref();
+        let about = About {
+            address: self.peer.ip(),
+            helo: self.server.peer_name().unwrap_or_default().to_owned(),
+            reverse_path: sender.map(ToString::to_string).unwrap_or_default(),
+            receiver: options.hostname.to_string(),
+            at: self.context.now(),
+        };
+        let checking = check_connection(Arc::clone(&options.auth), about);
+        self.early = Some(Early::Running(Mutex::new(Box::pin(checking))));
+    }
+
+    /// Ends the checks; `None` for a letter that is not checked.
+    ///
+    /// # Errors
+    /// The reply for a letter whose author's domain wishes it to be refused.
+    pub(super) async fn check_letter(
+        &mut self,
+        letter: &Letter,
+        utf8: bool,
+    ) -> Result<Option<Verdict>, Reply> {
+        let Some(early) = self.early.take() else {
+            return Ok(None);
+        };
+        let auth = &self.context.options.auth;
+        let until = Instant::now() + auth.time_limit;
+        let input = read(letter).await?;
+        let Begun {
+            mut checks,
+            mut lookups,
+            about,
+        } = *early.finish().await;
+        lookups.extend_until(until);
+        let now = self.context.now();
+        lookups
+            .run(|answers| checks.advance_letter(&input, now, answers))
+            .await;
+        let mut report = checks.finish().ok_or_else(Reply::try_later)?;
+        report.decide(auth.dmarc, &auth.arc_sealers);
+        let results = report.results(&about.receiver, &about.reverse_path);
+        let detail = results.payload(utf8);
+        if report.applied == Policy::Reject {
+            info!(peer = %self.peer, results = detail, "a letter fails DMARC");
+            return Err(Reply::dmarc_failed(author(&report)));
+        }
+        Ok(Some(Verdict {
+            field: results.field(utf8),
+            detail,
+            is_suspect: report.applied == Policy::Quarantine,
+        }))
+    }
+}
+
+/// The domain that the peer is told about; a letter of too many authors has none.
+fn author(report: &Report) -> Option<&str> {
+    let deciding = report.deciding()?;
+    Some(deciding.author.as_str()).filter(|author| !author.is_empty())
+}
+
+/// Reads and hashes a letter.
+async fn read(letter: &Letter) -> Result<LetterInput, Reply> {
+    if letter.bytes().len() <= HASHED_HERE_BYTES_MAX {
+        return Ok(LetterInput::new(letter.bytes()));
+    }
+    let letter = letter.clone();
+    tokio::task::spawn_blocking(move || LetterInput::new(letter.bytes()))
+        .await
+        .map_err(|_| Reply::try_later())
+}
+
+/// Takes out the fields that a stranger wrote in our name (RFC 8601 §5).
+pub(super) async fn without_forged(
+    session: &Session<'_>,
+    letter: Letter,
+) -> Result<Letter, StoreError> {
+    let options = &session.context.options;
+    let mut servers = vec![options.hostname.as_str()];
+    servers.extend(options.auth.names.iter().map(String::as_str));
+    let forged = forged_fields(letter.bytes(), &servers);
+    if forged.is_empty() {
+        return Ok(letter);
+    }
+    let mut spool = options.store.spool();
+    let mut position = 0;
+    for range in &forged {
+        spool.write(&letter.bytes()[position..range.start]).await?;
+        position = range.end;
+    }
+    spool.write(&letter.bytes()[position..]).await?;
+    info!(peer = %session.peer, fields = forged.len(), "forged Authentication-Results taken out");
+    // Its share of the memory is free before the new one's is taken.
+    drop(letter);
+    spool.finish().await
+}
