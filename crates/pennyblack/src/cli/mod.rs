@@ -11,11 +11,13 @@ mod backup;
 mod blobs;
 mod deleted;
 mod demo;
+mod dns;
 mod domain;
 pub mod exit;
 mod export;
 mod imap;
 mod import;
+mod key;
 pub mod output;
 mod password;
 mod progress;
@@ -76,6 +78,12 @@ enum Command {
     /// Aliases: addresses whose mail goes elsewhere.
     #[command(subcommand)]
     Alias(alias::AliasCommand),
+    /// Keys that sign letters as our domains (DKIM).
+    #[command(subcommand)]
+    Key(key::KeyCommand),
+    /// What the DNS says about our domains.
+    #[command(subcommand)]
+    Dns(dns::DnsCommand),
     /// Letters that are still to be sent.
     #[command(subcommand)]
     Queue(queue::QueueCommand),
@@ -142,6 +150,8 @@ fn run(cli: Cli) -> Result<(), Exit> {
         Command::Domain(command) => domain::run(&Operator::new(&cli.config)?, command),
         Command::Account(command) => account::run(&Operator::new(&cli.config)?, command),
         Command::Alias(command) => alias::run(&Operator::new(&cli.config)?, command),
+        Command::Key(command) => key::run(&Operator::new(&cli.config)?, command),
+        Command::Dns(command) => dns::run(&Operator::new(&cli.config)?, command),
         Command::Queue(command) => queue::run(&Operator::new(&cli.config)?, command),
         Command::Import(args) => import::run(&Operator::new(&cli.config)?, args),
         Command::Export(args) => export::run(&Operator::new(&cli.config)?, args),
@@ -214,9 +224,15 @@ fn told_by_clap(error: &clap::Error) -> ExitCode {
 
 /// Says on stderr why the command failed.
 fn complain(exit: &Exit) {
+    // The exit code still says it.
+    remark(&exit.to_string());
+}
+
+/// Says something on stderr, where stdout is for other programs.
+fn remark(text: &str) {
     use std::io::Write as _;
-    // Without a stderr there is nobody to tell; the exit code still says it.
-    let _ = writeln!(std::io::stderr(), "pennyblack: {exit}");
+    // Without a stderr there is nobody to tell.
+    let _ = writeln!(std::io::stderr(), "pennyblack: {text}");
 }
 
 #[cfg(test)]

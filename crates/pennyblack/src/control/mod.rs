@@ -13,6 +13,7 @@ pub mod operate;
 mod people;
 pub mod rows;
 pub mod server;
+mod signing;
 pub mod wire;
 
 use std::fs::File;
@@ -49,6 +50,34 @@ pub enum Request {
     },
     /// Lists our domains.
     DomainList,
+    /// Lists the keys that sign as domains.
+    DkimList {
+        /// Only of this domain.
+        domain: Option<String>,
+    },
+    /// Makes keys for a domain.
+    DkimMake {
+        /// The domain.
+        domain: String,
+        /// `rsa` or `ed25519`; otherwise both.
+        algorithm: Option<String>,
+        /// Also where the domain has one.
+        anew: bool,
+    },
+    /// Lets an announced key sign.
+    DkimActivate {
+        /// The domain.
+        domain: String,
+        /// The selector.
+        selector: String,
+    },
+    /// Removes a key.
+    DkimRemove {
+        /// The domain.
+        domain: String,
+        /// The selector.
+        selector: String,
+    },
     /// Makes an account.
     AccountAdd {
         /// Its first address.

@@ -1,10 +1,12 @@
 //! Does what a [`Request`] asks, with the store's verbs.
 
+use base::ports::Clock as _;
 use base::{AccountId, Domain, EmailAddress, LetterId, Secret};
 use serde_json::Value;
 use store::{NewAccount, QueueFilter, QuotaChange, Store, StoreError};
 
-use super::{Failure, Filter, QueueAct, Quota, Request, blobs, people, rows};
+use super::{Failure, Filter, QueueAct, Quota, Request, blobs, people, rows, signing};
+use crate::outside::SystemClock;
 
 /// What a request gave: rows, and an end in words.
 #[derive(Debug, Default)]
@@ -43,6 +45,10 @@ pub async fn operate(store: &Store, request: Request) -> Result<Answer, Failure>
         Request::DomainAdd { .. } | Request::DomainRemove { .. } | Request::DomainList => {
             domains(store, request).await
         }
+        Request::DkimList { .. }
+        | Request::DkimMake { .. }
+        | Request::DkimActivate { .. }
+        | Request::DkimRemove { .. } => signing::operate(store, request).await,
         Request::AccountAdd { .. } | Request::AccountList => accounts(store, request).await,
         Request::AccountRemove { .. }
         | Request::AccountRestore { .. }
@@ -124,7 +130,13 @@ async fn domains(store: &Store, request: Request) -> Result<Answer, Failure> {
         Request::DomainAdd { domain } => {
             let domain = parse_domain(&domain)?;
             store.add_domain(&domain).await?;
-            Ok(Answer::done(format!("domain {domain} is ours")))
+            // A node that runs would make them too, a little later.
+            let now = SystemClock.now();
+            transport::sign::make_keys(store, &domain, &signing::ALL, false, now).await?;
+            Ok(Answer::done(format!(
+                "domain {domain} is ours; `pennyblack dns check {domain}` tells which DNS records it \
+                 needs"
+            )))
         }
         Request::DomainRemove { domain } => {
             let domain = parse_domain(&domain)?;
@@ -281,7 +293,7 @@ pub(super) fn parse_address(text: &str) -> Result<EmailAddress, Failure> {
     EmailAddress::parse(text).map_err(|error| Failure::invalid(format!("{text}: {error}")))
 }
 
-fn parse_domain(text: &str) -> Result<Domain, Failure> {
+pub(super) fn parse_domain(text: &str) -> Result<Domain, Failure> {
     Domain::parse(text)
         .ok()
         .filter(|domain| domain.literal().is_none())

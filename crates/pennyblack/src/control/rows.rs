@@ -4,14 +4,37 @@
 use base::Timestamp;
 use serde_json::{Value, json};
 use store::{
-    AccountInfo, AliasInfo, DomainInfo, JourneyEvent, MailboxInfo, QueueEntry, QueueRecipientState,
-    RecipientEntry, RemovedMessage, Step,
+    AccountInfo, AliasInfo, DkimAlgorithm, DkimKeyInfo, DkimState, DomainInfo, JourneyEvent,
+    MailboxInfo, QueueEntry, QueueRecipientState, RecipientEntry, RemovedMessage, Step,
 };
 
 /// A domain.
 #[must_use]
 pub fn domain(info: &DomainInfo) -> Value {
     json!({ "domain": info.domain.to_string(), "created_at": time(info.created_at) })
+}
+
+/// A key that signs as a domain; never its secret.
+#[must_use]
+pub fn dkim_key(key: &DkimKeyInfo) -> Value {
+    let (state, since) = match key.state {
+        DkimState::Announced => ("announced", key.created_at),
+        DkimState::Active(at) => ("active", at),
+        DkimState::Retired(at) => ("retired", at),
+    };
+    json!({
+        "domain": key.domain.to_string(),
+        "selector": key.selector,
+        "algorithm": match key.algorithm {
+            DkimAlgorithm::Rsa => "rsa",
+            DkimAlgorithm::Ed25519 => "ed25519",
+        },
+        "state": state,
+        "since": time(since),
+        "created_at": time(key.created_at),
+        "name": transport::sign::record_name(key),
+        "record": key.record,
+    })
 }
 
 /// An account.

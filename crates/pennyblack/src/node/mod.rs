@@ -10,6 +10,7 @@ pub mod signals;
 
 mod guard;
 mod imap;
+mod keys;
 mod listen;
 mod services;
 
@@ -145,6 +146,7 @@ impl Node {
             resolver: Arc::new(HickoryResolver::new(&settings.dns).map_err(NodeError::Dns)?),
             connector: Arc::new(TcpConnector::default()),
         };
+        let resolver = Arc::clone(&outside.resolver);
         let control = server::bind(&settings.data_dir)
             .map_err(|error| NodeError::Control(settings.data_dir.clone(), error))?;
         let listening = listeners
@@ -167,6 +169,7 @@ impl Node {
         let tasks = inside.tasks().clone();
         tasks.spawn(server::serve(control, store.clone(), door.shutdown.clone()));
         tasks.spawn(signals::pat_watchdog(door.shutdown.clone()));
+        tasks.spawn(keys::tend(store.clone(), resolver, door.shutdown.clone()));
         tasks.spawn(inside.queue());
         let mut ready = Vec::new();
         for (listener, listen) in listeners {

@@ -4,6 +4,7 @@
 
 mod accounts;
 mod disk;
+mod keys;
 mod limits;
 mod store;
 mod support;

@@ -29,7 +29,7 @@ use tracing::{debug, warn};
 
 pub use forward::unwrap_sender;
 pub use keys::{RSA_BITS, make_keys, new_selector};
-pub use tend::{GRACE, Published, is_published, tend};
+pub use tend::{GRACE, Published, is_published, record_name, tend};
 
 use keys::Keys;
 

@@ -28,17 +28,22 @@ pub enum Published {
     Unknown(String),
 }
 
-/// Looks a key's record up.
-pub async fn is_published(resolver: &dyn Resolver, key: &DkimKeyInfo) -> Published {
-    let name = format!("{}._domainkey.{}", key.selector, key.domain);
-    let Ok(name) = Domain::parse(&name) else {
+/// The name of a key's record (RFC 6376 §3.6.2.1).
+#[must_use]
+pub fn record_name(key: &DkimKeyInfo) -> String {
+    format!("{}._domainkey.{}", key.selector, key.domain)
+}
+
+/// Looks a key's record up, by its name.
+pub async fn is_published(resolver: &dyn Resolver, name: &str, record: &str) -> Published {
+    let Ok(name) = Domain::parse(name) else {
         return Published::No;
     };
     match resolver.txt(&name).await {
         Ok(texts) => {
             if texts
                 .iter()
-                .any(|text| is_record_of(text.as_bytes(), &key.record))
+                .any(|text| is_record_of(text.as_bytes(), record))
             {
                 return Published::Yes;
             }
@@ -74,7 +79,9 @@ pub async fn tend(
         }
     }
     for key in store.dkim_keys(None).await? {
-        if key.state == DkimState::Announced && is_published(resolver, &key).await == Published::Yes
+        let name = record_name(&key);
+        if key.state == DkimState::Announced
+            && is_published(resolver, &name, &key.record).await == Published::Yes
         {
             match store.activate_dkim_key(&key.domain, &key.selector).await {
                 Ok(()) => {

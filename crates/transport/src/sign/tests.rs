@@ -304,11 +304,14 @@ async fn keys_are_made_announced_changed_and_forgotten() {
     };
     let new = state("ed-20270115b").await.unwrap();
     assert_eq!(new.state, DkimState::Announced);
-    assert_eq!(is_published(&dns, &new).await, Published::No);
+    assert_eq!(
+        is_published(&dns, &record_name(&new), &new.record).await,
+        Published::No
+    );
     let name = "ed-20270115b._domainkey.here.test".to_owned();
     dns.0.insert(name.clone(), vec![first[1].record.clone()]);
     assert_eq!(
-        is_published(&dns, &new).await,
+        is_published(&dns, &record_name(&new), &new.record).await,
         Published::Other(first[1].record.clone())
     );
     dns.0.insert(name, vec![new.record.clone()]);
