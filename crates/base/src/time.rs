@@ -33,11 +33,84 @@ impl Timestamp {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
+    /// Reads a date of RFC 3339 §5.6: `2026-11-24T06:25:53Z`, with a fraction of a second or an
+    /// offset from UTC if there is one.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let number = |from: usize, to: usize| {
+            let digits = text.get(from..to)?;
+            let all = digits.bytes().all(|b| b.is_ascii_digit());
+            digits.parse::<i64>().ok().filter(|_| all)
+        };
+        let sign = |at: usize, signs: &[u8]| signs.contains(text.as_bytes().get(at)?).then_some(());
+        sign(4, b"-")?;
+        sign(7, b"-")?;
+        sign(10, b"Tt")?;
+        sign(13, b":")?;
+        sign(16, b":")?;
+        let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
+        let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
+        let zone = text.get(19..)?;
+        let zone = match zone.strip_prefix('.') {
+            Some(fraction) => fraction.trim_start_matches(|c: char| c.is_ascii_digit()),
+            None => zone,
+        };
+        let offset = parse_offset(zone)?;
+        // A leap second counts as the first of the next minute.
+        if hour > 23 || minute > 59 || second > 60 {
+            return None;
+        }
+        let (month, day) = (u8::try_from(month).ok()?, u8::try_from(day).ok()?);
+        let midnight = Civil {
+            year,
+            month,
+            day,
+            hour: 0,
+            minute: 0,
+            second: 0,
+            weekday: 0,
+        };
+        // The 31st of a short month would be a day of the next.
+        let days = midnight.to_secs();
+        let same = Civil::from_secs(days);
+        if !(1..=12).contains(&month) || same.month != month || same.day != day {
+            return None;
+        }
+        let seconds = days + hour * 3_600 + minute * 60 + second;
+        Some(Self::from_secs(seconds - offset))
+    }
+
+    /// RFC 3339 without a fraction: `2026-11-24T06:25:53Z`.
+    #[must_use]
+    pub fn whole_seconds(self) -> String {
+        let text = Self::from_secs(self.secs()).to_string();
+        text.replace(".000Z", "Z")
+    }
+
     /// The parts of the date in UTC.
     #[must_use]
     pub const fn civil(self) -> Civil {
         Civil::from_secs(self.secs())
     }
+}
+
+/// RFC 3339 §5.6 `time-offset`, in seconds.
+fn parse_offset(zone: &str) -> Option<i64> {
+    if zone.eq_ignore_ascii_case("Z") {
+        return Some(0);
+    }
+    let sign = match zone.as_bytes().first()? {
+        b'+' => 1,
+        b'-' => -1,
+        _ => return None,
+    };
+    let (hours, minutes) = zone[1..].split_once(':')?;
+    let two = |text: &str| text.len() == 2 && text.bytes().all(|b| b.is_ascii_digit());
+    if !two(hours) || !two(minutes) {
+        return None;
+    }
+    let (hours, minutes): (i64, i64) = (hours.parse().ok()?, minutes.parse().ok()?);
+    (hours < 24 && minutes < 60).then_some(sign * (hours * 3_600 + minutes * 60))
 }
 
 impl Add<Duration> for Timestamp {
@@ -167,6 +240,33 @@ mod tests {
             "2026-11-24T06:25:53.120Z"
         );
         assert_eq!(Timestamp(-1).to_string(), "1969-12-31T23:59:59.999Z");
+    }
+
+    #[test]
+    fn reads_rfc_3339() {
+        let check = |text, expected: Option<&str>| {
+            let read = Timestamp::parse(text).map(Timestamp::whole_seconds);
+            assert_eq!(read.as_deref(), expected, "{text}");
+        };
+        check("2026-11-24T06:25:53Z", Some("2026-11-24T06:25:53Z"));
+        check("2026-11-24t06:25:53.5z", Some("2026-11-24T06:25:53Z"));
+        check("2026-11-24T06:25:53+02:30", Some("2026-11-24T03:55:53Z"));
+        check("2024-02-29T23:59:60-01:00", Some("2024-03-01T01:00:00Z"));
+        for bad in [
+            "",
+            "2026-11-24",
+            "2026-11-24T06:25:53",
+            "2026-02-29T06:25:53Z",
+            "2026-00-01T00:00:00Z",
+            "2026-13-01T00:00:00Z",
+            "2026-11-24T24:00:00Z",
+            "2026-11-24T06:25:53+2:30",
+            "2026-11-24T06:25:53.Zx",
+            "+026-11-24T06:25:53Z",
+            "2026-11-24T06:25:53+é:0",
+        ] {
+            check(bad, None);
+        }
     }
 
     #[test]

@@ -21,7 +21,7 @@ mod tests {
         Config, Credentials, Event, Outgoing, OutgoingRecipient, RecipientOutcome, Timeouts,
         TlsPolicy,
     };
-    use pennyblack_proto::smtp::{Client, Notify, OriginalRecipient, Ret};
+    use pennyblack_proto::smtp::{Client, DeliverBy, Notify, OriginalRecipient, Ret};
 
     fn letter(name: &str) -> Outgoing {
         let (sender, recipients, body): (&str, &[&str], &[&str]) = match name {
@@ -35,6 +35,11 @@ mod tests {
                 &["bob@black.test", "carol@black.test"],
                 &["A: b\r\n\r\nc"],
             ),
+            "both" => (
+                "a@red.test",
+                &["bob@black.test", "carol@black.test"],
+                &["A: b\r\n\r\n"],
+            ),
             "report" => ("", &["bob@black.test"], &["A: b\r\n\r\n"]),
             "eight" => ("a@red.test", &["bob@black.test"], &["A: ä\r\n\r\n"]),
             "utf8" => ("jürgen@red.test", &["bob@black.test"], &["A: b\r\n\r\n"]),
@@ -43,7 +48,9 @@ mod tests {
                 &["用户@black.test", "bob@black.test"],
                 &["A: b\r\n\r\n"],
             ),
-            "dsn" => ("a@red.test", &["bob@black.test"], &["A: b\r\n\r\n"]),
+            "dsn" | "safe" | "late" | "returned" => {
+                ("a@red.test", &["bob@black.test"], &["A: b\r\n\r\n"])
+            }
             "bare" => ("a@red.test", &["bob@black.test"], &["A: b\r\n\r\n\n.\r\n"]),
             "big" => (
                 "a@red.test",
@@ -74,6 +81,14 @@ mod tests {
             ret: dsn.then_some(Ret::Headers),
             envelope_id: dsn.then(|| "id=1".to_owned()),
             needs_utf8: false,
+            submitter: (name == "dsn").then(|| EmailAddress::parse("a+b@red.test").unwrap()),
+            require_tls: name == "safe",
+            deliver_by: match name {
+                "late" => DeliverBy::parse("-7;NT"),
+                "returned" => DeliverBy::parse("60;R"),
+                _ => None,
+            },
+            priority: if name == "late" { 3 } else { 0 },
             parts: body
                 .iter()
                 .map(|part| Bytes::from(part.to_string()))
@@ -102,6 +117,7 @@ mod tests {
                 tls: TlsPolicy::Opportunistic,
                 credentials: None,
                 timeouts: Timeouts::default(),
+                lmtp: false,
             };
             let mut tls = false;
             for line in text.lines().filter_map(|line| line.strip_prefix("@ ")) {
@@ -109,6 +125,7 @@ mod tests {
                     "tls required" => config.tls = TlsPolicy::Required,
                     "tls never" => config.tls = TlsPolicy::Never,
                     "tls started" => tls = true,
+                    "protocol lmtp" => config.lmtp = true,
                     "login user" => {
                         config.credentials = Some(Credentials {
                             login: "user".to_owned(),
@@ -168,6 +185,7 @@ mod tests {
                             let text = match outcome {
                                 RecipientOutcome::Accepted(reply) => format!("accepted: {reply}"),
                                 RecipientOutcome::Refused(reply) => format!("refused: {reply}"),
+                                RecipientOutcome::Unfit(reply) => format!("unfit: {reply}"),
                                 RecipientOutcome::Unfinished(why) => format!("unfinished: {why}"),
                             };
                             writeln!(self.heard, "E: {text}").unwrap();

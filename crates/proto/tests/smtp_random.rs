@@ -13,7 +13,7 @@ mod tests {
         self, Client, Credentials, Outgoing, OutgoingRecipient, RecipientOutcome, Timeouts,
         TlsPolicy,
     };
-    use pennyblack_proto::smtp::server::{Config, Event, INPUT_BYTES_MAX};
+    use pennyblack_proto::smtp::server::{Config, Event, INPUT_BYTES_MAX, Offers};
     use pennyblack_proto::smtp::{Reply, Role, Server};
     use proptest::prelude::*;
 
@@ -33,6 +33,7 @@ mod tests {
             command_timeout: Duration::from_secs(300),
             data_timeout: Duration::from_secs(180),
             session_timeout: Duration::from_secs(3_600),
+            offers: Offers::default(),
         })
     }
 
@@ -260,6 +261,7 @@ mod tests {
                 without_tls: false,
             }),
             timeouts: Timeouts::default(),
+            lmtp: false,
         }
     }
 
@@ -279,6 +281,10 @@ mod tests {
             ret: None,
             envelope_id: None,
             needs_utf8: false,
+            submitter: None,
+            require_tls: false,
+            deliver_by: None,
+            priority: 0,
             parts: vec![letter.slice(..middle), letter.slice(middle..)],
         }
     }

@@ -21,7 +21,7 @@ mod tests {
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD as BASE64;
     use pennyblack_proto::sasl::scram::derive_keys;
-    use pennyblack_proto::smtp::server::{Mail, Rcpt};
+    use pennyblack_proto::smtp::server::{Mail, Offers, Rcpt};
     use pennyblack_proto::smtp::{Config, Event, Recipient, Reply, Role, Server};
 
     /// How the input of a group is cut.
@@ -111,6 +111,10 @@ mod tests {
         heard: String,
         said: Vec<u8>,
         disk_full: bool,
+        lmtp: bool,
+        /// Each recipient gets its own reply to the letter.
+        each: bool,
+        accepted: Vec<String>,
     }
 
     impl Stage {
@@ -128,6 +132,7 @@ mod tests {
                 command_timeout: Duration::from_secs(300),
                 data_timeout: Duration::from_secs(180),
                 session_timeout: Duration::from_secs(3_600),
+                offers: Offers::default(),
             };
             let (mut tls, mut disk_full, mut crowded) = (false, false, false);
             for line in lines {
@@ -136,6 +141,15 @@ mod tests {
                 };
                 match name.as_str() {
                     "role" if value == "submission" => config.role = Role::Submission,
+                    "role" if value == "lmtp" => config.role = Role::Lmtp,
+                    "offers" if value == "all" => {
+                        config.offers = Offers {
+                            require_tls: true,
+                            future_release: Some(Duration::from_secs(86_400)),
+                            deliver_by: true,
+                            mt_priority: true,
+                        };
+                    }
                     "starttls" => config.starttls = value == "yes",
                     "tls" => tls = value == "yes",
                     "auth_without_tls" => config.auth_without_tls = value == "yes",
@@ -149,6 +163,7 @@ mod tests {
                 }
             }
             let now = Timestamp::from_secs(1_800_000_000);
+            let lmtp = config.role == Role::Lmtp;
             let mut server = Server::new(Arc::new(config), tls, now);
             if crowded {
                 server.refuse(&Reply::too_many_connections("Too many connections"));
@@ -163,6 +178,9 @@ mod tests {
                 heard: String::new(),
                 said: Vec::new(),
                 disk_full,
+                lmtp,
+                each: false,
+                accepted: Vec::new(),
             }
         }
 
@@ -209,6 +227,8 @@ mod tests {
         fn event(&mut self, event: Event) -> Option<String> {
             match event {
                 Event::Mail(mail) => {
+                    self.accepted.clear();
+                    self.each = mail.reply_each || self.lmtp;
                     self.server.accept();
                     Some(mail_text(mail))
                 }
@@ -232,6 +252,10 @@ mod tests {
                 Event::LetterDropped => {
                     self.letter.clear();
                     Some("letter dropped".to_owned())
+                }
+                Event::LetterEnd if self.each => {
+                    self.answer_each();
+                    Some("letter".to_owned())
                 }
                 Event::LetterEnd => {
                     self.letters += 1;
@@ -273,6 +297,16 @@ mod tests {
             }
         }
 
+        fn answer_each(&mut self) {
+            let reply = |name: &String| match name.as_str() {
+                "late" => Reply::over_quota(),
+                name => Reply::kept_as(&name),
+            };
+            let replies: Vec<Reply> = self.accepted.iter().map(reply).collect();
+            assert!(self.server.replies_each());
+            self.server.answer_each(&replies);
+        }
+
         fn recipient(&mut self, recipient: &Recipient) {
             let Recipient::Address(address) = recipient else {
                 return self.server.accept();
@@ -284,7 +318,10 @@ mod tests {
                 }
                 "nobody" => self.server.reject(&Reply::unknown_user()),
                 "full" => self.server.reject(&Reply::over_quota()),
-                _ => self.server.accept(),
+                name => {
+                    self.accepted.push(name.to_owned());
+                    self.server.accept();
+                }
             }
         }
 
@@ -315,6 +352,21 @@ mod tests {
         }
         if let Some(id) = mail.envelope_id {
             write!(text, " envid={id}").unwrap();
+        }
+        if let Some(submitter) = mail.submitter {
+            write!(text, " auth={submitter}").unwrap();
+        }
+        if mail.require_tls {
+            text.push_str(" requiretls");
+        }
+        if let Some(until) = mail.hold_until {
+            write!(text, " hold until {until}").unwrap();
+        }
+        if let Some(by) = mail.deliver_by {
+            write!(text, " by={by}").unwrap();
+        }
+        if let Some(priority) = mail.priority {
+            write!(text, " priority={priority}").unwrap();
         }
         write!(text, " body={:?}", mail.body).unwrap();
         text

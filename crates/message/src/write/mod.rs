@@ -2,6 +2,7 @@
 //! none is longer than RFC 5322 §2.1.1 allows.
 
 mod compose;
+mod convert;
 mod fields;
 mod fold;
 mod report;
@@ -9,6 +10,7 @@ mod transfer;
 mod words;
 
 pub use compose::{Attachment, Compose};
+pub use convert::{ConvertError, to_seven_bit, without_binary};
 pub use fields::{
     ReceivedField, Transmission, delivered_to_field, format_date, message_id, received_field,
     return_path_field,

@@ -25,6 +25,21 @@ pub(super) fn encode_text_body(text: &str) -> (&'static str, Vec<u8>) {
     (if plain { "7bit" } else { "quoted-printable" }, out)
 }
 
+/// Text with CR LF between its lines as quoted-printable; a last line without line end stays so.
+pub(super) fn encode_lines(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len() + text.len() / 4);
+    for line in text.split_inclusive(|b| *b == b'\n') {
+        match line.strip_suffix(b"\r\n") {
+            Some(line) => {
+                quoted_printable_line(line, &mut out);
+                out.extend_from_slice(b"\r\n");
+            }
+            None => quoted_printable_line(line, &mut out),
+        }
+    }
+    out
+}
+
 fn quoted_printable_line(line: &[u8], out: &mut Vec<u8>) {
     let mut column = 0;
     for (at, &byte) in line.iter().enumerate() {

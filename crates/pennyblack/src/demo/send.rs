@@ -110,6 +110,7 @@ impl Session {
                 nonce: format!("{:016x}{:016x}", OsEntropy.next_u64(), OsEntropy.next_u64()),
                 without_tls: false,
             }),
+            lmtp: false,
             timeouts: Timeouts::default(),
         };
         let client = Client::new(config, false, SystemClock.now());
@@ -138,6 +139,10 @@ impl Session {
             ret: None,
             envelope_id: None,
             needs_utf8: false,
+            submitter: None,
+            require_tls: false,
+            deliver_by: None,
+            priority: 0,
             parts: vec![letter],
         });
         let mut accepted = None;
@@ -211,7 +216,9 @@ fn roots(side: &Side) -> Result<RootCertStore, String> {
 fn reply_of(outcomes: Vec<RecipientOutcome>) -> Result<String, String> {
     match outcomes.into_iter().next() {
         Some(RecipientOutcome::Accepted(reply)) => Ok(reply.to_string().trim_end().to_owned()),
-        Some(RecipientOutcome::Refused(reply)) => Err(format!("refused: {reply}")),
+        Some(RecipientOutcome::Refused(reply) | RecipientOutcome::Unfit(reply)) => {
+            Err(format!("refused: {reply}"))
+        }
         Some(RecipientOutcome::Unfinished(failure)) => Err(failure.to_string()),
         None => Err("no recipient was settled".to_owned()),
     }

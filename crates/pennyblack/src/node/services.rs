@@ -82,6 +82,7 @@ impl Services {
         match listen.protocol {
             Protocol::Smtp => self.smtp(Role::Relay, listen),
             Protocol::Submission => self.smtp(Role::Submission, listen),
+            Protocol::Lmtp => self.smtp(Role::Lmtp, listen),
             Protocol::Imap => self.imap(listen),
             Protocol::Http => self.http(listen, tasks),
         }

@@ -45,6 +45,8 @@ pub enum Protocol {
     Smtp,
     /// Mail from our users.
     Submission,
+    /// Mail from programs of the same house, for mailboxes here (LMTP).
+    Lmtp,
     /// Reading mail.
     Imap,
     /// `/healthz` and `/metrics`.
@@ -58,6 +60,7 @@ impl Protocol {
         match self {
             Self::Smtp => "smtp",
             Self::Submission => "submission",
+            Self::Lmtp => "lmtp",
             Self::Imap => "imap",
             Self::Http => "http",
         }
@@ -413,6 +416,7 @@ impl Typing<'_> {
         };
         let protocol = match text("listen[].protocol").as_str() {
             "submission" => Protocol::Submission,
+            "lmtp" => Protocol::Lmtp,
             "imap" => Protocol::Imap,
             "http" => Protocol::Http,
             _ => Protocol::Smtp,

@@ -1,7 +1,7 @@
 //! The settings of the queue and of mail going out, in the form that `transport` wants.
 
 use base::Secret;
-use transport::queue::settings::{QueueSettings, Smarthost, TlsPolicy};
+use transport::queue::settings::{FixedRoute, QueueSettings, Smarthost, TlsPolicy};
 
 use super::Typing;
 
@@ -27,7 +27,19 @@ impl Typing<'_> {
             port: self.number("outbound.port"),
             sources: self.sources(),
             smarthost: self.smarthost(),
+            routes: self.routes(),
         }
+    }
+
+    fn routes(&mut self) -> Vec<FixedRoute> {
+        let mut routes = Vec::new();
+        for text in self.list("outbound.routes") {
+            match FixedRoute::parse(&text) {
+                Ok(route) => routes.push(route),
+                Err(why) => self.mistake("outbound.routes", format!("`outbound.routes`: {why}")),
+            }
+        }
+        routes
     }
 
     fn sources(&mut self) -> Vec<std::net::IpAddr> {

@@ -128,10 +128,11 @@ const OUTSIDE: &[Setting] = &[
 const LISTEN: &[Setting] = &[
     Setting {
         name: "listen[].protocol",
-        kind: Kind::OneOf(&["smtp", "submission", "imap", "http"]),
+        kind: Kind::OneOf(&["smtp", "submission", "lmtp", "imap", "http"]),
         default: "\"smtp\"",
         doc: "What is spoken: `smtp` takes mail from other servers, `submission` from our own \
-              users, `imap` lets them read it, `http` answers `/healthz` and `/metrics`. \
+              users, `lmtp` takes it from programs of the same house for mailboxes here (it needs no \
+              login: leave it to this machine or a private network), `imap` lets them read it, `http` answers `/healthz` and `/metrics`. \
               Without any `[[listen]]` table, the usual ports of smtp, submission and imap are \
               used.",
     },

@@ -1,8 +1,9 @@
 //! Parameters of MAIL and RCPT: RFC 1870, 3461, 4954, 6152, 6531, shared by server and client.
 
 use std::fmt;
+use std::time::Duration;
 
-use base::EmailAddress;
+use base::{EmailAddress, Timestamp};
 
 /// BODY= of MAIL, RFC 6152 §3.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -12,6 +13,8 @@ pub enum Body {
     SevenBit,
     /// `8BITMIME`.
     EightBitMime,
+    /// `BINARYMIME`, RFC 3030 §3: lines need not end with CR LF, and it comes by BDAT.
+    Binary,
 }
 
 /// RET= of MAIL, RFC 3461 §4.3: how much of the letter a failure notice carries.
@@ -32,6 +35,69 @@ impl Ret {
             Self::Headers => "HDRS",
         }
     }
+}
+
+/// BY= of MAIL, RFC 2852 §4: in how many seconds the letter should be delivered, and what then.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DeliverBy {
+    /// Seconds from now; nothing or less is only for `N`, once the time has passed.
+    pub seconds: i64,
+    /// `R`: returned when it is late; `N`: the sender is told, and it is tried on.
+    pub returned: bool,
+    /// `T`: each hand-over is reported.
+    pub trace: bool,
+}
+
+impl DeliverBy {
+    /// Reads `by-time ";" by-mode [by-trace]`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (time, mode) = text.split_once(';')?;
+        let digits = time.strip_prefix(['-', '+']).unwrap_or(time);
+        let number = (1..=9).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
+        let seconds: i64 = time.parse().ok().filter(|_| number)?;
+        let (returned, trace) = match mode.to_ascii_uppercase().as_str() {
+            "R" => (true, false),
+            "RT" => (true, true),
+            "N" => (false, false),
+            "NT" => (false, true),
+            _ => return None,
+        };
+        // RFC 2852 §4: what is to be returned needs some time.
+        (seconds > 0 || !returned).then_some(Self {
+            seconds,
+            returned,
+            trace,
+        })
+    }
+}
+
+impl fmt::Display for DeliverBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mode = if self.returned { 'R' } else { 'N' };
+        let trace = if self.trace { "T" } else { "" };
+        write!(f, "{};{mode}{trace}", self.seconds)
+    }
+}
+
+/// RFC 4865 §4 HOLDFOR: up to nine digits of seconds.
+pub(super) fn seconds(text: &str) -> Option<Duration> {
+    let number = (1..=9).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
+    text.parse()
+        .ok()
+        .filter(|_| number)
+        .map(Duration::from_secs)
+}
+
+/// RFC 4865 §4 HOLDUNTIL: a date of RFC 3339 §5.6, perhaps with the letter (`;R` or `;C`) that says
+/// what to do with a date beyond the limit; such a one is always refused here.
+pub(super) fn date_time(text: &str) -> Option<Timestamp> {
+    let text = match text.split_once(';') {
+        Some((date, "R" | "r" | "C" | "c")) => date,
+        Some(_) => return None,
+        None => text,
+    };
+    Timestamp::parse(text)
 }
 
 /// NOTIFY= of RCPT, RFC 3461 §4.1: when the sender wants to hear.
@@ -284,6 +350,26 @@ mod tests {
             "rfc822;é",
         ] {
             assert_eq!(OriginalRecipient::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn deliver_by() {
+        for text in ["120;R", "120;RT", "-5;N", "0;NT"] {
+            assert_eq!(DeliverBy::parse(text).unwrap().to_string(), text);
+        }
+        for bad in [
+            "",
+            "5",
+            "0;R",
+            "-1;R",
+            "5;X",
+            "1234567890;R",
+            "1.5;N",
+            ";N",
+            "5;",
+        ] {
+            assert_eq!(DeliverBy::parse(bad), None, "{bad}");
         }
     }
 

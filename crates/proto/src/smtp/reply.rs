@@ -172,6 +172,11 @@ impl Reply {
         Self::new(250, (0, 0), format!("{bytes} octets received"))
     }
 
+    /// draft-hall-prdr §3.
+    pub(super) fn replies_follow() -> Self {
+        Self::plain(353, "A reply for each recipient follows")
+    }
+
     pub(super) fn letter_accepted() -> Self {
         Self::new(250, (0, 0), "Letter accepted")
     }
@@ -340,6 +345,30 @@ impl Reply {
         )
     }
 
+    /// RFC 3030 §3: what may hold any octet cannot come by DATA.
+    pub(super) fn binary_needs_bdat() -> Self {
+        Self::new(503, (5, 1), "A letter of BODY=BINARYMIME comes by BDAT")
+    }
+
+    /// RFC 4865 §4.1.
+    pub(super) fn bad_hold() -> Self {
+        Self::new(
+            501,
+            (5, 4),
+            "HOLDFOR= is a number of seconds, HOLDUNTIL= a date of RFC 3339; one of them, and no \
+             longer than offered",
+        )
+    }
+
+    /// RFC 2852 §4.
+    pub(super) fn bad_deliver_by() -> Self {
+        Self::new(
+            501,
+            (5, 4),
+            "BY= is seconds, then ;R (more than none) or ;N, and T for a trace",
+        )
+    }
+
     pub(super) fn bad_chunk_size() -> Self {
         Self::new(421, (5, 4), "BDAT without a valid size: cannot go on")
     }
@@ -373,12 +402,50 @@ impl Reply {
         )
     }
 
+    /// RFC 2045 §2.8.
+    pub(super) fn null_in_letter() -> Self {
+        Self::new(
+            550,
+            (6, 3),
+            "The letter has NUL octets, which the next server cannot take",
+        )
+    }
+
     /// RFC 6531 §3.2.
     pub(super) fn peer_lacks_smtputf8() -> Self {
         Self::new(
-            553,
+            550,
             (6, 7),
             "The letter needs SMTPUTF8, which the next server does not offer",
+        )
+    }
+
+    /// RFC 8689 §4.2.1.
+    pub(super) fn peer_lacks_require_tls() -> Self {
+        Self::new(
+            550,
+            (7, 30),
+            "The letter needs REQUIRETLS, which the next server does not offer",
+        )
+    }
+
+    /// RFC 2852 §4.2: it would not be given back in time.
+    pub(super) fn peer_lacks_deliver_by() -> Self {
+        Self::new(
+            550,
+            (3, 3),
+            "The letter is to be returned if it is late, and the next server does not offer \
+             DELIVERBY",
+        )
+    }
+
+    /// RFC 6152 §3: the letter's octets above 127, for a peer that takes none.
+    #[must_use]
+    pub fn peer_lacks_eight_bit(why: &str) -> Self {
+        Self::new(
+            550,
+            (6, 3),
+            format!("The next server takes no 8-bit letters, and {why}"),
         )
     }
 }

@@ -15,7 +15,7 @@ use message::{Fields, write};
 use proto::smtp::OriginalRecipient;
 use store::{
     Claim, ClaimedRecipient, DsnReturn, Handling, Note, Notify, QueueRecipient, Step, Store,
-    StoreError, Submission,
+    StoreError, Submission, TlsWish,
 };
 
 /// Header bytes of the letter that are kept for a report; `message` returns no more.
@@ -53,6 +53,8 @@ pub struct About<'a> {
     pub dsn_return: DsnReturn,
     /// Whether it needs SMTPUTF8.
     pub needs_utf8: bool,
+    /// What its sender said about TLS.
+    pub tls: TlsWish,
     /// What stands before it.
     pub head: &'a [u8],
     /// Bytes of head and letter together.
@@ -78,6 +80,7 @@ impl<'a> About<'a> {
             envelope_id: claim.envelope_id.as_deref(),
             dsn_return: claim.dsn_return,
             needs_utf8: claim.needs_utf8,
+            tls: claim.handling.tls,
             head: &claim.head,
             size: claim.size,
             received_at: claim.received_at,
@@ -88,7 +91,9 @@ impl<'a> About<'a> {
 
     /// RFC 3461 §4.3: RET is for failures; whoever hears good news has the letter.
     fn is_returned_whole(&self, items: &[Item], bytes_max: u64) -> bool {
+        // RFC 8689 §4.3: what was to travel safely does not come back whole.
         self.dsn_return == DsnReturn::Full
+            && self.tls != TlsWish::Required
             && self.size <= bytes_max
             && items.iter().any(|item| item.action == Action::Failed)
     }
@@ -271,7 +276,11 @@ pub fn submission(reporter: &Reporter<'_>, about: &About<'_>, letter: store::Let
         }],
         envelope_id: None,
         dsn_return: DsnReturn::Unasked,
-        handling: Handling::default(),
+        // RFC 8689 §4.3: the report about it travels safely, too.
+        handling: Handling {
+            tls: about.tls,
+            ..Handling::default()
+        },
         received_at: reporter.now,
         hold_until: None,
         expires_at: reporter.expires_at,

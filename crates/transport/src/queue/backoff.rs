@@ -25,13 +25,14 @@ pub enum NextAttempt {
     Expired,
 }
 
-/// Decides about a recipient that could not be reached now.
+/// Decides about a recipient that could not be reached now. At `notify_at` the sender is told that it
+/// is late, whatever the settings say (RFC 2852 §4 by-mode `N`).
 #[must_use]
 pub fn next_attempt(
     settings: &QueueSettings,
     now: Timestamp,
     received_at: Timestamp,
-    expires_at: Timestamp,
+    (expires_at, notify_at): (Timestamp, Option<Timestamp>),
     attempts_before: u32,
     random: u64,
 ) -> NextAttempt {
@@ -44,11 +45,14 @@ pub fn next_attempt(
         attempts_before,
         random,
     );
-    NextAttempt::At {
-        // One attempt is made when the time is over, so that no letter is given up on an old reply.
-        at: (now + delay).min(expires_at),
-        late: now.since(received_at) >= settings.delay_warning,
-    }
+    // One attempt is made when the time is over, so that no letter is given up on an old reply.
+    let at = (now + delay).min(expires_at);
+    let (at, late) = match notify_at {
+        Some(moment) if now < moment => (at.min(moment), false),
+        Some(_) => (at, true),
+        None => (at, now.since(received_at) >= settings.delay_warning),
+    };
+    NextAttempt::At { at, late }
 }
 
 /// `first`, doubled `times` times, at most `max`; the last fifth of it is random.
@@ -107,18 +111,18 @@ mod tests {
         let expires = received + settings.lifetime;
         let now = expires - Duration::from_secs(60);
         assert_eq!(
-            next_attempt(&settings, now, received, expires, 9, 0),
+            next_attempt(&settings, now, received, (expires, None), 9, 0),
             NextAttempt::At {
                 at: expires,
                 late: true
             }
         );
         assert_eq!(
-            next_attempt(&settings, expires, received, expires, 9, 0),
+            next_attempt(&settings, expires, received, (expires, None), 9, 0),
             NextAttempt::Expired
         );
         assert_eq!(
-            next_attempt(&settings, received, received, expires, 0, 0),
+            next_attempt(&settings, received, received, (expires, None), 0, 0),
             NextAttempt::At {
                 at: Timestamp(96_000),
                 late: false
@@ -127,10 +131,26 @@ mod tests {
     }
 
     #[test]
+    fn the_sender_is_told_at_the_moment_that_was_asked_for() {
+        let settings = QueueSettings::default();
+        let (start, by) = (Timestamp(0), Timestamp(0) + Duration::from_secs(100));
+        let expires = start + settings.lifetime;
+        let next = |now| next_attempt(&settings, now, start, (expires, Some(by)), 9, 0);
+        assert_eq!(
+            next(start),
+            NextAttempt::At {
+                at: by,
+                late: false
+            }
+        );
+        assert!(matches!(next(by), NextAttempt::At { late: true, .. }));
+    }
+
+    #[test]
     fn late_exactly_at_the_limit() {
         let settings = QueueSettings::default();
         let expires = Timestamp(0) + settings.lifetime;
-        let late = |now| match next_attempt(&settings, now, Timestamp(0), expires, 0, 0) {
+        let late = |now| match next_attempt(&settings, now, Timestamp(0), (expires, None), 0, 0) {
             NextAttempt::At { late, .. } => late,
             NextAttempt::Expired => panic!("expired"),
         };

@@ -53,6 +53,76 @@ pub struct QueueSettings {
     pub sources: Vec<IpAddr>,
     /// A server that takes all mail for others.
     pub smarthost: Option<Smarthost>,
+    /// Domains whose mail goes to a server that the operator names.
+    pub routes: Vec<FixedRoute>,
+}
+
+/// Where the mail of one domain goes, whatever its MX records say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FixedRoute {
+    /// The domain.
+    pub domain: Domain,
+    /// The server's name or address literal.
+    pub host: Domain,
+    /// Its port.
+    pub port: u16,
+    /// Whether it speaks LMTP (RFC 2033) instead of SMTP.
+    pub lmtp: bool,
+    /// How TLS is used.
+    pub tls: TlsPolicy,
+}
+
+impl FixedRoute {
+    /// Reads `domain protocol:host:port` or `domain protocol:host:port tls`, where the protocol is
+    /// `smtp` or `lmtp`, and `tls` a word of `outbound.smarthost_tls`. Without a word TLS is
+    /// opportunistic; without a port it is 25 for SMTP and 24 for LMTP.
+    ///
+    /// # Errors
+    /// A text that says what is wrong.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let words: Vec<&str> = text.split_ascii_whitespace().collect();
+        let (domain, server, tls) = match words[..] {
+            [domain, server] => (domain, server, TlsPolicy::Opportunistic),
+            [domain, server, tls] => (
+                domain,
+                server,
+                TlsPolicy::parse(tls).ok_or_else(|| format!("no way to use TLS: {tls}"))?,
+            ),
+            _ => return Err(format!("not `domain protocol:host:port`: {text}")),
+        };
+        let (lmtp, server) = match server.split_once(':') {
+            Some(("smtp", server)) => (false, server),
+            Some(("lmtp", server)) => (true, server),
+            _ => return Err(format!("neither smtp: nor lmtp: before the host: {server}")),
+        };
+        let usual = if lmtp { 24 } else { 25 };
+        let (host, port) = host_and_port(server, usual)?;
+        Ok(Self {
+            domain: Domain::parse(domain).map_err(|error| format!("{domain}: {error}"))?,
+            host,
+            port,
+            lmtp,
+            tls,
+        })
+    }
+}
+
+/// Reads `host:port` or `host`; the host may be an address literal.
+fn host_and_port(text: &str, usual: u16) -> Result<(Domain, u16), String> {
+    let after_literal = text.rfind(']').map_or(0, |end| end + 1);
+    let (host, port) = match text[after_literal..].rfind(':') {
+        Some(colon) => {
+            let (host, port) = text.split_at(after_literal + colon);
+            let port = port[1..].parse().ok().filter(|port| *port != 0);
+            (
+                host,
+                port.ok_or_else(|| format!("no port after the colon in {text}"))?,
+            )
+        }
+        None => (text, usual),
+    };
+    let host = Domain::parse(host).map_err(|error| format!("{host}: {error}"))?;
+    Ok((host, port))
 }
 
 /// A server that takes all our mail for others.
@@ -102,20 +172,9 @@ impl Smarthost {
     /// # Errors
     /// A text that says what is wrong.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let after_literal = text.rfind(']').map_or(0, |end| end + 1);
-        let (host, port) = match text[after_literal..].rfind(':') {
-            Some(colon) => {
-                let (host, port) = text.split_at(after_literal + colon);
-                let port = port[1..].parse().ok().filter(|port| *port != 0);
-                (
-                    host,
-                    port.ok_or_else(|| format!("no port after the colon in {text}"))?,
-                )
-            }
-            None => (text, 25),
-        };
+        let (host, port) = host_and_port(text, 25)?;
         Ok(Self {
-            host: Domain::parse(host).map_err(|error| format!("{host}: {error}"))?,
+            host,
             port,
             credentials: None,
             tls: TlsPolicy::default(),
@@ -145,6 +204,7 @@ impl Default for QueueSettings {
             port: 25,
             sources: Vec::new(),
             smarthost: None,
+            routes: Vec::new(),
         }
     }
 }
@@ -290,6 +350,12 @@ pub const SETTINGS: &[Setting] = &[
         "A server (`host:port`) that takes all mail for others, instead of their MX.",
     ),
     row(
+        "outbound.routes",
+        Kind::TextList,
+        "[]",
+        "Servers for the mail of single domains, whatever their MX records say: `domain protocol:host:port`, perhaps with a word about TLS as in `outbound.smarthost_tls` behind it (else `opportunistic`). The protocol is `smtp` or `lmtp`.",
+    ),
+    row(
         "outbound.smarthost_user",
         Kind::Text,
         "\"\"",
@@ -325,6 +391,41 @@ mod tests {
         let parsed = Smarthost::parse(text);
         let shown = parsed.as_ref().map(|s| (s.host.as_str(), s.port));
         assert_eq!(shown.map_err(String::as_str), expected, "{text}");
+    }
+
+    #[test]
+    fn routes_of_domains() {
+        let check = |text: &str, expected: Result<(&str, &str, u16, bool, TlsPolicy), &str>| {
+            let parsed = FixedRoute::parse(text);
+            let shown = parsed.as_ref().map(|route| {
+                let (domain, host) = (route.domain.as_str(), route.host.as_str());
+                (domain, host, route.port, route.lmtp, route.tls)
+            });
+            assert_eq!(shown.map_err(String::as_str), expected, "{text}");
+        };
+        let opportunistic = TlsPolicy::Opportunistic;
+        check(
+            "a.test smtp:mx.test",
+            Ok(("a.test", "mx.test", 25, false, opportunistic)),
+        );
+        check(
+            "a.test lmtp:[127.0.0.1]",
+            Ok(("a.test", "[127.0.0.1]", 24, true, opportunistic)),
+        );
+        check(
+            "A.test smtp:mx.test:587 verified",
+            Ok(("a.test", "mx.test", 587, false, TlsPolicy::Verified)),
+        );
+        check("a.test", Err("not `domain protocol:host:port`: a.test"));
+        check(
+            "a.test mx.test",
+            Err("neither smtp: nor lmtp: before the host: mx.test"),
+        );
+        check("a.test smtp:mx.test maybe", Err("no way to use TLS: maybe"));
+        check(
+            "a.test smtp:mx.test:0",
+            Err("no port after the colon in mx.test:0"),
+        );
     }
 
     #[test]

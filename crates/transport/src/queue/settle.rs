@@ -6,8 +6,8 @@ use std::time::Duration;
 use base::{EmailAddress, Timestamp};
 use message::write::Action;
 use store::{
-    Claim, ClaimedRecipient, LocalRecipient, Note, Outcome, QueueRecipient, Settlement, Step,
-    Store, StoreError,
+    Claim, ClaimedRecipient, DeliverByMode, LocalRecipient, Note, Notify, Outcome, QueueRecipient,
+    Settlement, Step, Store, StoreError,
 };
 use tracing::{error, info, warn};
 
@@ -238,7 +238,7 @@ impl End {
                     &shared.settings,
                     now,
                     claim.received_at,
-                    claim.expires_at,
+                    (claim.expires_at, notify_at(claim)),
                     recipient.attempts,
                     random,
                 );
@@ -256,6 +256,12 @@ impl End {
             Ending::Released => released(now),
         }
     }
+}
+
+/// RFC 2852 §4 by-mode `N`: when the sender is to be told that the letter is late.
+fn notify_at(claim: &Claim) -> Option<Timestamp> {
+    let by = claim.handling.deliver_by?;
+    (by.mode == DeliverByMode::Notify).then_some(by.at)
 }
 
 fn released(now: Timestamp) -> Part {
@@ -316,7 +322,11 @@ fn handed_over(
     );
     // RFC 3461 §5.2.2: a server without DSN will not report; so we do.
     let wanted = !taken.reports && dsn::is_wanted(claim, recipient, Action::Relayed);
-    let item = wanted.then(|| Item {
+    // RFC 2852 §4.1.4: with the trace modifier each hand-over is reported.
+    let traced = claim.handling.deliver_by.is_some_and(|by| by.trace)
+        && claim.reverse_path.is_some()
+        && recipient.notify != Notify::NEVER;
+    let item = (wanted || traced).then(|| Item {
         recipient: index,
         action: Action::Relayed,
         status: "2.0.0".to_owned(),

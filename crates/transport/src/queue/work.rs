@@ -1,9 +1,11 @@
 //! The work on one claim, from its start to its settlement.
 
-use base::Timestamp;
+use base::{EmailAddress, Timestamp};
 use proto::smtp::client::{Outgoing, OutgoingRecipient};
-use proto::smtp::{OriginalRecipient, Ret, params};
-use store::{Claim, ClaimedRecipient, DsnReturn, Note, Notify, Step, StoreError};
+use proto::smtp::{DeliverBy, OriginalRecipient, Ret, params};
+use store::{
+    Claim, ClaimedRecipient, DeliverByMode, DsnReturn, Note, Notify, Step, StoreError, TlsWish,
+};
 use tracing::error;
 
 use super::failure::{Failure, Status};
@@ -11,6 +13,7 @@ use super::planner::Verdict;
 use super::settle::{End, Ending};
 use super::worker::Shared;
 use crate::local::{self, Placement};
+use crate::route::for_wish;
 use crate::sign::Leaving;
 use crate::smtp_out::RecipientResult;
 
@@ -72,7 +75,11 @@ pub(super) async fn hand_over(shared: &Shared, claim: Claim) -> Verdict {
     if !leaving.told.is_empty() {
         notes[0].detail = format!("{route}; {}", leaving.told);
     }
-    let outgoing = outgoing(&claim, &letter, leaving);
+    let route = for_wish(route, claim.handling.tls);
+    let mut outgoing = outgoing(&claim, &letter, leaving, started_at);
+    if route.smarthost {
+        outgoing.submitter = submitter(shared, &claim).await;
+    }
     let transferring = shared.outbound.transfer_and_hold(&route, outgoing);
     let Some((transfer, held)) = unless_cut_off(shared, transferring).await else {
         return give_back(shared, claim).await;
@@ -89,7 +96,7 @@ pub(super) async fn hand_over(shared: &Shared, claim: Claim) -> Verdict {
         .map(|result| match result {
             RecipientResult::Taken(taken) => Ending::Taken(taken),
             RecipientResult::Failed(failure) => Ending::Failed {
-                failure,
+                failure: for_good_if_unsafe(failure, claim.handling.tls),
                 not_before: None,
             },
         })
@@ -101,6 +108,17 @@ pub(super) async fn hand_over(shared: &Shared, claim: Claim) -> Verdict {
     end.settle(shared).await;
     shared.outbound.let_go(held).await;
     transfer.verdict
+}
+
+/// RFC 8689 §4.2.1: a letter that asked for TLS is returned where no server could prove itself; it
+/// does not wait for better times. X.7.10 is "encryption needed".
+fn for_good_if_unsafe(mut failure: Failure, wish: TlsWish) -> Failure {
+    let unsafe_now = matches!(failure.status, Status(4, 7, 4 | 5));
+    if wish == TlsWish::Required && unsafe_now && failure.reply.is_none() {
+        failure.permanent = true;
+        failure.status = Status(5, 7, 10);
+    }
+    failure
 }
 
 /// Works until the grace of a stop is over; what is ready by then counts.
@@ -158,7 +176,13 @@ fn note(at: Timestamp, step: Step, detail: String) -> Note {
     }
 }
 
-fn outgoing(claim: &Claim, letter: &store::Letter, leaving: Leaving) -> Outgoing {
+/// RFC 4954 §5: who submitted the letter; we know it of our own users.
+async fn submitter(shared: &Shared, claim: &Claim) -> Option<EmailAddress> {
+    let account = shared.store.account(claim.account?).await;
+    account.ok().map(|account| account.address)
+}
+
+fn outgoing(claim: &Claim, letter: &store::Letter, leaving: Leaving, now: Timestamp) -> Outgoing {
     Outgoing {
         reverse_path: leaving.reverse_path,
         recipients: claim.recipients.iter().map(outgoing_recipient).collect(),
@@ -170,6 +194,15 @@ fn outgoing(claim: &Claim, letter: &store::Letter, leaving: Leaving) -> Outgoing
         },
         envelope_id: claim.envelope_id.clone(),
         needs_utf8: claim.needs_utf8,
+        submitter: None,
+        require_tls: claim.handling.tls == TlsWish::Required,
+        deliver_by: claim.handling.deliver_by.map(|by| DeliverBy {
+            // RFC 2852 §4.2: the seconds that are left.
+            seconds: (by.at.millis() - now.millis()).div_euclid(1_000),
+            returned: by.mode == DeliverByMode::Return,
+            trace: by.trace,
+        }),
+        priority: claim.handling.priority,
         parts: [leaving.fields, claim.head.clone(), letter.bytes().clone()]
             .into_iter()
             .filter(|part| !part.is_empty())

@@ -129,6 +129,7 @@ fn shared(
             own.clone(),
             settings.port,
             settings.smarthost.clone(),
+            settings.routes.clone(),
         ),
         outbound: Outbound::new(
             connector,

@@ -7,6 +7,7 @@
 mod cache;
 #[cfg(test)]
 mod tests;
+mod wish;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -15,8 +16,9 @@ use base::Domain;
 use base::ports::{Clock, DnsError, Entropy, Mx, Resolver};
 
 use crate::queue::failure::{Failure, Peer, Status};
-use crate::queue::settings::{Smarthost, TlsPolicy};
+use crate::queue::settings::{FixedRoute, Smarthost, TlsPolicy};
 use cache::Cache;
+pub(crate) use wish::for_wish;
 
 /// Most MX hosts that are looked at: the tenth server is never reached in one attempt.
 pub const HOSTS_MAX: usize = 10;
@@ -32,6 +34,8 @@ pub struct Route {
     pub tls: TlsPolicy,
     /// Whether it goes to the smarthost (whose credentials are then used).
     pub smarthost: bool,
+    /// Whether LMTP is spoken (RFC 2033).
+    pub lmtp: bool,
 }
 
 /// One server of a route.
@@ -61,6 +65,7 @@ pub struct Router {
     own: Own,
     port: u16,
     smarthost: Option<Smarthost>,
+    fixed: Vec<FixedRoute>,
     cache: Cache,
 }
 
@@ -96,6 +101,9 @@ impl std::fmt::Display for Route {
         if self.smarthost {
             f.write_str("smarthost ")?;
         }
+        if self.lmtp {
+            f.write_str("LMTP ")?;
+        }
         for (index, host) in self.hosts.iter().enumerate() {
             let comma = if index == 0 { "" } else { ", " };
             write!(f, "{comma}{} (preference {})", host.name, host.preference)?;
@@ -127,6 +135,7 @@ impl Router {
         own: Own,
         port: u16,
         smarthost: Option<Smarthost>,
+        fixed: Vec<FixedRoute>,
     ) -> Self {
         Self {
             resolver,
@@ -134,6 +143,7 @@ impl Router {
             own,
             port,
             smarthost,
+            fixed,
             cache: Cache::default(),
         }
     }
@@ -145,6 +155,10 @@ impl Router {
     /// temporary when the DNS does not answer.
     pub async fn route(&self, domain: &Domain) -> Result<Arc<Route>, Failure> {
         let now = self.clock.now();
+        // The operator's word about a domain goes before everything else.
+        if let Some(fixed) = self.fixed.iter().find(|fixed| fixed.domain == *domain) {
+            return self.find_fixed(fixed).await.map(Arc::new);
+        }
         let target = match &self.smarthost {
             Some(smarthost) => &smarthost.host,
             None => domain,
@@ -162,32 +176,43 @@ impl Router {
     }
 
     async fn find_smarthost(&self, smarthost: &Smarthost) -> Result<Route, Failure> {
-        let ips = match smarthost.host.literal() {
+        let host = self.named_host(&smarthost.host, smarthost.port, "smarthost");
+        Ok(Route {
+            hosts: vec![host.await?],
+            tls: smarthost.tls,
+            smarthost: true,
+            lmtp: false,
+        })
+    }
+
+    /// Not cached: the settings name few domains, and the resolver has a cache of its own.
+    async fn find_fixed(&self, fixed: &FixedRoute) -> Result<Route, Failure> {
+        let host = self.named_host(&fixed.host, fixed.port, "server");
+        Ok(Route {
+            hosts: vec![host.await?],
+            tls: fixed.tls,
+            smarthost: false,
+            lmtp: fixed.lmtp,
+        })
+    }
+
+    /// A server that the settings name. A wrong name there is the operator's mistake, not the
+    /// letter's: it stays in the queue.
+    async fn named_host(&self, name: &Domain, port: u16, what: &str) -> Result<Host, Failure> {
+        let ips = match name.literal() {
             Some(ip) => vec![ip],
-            // A wrong name here is the operator's mistake, not the letter's: it stays in the queue.
-            None => self
-                .resolver
-                .addresses(&smarthost.host)
-                .await
-                .map_err(|error| {
-                    Failure::temporary(
-                        Status(4, 4, 3),
-                        format!("the smarthost {}: {error}", smarthost.host),
-                    )
-                })?,
+            None => self.resolver.addresses(name).await.map_err(|error| {
+                Failure::temporary(Status(4, 4, 3), format!("the {what} {name}: {error}"))
+            })?,
         };
-        let host = host(&smarthost.host, 0, &ips, smarthost.port);
+        let host = host(name, 0, &ips, port);
         if host.addresses.is_empty() || host.addresses.iter().any(|at| self.own.is_at(*at)) {
             return Err(Failure::temporary(
                 Status(4, 4, 6),
-                format!("the smarthost {} is this server itself", smarthost.host),
+                format!("the {what} {name} is this server itself"),
             ));
         }
-        Ok(Route {
-            hosts: vec![host],
-            tls: smarthost.tls,
-            smarthost: true,
-        })
+        Ok(host)
     }
 
     async fn find(&self, domain: &Domain) -> Result<Route, Failure> {
@@ -279,6 +304,7 @@ impl Router {
             hosts,
             tls: TlsPolicy::Opportunistic,
             smarthost: false,
+            lmtp: false,
         })
     }
 }

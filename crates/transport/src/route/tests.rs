@@ -22,7 +22,14 @@ fn world(records: &str, smarthost: Option<Smarthost>) -> World {
         listening: vec!["127.0.1.1:2525".parse().unwrap()],
     };
     World {
-        router: Router::new(table.clone(), clock.clone(), own, 2525, smarthost),
+        router: Router::new(
+            table.clone(),
+            clock.clone(),
+            own,
+            2525,
+            smarthost,
+            Vec::new(),
+        ),
         table,
         clock,
     }

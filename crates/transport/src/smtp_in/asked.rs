@@ -5,9 +5,12 @@ use base::{EmailAddress, Timestamp};
 use message::{Content, Message, Part};
 use proto::smtp::Ret;
 use proto::smtp::server::Mail;
-use store::{DsnReturn, Letter, StoreError, Submission};
+use store::{
+    DeliverBy, DeliverByMode, DsnReturn, Handling, Letter, StoreError, Submission, TlsWish,
+};
 
 use super::envelope::{Envelope, Given};
+use super::header::Header;
 use super::session::Session;
 use crate::dsn::{self, About, Item, Reporter};
 
@@ -39,6 +42,11 @@ impl Session<'_> {
             envelope_id: envelope.mail.envelope_id.as_deref(),
             dsn_return: dsn_return(&envelope.mail),
             needs_utf8: envelope.mail.utf8,
+            tls: if envelope.mail.require_tls {
+                TlsWish::Required
+            } else {
+                TlsWish::None
+            },
             head,
             size: (head.len() + letter.bytes().len()) as u64,
             received_at: at,
@@ -70,6 +78,39 @@ pub(super) fn addresses(recipients: &[Given]) -> Vec<EmailAddress> {
         .iter()
         .map(|given| given.address.clone())
         .collect()
+}
+
+/// What is kept of the wishes of MAIL, and of the header.
+pub(super) fn handling(envelope: &Envelope, header: &Header, at: Timestamp) -> Handling {
+    let mail = &envelope.mail;
+    Handling {
+        tls: if mail.require_tls {
+            TlsWish::Required
+        } else if header.tls_is_optional {
+            TlsWish::Optional
+        } else {
+            TlsWish::None
+        },
+        deliver_by: mail.deliver_by.map(|by| DeliverBy {
+            at: Timestamp(at.millis().saturating_add(by.seconds.saturating_mul(1_000))),
+            mode: if by.returned {
+                DeliverByMode::Return
+            } else {
+                DeliverByMode::Notify
+            },
+            trace: by.trace,
+        }),
+        priority: mail.priority.unwrap_or(0),
+    }
+}
+
+/// When the letter is given up: after the queue's time, counted from when it may be sent (RFC 4865
+/// §4), or when its own is over (RFC 2852 §4 by-mode `R`).
+pub(super) fn expires_at(handling: &Handling, end: Timestamp) -> Timestamp {
+    match handling.deliver_by {
+        Some(by) if by.mode == DeliverByMode::Return => by.at.min(end),
+        _ => end,
+    }
 }
 
 pub(super) fn dsn_return(mail: &Mail) -> DsnReturn {

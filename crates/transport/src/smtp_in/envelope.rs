@@ -60,7 +60,7 @@ impl Session<'_> {
 
     pub(super) async fn rcpt(&mut self, rcpt: Rcpt) {
         let answer = match self.listener.role {
-            Role::Relay => self.local_recipient(rcpt).await,
+            Role::Relay | Role::Lmtp => self.local_recipient(rcpt).await,
             Role::Submission => self.submitted_recipient(rcpt).await,
         };
         match answer {

@@ -17,6 +17,9 @@ const FROM_MAX: usize = 50;
 pub(super) struct Header {
     pub(super) has_date: bool,
     pub(super) has_message_id: bool,
+    /// RFC 8689 §5: there is one TLS-Required field, and it says `No`.
+    pub(super) tls_is_optional: bool,
+    tls_required_fields: usize,
     /// The addresses of the From field.
     pub(super) from: Vec<EmailAddress>,
     /// The addresses of the Sender field.
@@ -113,6 +116,11 @@ impl Header {
                     }
                 }
             }
+            12 if field.is("TLS-Required") => {
+                self.tls_required_fields += 1;
+                self.tls_is_optional = self.tls_required_fields == 1
+                    && field.raw_text().trim().eq_ignore_ascii_case("no");
+            }
             // More than a loop could ever need are not kept.
             12 if field.is("Delivered-To") && self.delivered_to.len() < 100 => {
                 self.delivered_to.push(field.raw_text().trim().to_owned());
@@ -148,6 +156,16 @@ mod tests {
         let header = |bytes: usize| format!("X: {}\r\n\r\n", "y".repeat(bytes - 5));
         assert!(read(&header(HEADER_BYTES_MAX)).is_ok());
         assert!(read(&header(HEADER_BYTES_MAX + 1)).is_err());
+    }
+
+    #[test]
+    fn tls_required_no_is_one_field() {
+        let check = |text: &str| read(text).unwrap().tls_is_optional;
+        assert!(check("TLS-Required: No\r\n\r\n"));
+        assert!(check("tls-required:no \r\n\r\n"));
+        assert!(!check("TLS-Required: Yes\r\n\r\n"));
+        assert!(!check("TLS-Required: No\r\nTLS-Required: No\r\n\r\n"));
+        assert!(!check("Subject: x\r\n\r\nTLS-Required: No\r\n"));
     }
 
     #[test]

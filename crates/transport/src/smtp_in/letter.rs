@@ -11,12 +11,11 @@ use message::write::{
 };
 use proto::smtp::{Body, Reply, Role as ListenerRole};
 use store::{
-    Delivery, Handling, Keywords, Letter, LocalRecipient, Note, Role, Spool, Step, StoreError,
-    Submission,
+    Delivery, Keywords, Letter, LocalRecipient, Note, Role, Spool, Step, StoreError, Submission,
 };
 use tracing::info;
 
-use super::asked::{addresses, dsn_return, needs_utf8};
+use super::asked::{addresses, dsn_return, expires_at, handling, needs_utf8};
 use super::checks::Verdict;
 use super::envelope::Envelope;
 use super::header::Header;
@@ -75,7 +74,7 @@ impl Session<'_> {
         let complete = self.complete().await?;
         let bytes = complete.letter.bytes().len() as u64;
         let kept = match self.listener.role {
-            ListenerRole::Relay => self.deliver(complete).await,
+            ListenerRole::Relay | ListenerRole::Lmtp => self.deliver(complete).await,
             ListenerRole::Submission => self.submit(complete).await,
         };
         if kept.is_ok() {
@@ -94,6 +93,10 @@ impl Session<'_> {
             Err(error) => Err(error),
         };
         let letter = letter.map_err(|error| self.reply_for(&error))?;
+        let letter = match envelope.mail.body {
+            Body::Binary => self.without_binary(letter).await?,
+            Body::SevenBit | Body::EightBitMime => letter,
+        };
         let header = Header::read(letter.bytes(), self.context.options.limits.hops_max)?;
         let at = self.context.now();
         let random = self.context.options.entropy.next_u64();
@@ -104,6 +107,17 @@ impl Session<'_> {
             trace: format!("{:x}.{random:016x}", at.millis()),
             at,
         })
+    }
+
+    /// RFC 3030 §3: behind the door nothing has to know of binary letters: their parts are written
+    /// as base64.
+    async fn without_binary(&self, letter: Letter) -> Result<Letter, Reply> {
+        let converted = message::write::without_binary(letter.bytes());
+        // Who holds a large letter and waits for room for another could wait for ever.
+        drop(letter);
+        let converted = converted.map_err(|error| Reply::bad_letter(&error.to_string()))?;
+        let letter = self.context.options.store.letter(converted.into()).await;
+        letter.map_err(|error| self.reply_for(&error))
     }
 
     /// From another server: into the mailboxes, and on to where aliases lead.
@@ -125,6 +139,7 @@ impl Session<'_> {
         let received = self.trace_fields(&complete, verdict.as_ref());
         let local = local_copies(envelope, &received, verdict.as_ref());
         let forward_head = forward_head(envelope, &received);
+        let handling = handling(envelope, &complete.header, complete.at);
         let notes = self.notes(&complete, verdict);
         let Complete {
             letter,
@@ -151,10 +166,10 @@ impl Session<'_> {
             forward_head: forward_head.into(),
             envelope_id: envelope.mail.envelope_id,
             needs_utf8,
-            handling: Handling::default(),
+            handling,
             reports,
             received_at: at,
-            expires_at: at + self.context.options.queue_lifetime,
+            expires_at: expires_at(&handling, at + self.context.options.queue_lifetime),
             notes,
             confirms: self.confirmed.clone(),
         });
@@ -201,6 +216,7 @@ impl Session<'_> {
         self.check_from(&complete.header).await?;
         let head = self.submission_head(&complete);
         let note = self.note(&complete, Step::Submitted);
+        let handling = handling(&complete.envelope, &complete.header, complete.at);
         let Complete {
             letter,
             envelope,
@@ -222,10 +238,14 @@ impl Session<'_> {
             recipients: envelope.queued.into_values().collect(),
             envelope_id: mail.envelope_id,
             needs_utf8,
-            handling: Handling::default(),
+            handling,
             received_at: at,
-            hold_until: None,
-            expires_at: at + self.context.options.queue_lifetime,
+            hold_until: mail.hold_until,
+            // RFC 4865 §4.1: the time of trying begins when it may be sent.
+            expires_at: expires_at(
+                &handling,
+                mail.hold_until.unwrap_or(at).max(at) + self.context.options.queue_lifetime,
+            ),
             // Mail programs put their own copy into Sent by IMAP.
             sent_copy: None,
             notes: vec![note],
@@ -288,7 +308,7 @@ impl Session<'_> {
             address: (!submitted).then_some(self.peer.ip()),
             by: self.context.options.hostname.as_str(),
             with: Transmission {
-                lmtp: false,
+                lmtp: self.listener.role == ListenerRole::Lmtp,
                 extended: self.server.is_extended(),
                 utf8: envelope.mail.utf8,
                 tls: self.tls.is_some(),
@@ -314,8 +334,10 @@ impl Session<'_> {
         if let Some(tls) = &self.tls {
             let _ = write!(detail, ", {}", tls.version);
         }
-        if complete.envelope.mail.body == Body::EightBitMime {
-            detail.push_str(", 8BITMIME");
+        match complete.envelope.mail.body {
+            Body::SevenBit => {}
+            Body::EightBitMime => detail.push_str(", 8BITMIME"),
+            Body::Binary => detail.push_str(", BINARYMIME, written as base64"),
         }
         Note {
             at: complete.at,

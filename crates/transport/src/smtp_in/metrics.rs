@@ -8,6 +8,7 @@ pub(super) struct SmtpMetrics {
     /// Held by listener, so that counting a letter looks up nothing.
     relay: Listened,
     submission: Listened,
+    lmtp: Listened,
     bytes: Counter,
     pub(super) failed_logins: Counter,
     refusals: Family<Labels, Counter>,
@@ -34,6 +35,7 @@ impl SmtpMetrics {
             sessions: metrics.gauge("smtp_sessions", "SMTP sessions open now"),
             relay: listened("smtp"),
             submission: listened("submission"),
+            lmtp: listened("lmtp"),
             bytes: metrics.counter("smtp_letter_bytes", "Bytes of letters acknowledged"),
             failed_logins: metrics.counter("smtp_failed_logins", "Failed logins at submission"),
             refusals: metrics.counters("smtp_refusals", "Refusing replies by code"),
@@ -62,6 +64,7 @@ impl SmtpMetrics {
         match role {
             Role::Relay => &self.relay,
             Role::Submission => &self.submission,
+            Role::Lmtp => &self.lmtp,
         }
     }
 }

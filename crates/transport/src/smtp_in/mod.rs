@@ -1,5 +1,5 @@
-//! Letters come in: the driver of [`proto::smtp::Server`] for other servers (port 25) and for users
-//! (ports 587 and 465).
+//! Letters come in: the driver of [`proto::smtp::Server`] for other servers (port 25), for users
+//! (ports 587 and 465) and for programs of the same house (LMTP, RFC 2033).
 //!
 //! One task per connection pumps bytes, asks the store about recipients and passwords, collects the
 //! letter in the store's spool, and answers `250` only when the store has it on disk. Nobody can
@@ -17,7 +17,7 @@ use base::metrics::Metrics;
 use base::ports::{BoxStream, Clock, Entropy, TlsAcceptor};
 use base::throttle::LoginThrottle;
 use base::{Domain, Timestamp};
-use proto::smtp::{Config, Role};
+use proto::smtp::{Config, Offers, Role};
 use store::Store;
 use tokio_util::sync::CancellationToken;
 
@@ -103,6 +103,8 @@ struct Configs {
     submission_without_tls: Arc<Config>,
     submission_loopback: Arc<Config>,
     submission_loopback_without_tls: Arc<Config>,
+    lmtp: Arc<Config>,
+    lmtp_without_tls: Arc<Config>,
 }
 
 impl SmtpContext {
@@ -119,7 +121,7 @@ impl SmtpContext {
                 scram: options.scram,
                 letter_bytes_max: limits.letter_bytes_max,
                 recipients_max: match role {
-                    Role::Relay => limits.recipients_per_transaction_max,
+                    Role::Relay | Role::Lmtp => limits.recipients_per_transaction_max,
                     Role::Submission => limits.recipients_per_submission_max,
                 },
                 errors_max: limits.errors_per_session_max,
@@ -127,6 +129,7 @@ impl SmtpContext {
                 command_timeout: limits.command_timeout,
                 data_timeout: limits.data_timeout,
                 session_timeout: limits.session_timeout,
+                offers: offers(role),
             })
         };
         let loopback = options.auth_without_tls_on_loopback;
@@ -139,6 +142,8 @@ impl SmtpContext {
                 submission_without_tls: config(Role::Submission, false, false),
                 submission_loopback: config(Role::Submission, true, loopback),
                 submission_loopback_without_tls: config(Role::Submission, false, loopback),
+                lmtp: config(Role::Lmtp, true, false),
+                lmtp_without_tls: config(Role::Lmtp, false, false),
             },
             options,
         }
@@ -155,11 +160,28 @@ impl SmtpContext {
         Arc::clone(match (listener.role, starttls, loopback) {
             (Role::Relay, true, _) => &configs.relay,
             (Role::Relay, false, _) => &configs.relay_without_tls,
+            (Role::Lmtp, true, _) => &configs.lmtp,
+            (Role::Lmtp, false, _) => &configs.lmtp_without_tls,
             (Role::Submission, true, false) => &configs.submission,
             (Role::Submission, false, false) => &configs.submission_without_tls,
             (Role::Submission, true, true) => &configs.submission_loopback,
             (Role::Submission, false, true) => &configs.submission_loopback_without_tls,
         })
+    }
+}
+
+/// RFC 4865 §4.1: a letter may be held for so long; as long as a bounded one is worth its storage.
+const HELD_MAX: Duration = Duration::from_secs(90 * 86_400);
+
+/// What is offered beyond the usual. Only users may have letters held or preferred; LMTP delivers at
+/// once, so there is nothing to ask for.
+fn offers(role: Role) -> Offers {
+    let submission = role == Role::Submission;
+    Offers {
+        require_tls: true,
+        future_release: submission.then_some(HELD_MAX),
+        deliver_by: role != Role::Lmtp,
+        mt_priority: submission,
     }
 }
 

@@ -23,6 +23,7 @@ use crate::testing::{Counting, SetClock, Table};
 mod checks;
 mod reports;
 mod rewritten;
+mod wishes;
 
 const STRANGER: &str = "192.0.2.1:4000";
 const HOME: &str = "127.0.0.1:4000";
@@ -504,6 +505,7 @@ async fn a_user_logs_in_by_scram() {
                 nonce: "rOprNGfwEbeRWgbNEkqO".to_owned(),
                 without_tls: true,
             }),
+            lmtp: false,
             timeouts: Timeouts::default(),
         };
         let now = Timestamp::from_secs(1_800_000_000);

@@ -5,6 +5,7 @@
 //! It does not find routes, and it does not decide about retries: it makes one attempt and tells
 //! what became of each recipient.
 
+mod fit;
 mod memory;
 mod outcome;
 mod pool;
@@ -145,7 +146,10 @@ impl Outbound {
     /// Lets sessions go on to the next letter, or ends them.
     pub(crate) async fn let_go(&self, held: Held) {
         for session in held.0 {
+            let told = session.client.extensions().letters_max;
             let letters_max = self.settings.letters_per_connection_max;
+            // RFC 9422 §4.1 MAILMAX.
+            let letters_max = letters_max.min(told.unwrap_or(usize::MAX));
             if session.client.is_ready() && session.letters < letters_max {
                 self.pool.keep(self.clock.now(), session);
             } else {
@@ -254,6 +258,7 @@ impl Outbound {
         let settings = SessionSettings {
             policy,
             login_in_clear: route.tls == TlsPolicy::Never,
+            lmtp: route.lmtp,
             credentials: route
                 .smarthost
                 .then(|| self.settings.smarthost.as_ref()?.credentials.clone())
@@ -301,28 +306,27 @@ impl Outbound {
             let text = format!("{}, open already", session.describe());
             attempt.connections.push((self.clock.now(), text));
         }
-        session.letters += 1;
-        session.client.send(attempt.outgoing_now());
-        let mut outcomes = Vec::new();
-        loop {
-            match session.drive(self.clock.as_ref()).await {
-                Event::Done(list) => {
-                    outcomes = list;
-                    if !session.client.is_closed() {
-                        break;
-                    }
-                }
-                Event::Failed(_) => break,
-                // Neither comes once the session is ready.
-                Event::Ready | Event::StartTls => {}
+        let taken_before = attempt.taken();
+        let mut waiting = std::mem::take(&mut attempt.open);
+        let mut first = true;
+        while !waiting.is_empty() {
+            // RFC 9422 §4.2 RCPTMAX: the rest comes in another transaction.
+            let most = session.client.extensions().recipients_max;
+            let rest = waiting.split_off(waiting.len().min(most.unwrap_or(usize::MAX)));
+            let now = std::mem::replace(&mut waiting, rest);
+            let outcomes = self.send(&mut session, attempt.outgoing_to(&now)).await;
+            if reused && std::mem::take(&mut first) && attempt.is_stale(&outcomes) {
+                attempt.connections.pop();
+                attempt.open = now;
+                attempt.open.append(&mut waiting);
+                return true;
+            }
+            attempt.learn(&session, now, outcomes);
+            if session.client.is_closed() {
+                break;
             }
         }
-        if reused && attempt.is_stale(&outcomes) {
-            attempt.connections.pop();
-            return true;
-        }
-        let taken_before = attempt.taken();
-        attempt.learn(&session, outcomes);
+        attempt.open.append(&mut waiting);
         if attempt.taken() > taken_before {
             attempt.held.0.push(session);
         } else {
@@ -330,6 +334,32 @@ impl Outbound {
             self.let_go(Held(vec![session])).await;
         }
         false
+    }
+}
+
+impl Outbound {
+    /// Sends the letter to some of its recipients, in a form that the server can take.
+    async fn send(&self, session: &mut Session, outgoing: Outgoing) -> Vec<RecipientOutcome> {
+        let outgoing = match fit::for_peer(outgoing, session.client.extensions()) {
+            Ok(outgoing) => outgoing,
+            Err((recipients, reply)) => return vec![RecipientOutcome::Unfit(reply); recipients],
+        };
+        session.letters += 1;
+        session.client.send(outgoing);
+        let mut outcomes = Vec::new();
+        loop {
+            match session.drive(self.clock.as_ref()).await {
+                Event::Done(list) => {
+                    outcomes = list;
+                    if !session.client.is_closed() {
+                        return outcomes;
+                    }
+                }
+                Event::Failed(_) => return outcomes,
+                // Neither comes once the session is ready.
+                Event::Ready | Event::StartTls => {}
+            }
+        }
     }
 }
 
@@ -357,12 +387,11 @@ impl Attempt {
             || self.asked.len() >= SERVERS_ASKED_MAX
     }
 
-    /// The letter for the recipients that are still open.
-    fn outgoing_now(&self) -> Outgoing {
+    /// The letter for some of its recipients.
+    fn outgoing_to(&self, recipients: &[usize]) -> Outgoing {
         let mut outgoing = self.outgoing.clone();
-        if self.open.len() < outgoing.recipients.len() {
-            outgoing.recipients = self
-                .open
+        if recipients.len() < outgoing.recipients.len() {
+            outgoing.recipients = recipients
                 .iter()
                 .map(|index| self.outgoing.recipients[*index].clone())
                 .collect();
@@ -376,7 +405,9 @@ impl Attempt {
             RecipientOutcome::Unfinished(failure) => {
                 outcome::step(failure).is_none_or(|step| step != Step::LetterEnd)
             }
-            RecipientOutcome::Accepted(_) | RecipientOutcome::Refused(_) => false,
+            RecipientOutcome::Accepted(_)
+            | RecipientOutcome::Refused(_)
+            | RecipientOutcome::Unfit(_) => false,
         })
     }
 
@@ -387,11 +418,15 @@ impl Attempt {
         self.results.iter().filter(taken).count()
     }
 
-    /// Takes the outcomes of the open recipients in.
-    fn learn(&mut self, session: &Session, outcomes: Vec<RecipientOutcome>) {
+    /// Takes the outcomes of these recipients in.
+    fn learn(
+        &mut self,
+        session: &Session,
+        recipients: Vec<usize>,
+        outcomes: Vec<RecipientOutcome>,
+    ) {
         self.asked.insert(session.peer.host.clone());
-        let open = std::mem::take(&mut self.open);
-        for (index, outcome) in open.into_iter().zip(outcomes) {
+        for (index, outcome) in recipients.into_iter().zip(outcomes) {
             if matches!(outcome, RecipientOutcome::Unfinished(_)) {
                 self.lost = true;
             }

@@ -25,6 +25,12 @@ pub(super) fn judge(session: &Session, outcome: RecipientOutcome) -> (RecipientR
             let may_ask_another = !failure.permanent;
             (RecipientResult::Failed(failure), may_ask_another)
         }
+        RecipientOutcome::Unfit(reply) => {
+            let failure = of_finding(&session.peer, &reply);
+            // RFC 8689 §4.2.1: another server of the domain may offer what this one does not.
+            let may_ask_another = failure.status == UNSAFE;
+            (RecipientResult::Failed(failure), may_ask_another)
+        }
         RecipientOutcome::Unfinished(failure) => {
             // After the final dot the letter may have been taken: asking another server at once
             // would make a double likely (RFC 5321 §4.5.4.1 leaves it to the next attempt).
@@ -81,6 +87,18 @@ pub(super) fn for_now(mut failure: Failure) -> Failure {
     failure
 }
 
+/// RFC 8689 §8.4: X.7.30, REQUIRETLS is not supported.
+const UNSAFE: Status = Status(5, 7, 30);
+
+/// What we found out about a server, in our own words.
+fn of_finding(peer: &Peer, reply: &Reply) -> Failure {
+    Failure {
+        reply: None,
+        text: reply.text.to_string(),
+        ..of_reply(peer, "", reply)
+    }
+}
+
 fn of_reply(peer: &Peer, text: &str, reply: &Reply) -> Failure {
     let permanent = reply.is_permanent();
     let class = if permanent { 5 } else { 4 };
@@ -88,6 +106,9 @@ fn of_reply(peer: &Peer, text: &str, reply: &Reply) -> Failure {
     // itself, the reply code counts.
     let status = match reply.enhanced {
         Some(code) => Status(class, code.subject, code.detail),
+        // RFC 7504 §3, §4: these codes say it all.
+        None if reply.code == 521 => Status(5, 3, 2),
+        None if reply.code == 556 => Status(5, 1, 10),
         None => Status(class, 0, 0),
     };
     Failure {

@@ -44,6 +44,8 @@ pub(super) struct SessionSettings {
     /// permission: whoever sits in between could break it to read the password.
     pub(super) login_in_clear: bool,
     pub(super) credentials: Option<(String, Secret)>,
+    /// LMTP (RFC 2033) instead of SMTP.
+    pub(super) lmtp: bool,
 }
 
 /// Why a session did not come to be.
@@ -111,6 +113,7 @@ impl Outbound {
             },
             credentials,
             timeouts: self.timeouts,
+            lmtp: settings.lmtp,
         }
     }
 

@@ -70,11 +70,16 @@ fn route(ips: &[&str]) -> Route {
         hosts,
         tls: TlsPolicy::Opportunistic,
         smarthost: false,
+        lmtp: false,
     }
 }
 
 fn letter(recipients: &[&str]) -> Outgoing {
     Outgoing {
+        submitter: None,
+        require_tls: false,
+        deliver_by: None,
+        priority: 0,
         reverse_path: EmailAddress::parse("me@us.test").ok(),
         recipients: recipients
             .iter()
@@ -641,6 +646,7 @@ fn smarthost_world(tls: TlsPolicy, lines: Vec<Line>) -> (World, Route) {
     let route = Route {
         tls,
         smarthost: true,
+        lmtp: false,
         ..route(&["192.0.2.1"])
     };
     (world_with(&[("192.0.2.1", lines)], settings), route)

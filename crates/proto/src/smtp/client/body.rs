@@ -12,6 +12,8 @@ pub(super) struct BodyWriter {
     parts: std::vec::IntoIter<Bytes>,
     part: Bytes,
     line_start: bool,
+    /// The letter goes by BDAT: as it is, and without a final dot.
+    plain: bool,
     finished: bool,
 }
 
@@ -21,7 +23,16 @@ impl BodyWriter {
             parts: parts.into_iter(),
             part: Bytes::new(),
             line_start: true,
+            plain: false,
             finished: false,
+        }
+    }
+
+    /// For BDAT (RFC 3030 §2).
+    pub(super) fn plain(parts: Vec<Bytes>) -> Self {
+        Self {
+            plain: true,
+            ..Self::new(parts)
         }
     }
 
@@ -43,6 +54,9 @@ impl BodyWriter {
 
     fn stuff(&mut self, piece: &[u8], output: &mut BytesMut) {
         output.reserve(piece.len() + 8);
+        if self.plain {
+            return output.put_slice(piece);
+        }
         if self.line_start && piece.first() == Some(&b'.') {
             output.put_u8(b'.');
         }
@@ -57,12 +71,15 @@ impl BodyWriter {
     }
 
     fn end(&mut self, output: &mut BytesMut) {
+        self.finished = true;
+        if self.plain {
+            return;
+        }
         output.put_slice(if self.line_start {
             b".\r\n"
         } else {
             b"\r\n.\r\n"
         });
-        self.finished = true;
     }
 }
 

@@ -19,6 +19,22 @@ pub struct Extensions {
     pub dsn: bool,
     /// RFC 3207.
     pub starttls: bool,
+    /// RFC 3030: BDAT.
+    pub chunking: bool,
+    /// RFC 9422 RCPTMAX: most recipients of one letter.
+    pub recipients_max: Option<usize>,
+    /// RFC 9422 MAILMAX: most letters in one session.
+    pub letters_max: Option<usize>,
+    /// draft-hall-prdr: a reply for each recipient.
+    pub reply_each: bool,
+    /// RFC 8689.
+    pub require_tls: bool,
+    /// RFC 2852.
+    pub deliver_by: bool,
+    /// RFC 6710.
+    pub mt_priority: bool,
+    /// RFC 4954: AUTH is there, with whatever mechanisms.
+    pub auth: bool,
     /// RFC 4954: those of its mechanisms that we have, best first.
     pub mechanisms: Vec<Mechanism>,
 }
@@ -38,15 +54,38 @@ impl Extensions {
                 Some("SMTPUTF8") => extensions.smtputf8 = true,
                 Some("DSN") => extensions.dsn = true,
                 Some("STARTTLS") => extensions.starttls = true,
-                Some("AUTH") => extensions
-                    .mechanisms
-                    .extend(words.filter_map(Mechanism::parse)),
+                Some("CHUNKING") => extensions.chunking = true,
+                Some("PRDR") => extensions.reply_each = true,
+                Some("REQUIRETLS") => extensions.require_tls = true,
+                Some("DELIVERBY") => extensions.deliver_by = true,
+                Some("MT-PRIORITY") => extensions.mt_priority = true,
+                Some("LIMITS") => words.for_each(|word| extensions.limit(word)),
+                Some("AUTH") => {
+                    extensions.auth = true;
+                    extensions
+                        .mechanisms
+                        .extend(words.filter_map(Mechanism::parse));
+                }
                 _ => {}
             }
         }
         extensions.mechanisms.sort_unstable();
         extensions.mechanisms.dedup();
         extensions
+    }
+
+    /// RFC 9422 §3: `name "=" value`; what is not understood is passed over. A limit of nothing
+    /// makes no sense and is none.
+    fn limit(&mut self, word: &str) {
+        let Some((name, value)) = word.split_once('=') else {
+            return;
+        };
+        let value = value.parse().ok().filter(|value| *value > 0);
+        match name.to_ascii_uppercase().as_str() {
+            "RCPTMAX" => self.recipients_max = value,
+            "MAILMAX" => self.letters_max = value,
+            _ => {}
+        }
     }
 }
 
@@ -61,14 +100,16 @@ impl Client {
 
     pub(super) fn hello(&mut self) {
         let hostname = self.config.hostname.clone();
-        self.command(format_args!("EHLO {hostname}"), Expect::Ehlo);
+        // RFC 2033 §4.1.
+        let verb = if self.config.lmtp { "LHLO" } else { "EHLO" };
+        self.command(format_args!("{verb} {hostname}"), Expect::Ehlo);
     }
 
     pub(super) fn ehlo_answered(&mut self, reply: Reply) {
         if reply.code == 250 {
             self.extensions = Extensions::parse(&reply.text);
             self.hello_done();
-        } else if reply.is_permanent() {
+        } else if reply.is_permanent() && !self.config.lmtp {
             // RFC 5321 §3.2: an old server does not know EHLO.
             self.extensions = Extensions::default();
             let hostname = self.config.hostname.clone();

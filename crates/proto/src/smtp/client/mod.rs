@@ -8,7 +8,7 @@ use base::error::Classified;
 use base::{Class, Domain, EmailAddress, Secret, Timestamp};
 use bytes::{Bytes, BytesMut};
 
-use super::params::{Notify, OriginalRecipient, Ret};
+use super::params::{DeliverBy, Notify, OriginalRecipient, Ret};
 use super::reply::Reply;
 use crate::sasl;
 
@@ -61,6 +61,8 @@ pub struct Config {
     pub credentials: Option<Credentials>,
     /// How long the peer may take.
     pub timeouts: Timeouts,
+    /// Speak LMTP (RFC 2033) instead of SMTP.
+    pub lmtp: bool,
 }
 
 /// How long the peer may take; the defaults are those of RFC 5321 §4.5.3.2.
@@ -103,6 +105,16 @@ pub struct Outgoing {
     pub envelope_id: Option<String>,
     /// The header needs SMTPUTF8. Addresses are looked at besides.
     pub needs_utf8: bool,
+    /// AUTH= (RFC 4954 §5), told where we have logged in: the address of who submitted the letter,
+    /// if we vouch for it.
+    pub submitter: Option<EmailAddress>,
+    /// REQUIRETLS (RFC 8689): without it at the peer the letter is refused. That the connection is
+    /// safe enough is the driver's to see to.
+    pub require_tls: bool,
+    /// BY= (RFC 2852), told to peers with DELIVERBY; one that is to be returned is refused without.
+    pub deliver_by: Option<DeliverBy>,
+    /// MT-PRIORITY= (RFC 6710), told to peers that offer it.
+    pub priority: i8,
     /// The letter in one or more parts (what we add, and what was given), lines ending with CR LF.
     pub parts: Vec<Bytes>,
 }
@@ -123,9 +135,11 @@ pub struct OutgoingRecipient {
 pub enum RecipientOutcome {
     /// The peer has taken the responsibility, with this reply to the letter.
     Accepted(Reply),
-    /// The peer refused the recipient, the sender or the letter; or we found that it cannot take it
-    /// (too large, no SMTPUTF8), told in the words of a reply.
+    /// The peer refused the recipient, the sender or the letter.
     Refused(Reply),
+    /// We found that the peer cannot take it (too large, no SMTPUTF8), told in the words of a reply;
+    /// the peer was not asked.
+    Unfit(Reply),
     /// The session ended first. The letter may have arrived if that was at [`Step::LetterEnd`].
     Unfinished(Failure),
 }
@@ -266,6 +280,10 @@ enum Expect {
     Rcpt(usize),
     Data,
     LetterEnd,
+    /// LMTP and PRDR: the reply to the letter for one recipient.
+    LetterEndOf(usize),
+    /// PRDR: the reply to the whole, behind those for each.
+    LetterEndOfAll,
     Quit,
 }
 
@@ -280,7 +298,7 @@ impl Expect {
             Self::Mail => Step::Mail,
             Self::Rcpt(_) => Step::Rcpt,
             Self::Data => Step::Data,
-            Self::LetterEnd => Step::LetterEnd,
+            Self::LetterEnd | Self::LetterEndOf(_) | Self::LetterEndOfAll => Step::LetterEnd,
             Self::Quit => Step::Idle,
         }
     }
@@ -296,10 +314,10 @@ impl Expect {
 /// 5. again from 2, until [`Client::is_closed`]; when [`Client::deadline`] passes first,
 ///    [`Client::timeout`], then from 3.
 ///
-/// MAIL, RCPT and DATA are pipelined where the peer offers it (RFC 2920). A letter with octets
-/// above 127 is sent as it is to a peer without 8BITMIME, as nearly every server of today takes it
-/// and converting would break signatures. BDAT is not used. DSN parameters go only to peers that
-/// offer DSN; [`Client::extensions`] tells.
+/// MAIL, RCPT and DATA are pipelined where the peer offers it (RFC 2920). Where CHUNKING is offered
+/// the letter goes by BDAT (RFC 3030) once a recipient is accepted: nothing in it can be taken for
+/// its end. A letter with octets above 127 is sent as it is; for a peer without 8BITMIME the driver
+/// converts it first. Parameters go only to peers that offer them; [`Client::extensions`] tells.
 #[derive(Debug)]
 pub struct Client {
     config: Config,
@@ -383,7 +401,7 @@ impl Client {
     /// What is to be sent next, at most about 64 KiB; `None` when there is nothing now.
     pub fn transmit(&mut self, now: Timestamp) -> Option<Bytes> {
         self.now = now;
-        if self.output.is_empty() && !self.closed {
+        if !self.closed {
             self.fill_from_letter();
         }
         if self.output.is_empty() {
@@ -492,6 +510,8 @@ impl Client {
             Expect::Rcpt(index) => self.rcpt_answered(index, reply),
             Expect::Data => self.data_answered(&reply),
             Expect::LetterEnd => self.letter_answered(&reply),
+            Expect::LetterEndOf(index) => self.letter_answered_for(index, reply),
+            Expect::LetterEndOfAll => self.letter_answered_for_all(),
             Expect::Quit => self.closed = true,
         }
     }

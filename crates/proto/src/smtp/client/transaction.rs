@@ -7,6 +7,7 @@ use super::body::{BodyWriter, has_clean_line_ends};
 use super::{Client, Event, Expect, Failure, Outgoing, RecipientOutcome, Step};
 use crate::smtp::params::encode_xtext;
 use crate::smtp::reply::Reply;
+use bytes::Bytes;
 
 /// Commands that may be without their replies: few enough that neither side's socket buffer fills
 /// with replies while the other still writes (RFC 2920 §3.1).
@@ -43,8 +44,17 @@ impl Transaction {
     }
 
     fn refuse_rest(&mut self, reply: &Reply) {
+        self.settle_rest(&RecipientOutcome::Refused(reply.clone()));
+    }
+
+    /// What we found ourselves.
+    fn is_unfit(&mut self, reply: Reply) {
+        self.settle_rest(&RecipientOutcome::Unfit(reply));
+    }
+
+    fn settle_rest(&mut self, rest: &RecipientOutcome) {
         for outcome in self.outcomes.iter_mut().filter(|o| o.is_none()) {
-            *outcome = Some(RecipientOutcome::Refused(reply.clone()));
+            *outcome = Some(rest.clone());
         }
     }
 }
@@ -118,6 +128,16 @@ impl Client {
                     self.needs_reset = true;
                     transaction.given_up = true;
                 }
+                // RFC 3030 §2: the letter follows the command at once, so it waits until it is
+                // known that somebody wants it.
+                Stage::Data if self.extensions.chunking && outstanding > 0 => return,
+                Stage::Data if self.extensions.chunking => {
+                    let parts = std::mem::take(&mut transaction.outgoing.parts);
+                    let bytes: usize = parts.iter().map(Bytes::len).sum();
+                    transaction.stage = Stage::Body(BodyWriter::plain(parts));
+                    // Writing to a BytesMut cannot fail: it grows.
+                    let _ = write!(self.output, "BDAT {bytes} LAST\r\n");
+                }
                 Stage::Data => {
                     transaction.stage = Stage::DataSent;
                     self.command(format_args!("DATA"), Expect::Data);
@@ -180,7 +200,46 @@ impl Client {
         }
     }
 
+    /// In LMTP and PRDR: the reply to the letter for one recipient (RFC 2033 §4.2).
+    pub(super) fn letter_answered_for(&mut self, index: usize, reply: Reply) {
+        if reply.is_positive() && reply.code / 100 != 2 {
+            return self.refused(Step::LetterEnd, reply);
+        }
+        if let Some(transaction) = &mut self.transaction {
+            transaction.outcomes[index] = Some(if reply.is_positive() {
+                RecipientOutcome::Accepted(reply)
+            } else {
+                RecipientOutcome::Refused(reply)
+            });
+        }
+        if self.config.lmtp && self.expected.is_empty() {
+            self.letter_answered_for_all();
+        }
+    }
+
+    /// All recipients have their replies; what is said to the whole adds nothing.
+    pub(super) fn letter_answered_for_all(&mut self) {
+        self.needs_reset = false;
+        self.finish(None);
+    }
+
+    /// Awaits a reply for each recipient that was accepted.
+    fn expect_each(&mut self) {
+        let Some(transaction) = &self.transaction else {
+            return;
+        };
+        let open = transaction.outcomes.iter().enumerate();
+        let open = open.filter(|(_, outcome)| outcome.is_none());
+        self.expected
+            .extend(open.map(|(index, _)| Expect::LetterEndOf(index)));
+    }
+
     pub(super) fn letter_answered(&mut self, reply: &Reply) {
+        // draft-hall-prdr §3: the replies for each recipient follow, then one for the whole.
+        if reply.code == 353 && self.replies_each() {
+            self.expect_each();
+            return self.expected.push_back(Expect::LetterEndOfAll);
+        }
         if reply.is_positive() && reply.code / 100 != 2 {
             return self.refused(Step::LetterEnd, reply.clone());
         }
@@ -224,8 +283,20 @@ impl Client {
             && writer.write(&mut self.output)
         {
             transaction.stage = Stage::BodySent;
-            self.expected.push_back(Expect::LetterEnd);
+            if self.config.lmtp && transaction.accepted > 0 {
+                self.expect_each();
+            } else {
+                self.expected.push_back(Expect::LetterEnd);
+            }
         }
+    }
+
+    /// Whether PRDR was asked for with the letter under way.
+    fn replies_each(&self) -> bool {
+        let several = |transaction: &Transaction| transaction.outgoing.recipients.len() > 1;
+        self.extensions.reply_each
+            && !self.config.lmtp
+            && self.transaction.as_ref().is_some_and(several)
     }
 
     /// What the peer's EHLO rules out is not tried.
@@ -236,10 +307,23 @@ impl Client {
             && max != 0
             && bytes > max
         {
-            return transaction.refuse_rest(&Reply::peer_takes_less(bytes, max));
+            return transaction.is_unfit(Reply::peer_takes_less(bytes, max));
+        }
+        if outgoing.require_tls && !(self.extensions.require_tls && self.tls) {
+            return transaction.is_unfit(Reply::peer_lacks_require_tls());
+        }
+        let returned = outgoing.deliver_by.is_some_and(|by| by.returned);
+        if returned && !self.extensions.deliver_by {
+            return transaction.is_unfit(Reply::peer_lacks_deliver_by());
         }
         if !has_clean_line_ends(&outgoing.parts) {
-            return transaction.refuse_rest(&Reply::bare_line_end_in_letter());
+            return transaction.is_unfit(Reply::bare_line_end_in_letter());
+        }
+        // RFC 2045 §2.8: no NUL outside of binary. Some servers drop it, and then a dot behind it
+        // stands at the start of a line and may end the letter.
+        let has_null = |part: &Bytes| memchr::memchr(0, part).is_some();
+        if !self.extensions.chunking && outgoing.parts.iter().any(has_null) {
+            return transaction.is_unfit(Reply::null_in_letter());
         }
         if self.extensions.smtputf8 {
             return;
@@ -247,11 +331,11 @@ impl Client {
         // RFC 6531 §3.1: without the extension such a letter cannot be sent.
         let sender = outgoing.reverse_path.as_ref();
         if outgoing.needs_utf8 || sender.is_some_and(|sender| sender.needs_utf8()) {
-            return transaction.refuse_rest(&Reply::peer_lacks_smtputf8());
+            return transaction.is_unfit(Reply::peer_lacks_smtputf8());
         }
         for (recipient, outcome) in outgoing.recipients.iter().zip(&mut transaction.outcomes) {
             if recipient.address.needs_utf8() {
-                *outcome = Some(RecipientOutcome::Refused(Reply::peer_lacks_smtputf8()));
+                *outcome = Some(RecipientOutcome::Unfit(Reply::peer_lacks_smtputf8()));
             }
         }
     }
@@ -290,7 +374,35 @@ impl Client {
                 let _ = write!(line, " ENVID={}", encode_xtext(id));
             }
         }
+        self.write_wishes(&mut line, outgoing);
         self.command(format_args!("{line}"), Expect::Mail);
+    }
+
+    /// The parameters that say how the letter is to be handled. Writing to a String cannot fail.
+    fn write_wishes(&self, line: &mut String, outgoing: &Outgoing) {
+        let extensions = &self.extensions;
+        // RFC 4954 §5: where it is not known who submitted a letter, `<>` says so.
+        if extensions.auth && self.config.credentials.is_some() {
+            let submitter = match &outgoing.submitter {
+                Some(address) => encode_xtext(&address.to_string()),
+                None => "<>".to_owned(),
+            };
+            let _ = write!(line, " AUTH={submitter}");
+        }
+        if self.replies_each() {
+            line.push_str(" PRDR");
+        }
+        if outgoing.require_tls {
+            line.push_str(" REQUIRETLS");
+        }
+        if let Some(by) = outgoing.deliver_by
+            && extensions.deliver_by
+        {
+            let _ = write!(line, " BY={by}");
+        }
+        if outgoing.priority != 0 && extensions.mt_priority {
+            let _ = write!(line, " MT-PRIORITY={}", outgoing.priority);
+        }
     }
 
     fn write_rcpt(&mut self, index: usize) {

@@ -92,7 +92,7 @@ impl Server {
     }
 
     fn auth_out_of_place(&self) -> Option<Reply> {
-        if self.config.role == Role::Relay {
+        if self.config.role != Role::Submission {
             Some(Reply::not_implemented())
         } else if !self.extended {
             Some(Reply::bad_sequence("EHLO first"))

@@ -1,4 +1,5 @@
-//! BDAT: RFC 3030 §2, §3. Lines must end with CR LF here too, as the letter may travel on by DATA.
+//! BDAT: RFC 3030 §2, §3. Lines must end with CR LF here too, as the letter may travel on by DATA;
+//! only a letter given with BODY=BINARYMIME may hold any octet.
 
 use super::{Event, Mode, Reply, Server, Step, Waiting};
 
@@ -45,8 +46,10 @@ impl Server {
             return Step::NeedInput;
         }
         *remaining -= available as u64;
-        let keeps =
-            self.letter.fault.is_some() || self.letter.keeps_line_ends(&self.input[..available]);
+        // RFC 3030 §3: of a binary letter any octet is taken.
+        let any =
+            self.letter.fault.is_some() || self.transaction.as_ref().is_some_and(|t| t.binary);
+        let keeps = any || self.letter.keeps_line_ends(&self.input[..available]);
         if keeps {
             self.take_chunk(available)
         } else {
@@ -75,6 +78,7 @@ impl Server {
             return Step::Again;
         };
         if last || self.transaction.is_none() {
+            self.write_for_the_others(&fault);
             self.end_transaction();
         } else {
             // RFC 3030 §2: after a failed chunk the rest fails too, until RSET.

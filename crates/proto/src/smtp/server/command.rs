@@ -10,8 +10,11 @@ const AUTH_LINE_BYTES_MAX: usize = 12_288;
 /// RFC 5321 §4.5.3.1.4: the longest command line, with its CR LF.
 const COMMAND_LINE_BYTES_MAX: usize = 512;
 /// MAIL may be longer by SIZE 26 (RFC 1870 §3), BODY 17 (RFC 6152 §2), SMTPUTF8 10 (RFC 6531
-/// §3.1), AUTH 500 (RFC 4954 §3), and ` ENVID=` 107 with ` RET=FULL` 9 (RFC 3461 §4.3, §4.4).
-const MAIL_LINE_BYTES_MAX: usize = COMMAND_LINE_BYTES_MAX + 26 + 17 + 10 + 500 + 107 + 9;
+/// §3.1), AUTH 500 (RFC 4954 §3), ` ENVID=` 107 with ` RET=FULL` 9 (RFC 3461 §4.3, §4.4), PRDR 5,
+/// REQUIRETLS 11 (RFC 8689 §3), HOLDUNTIL 34 (RFC 4865 §3), BY 17 (RFC 2852 §3) and MT-PRIORITY 15
+/// (RFC 6710 §3).
+const MAIL_LINE_BYTES_MAX: usize =
+    COMMAND_LINE_BYTES_MAX + 26 + 17 + 10 + 500 + 107 + 9 + 5 + 11 + 34 + 17 + 15;
 /// RCPT may be longer by ` ORCPT=` 507 and ` NOTIFY=SUCCESS,FAILURE,DELAY` 29 (RFC 3461 §4.1, §4.2).
 const RCPT_LINE_BYTES_MAX: usize = COMMAND_LINE_BYTES_MAX + 507 + 29;
 
@@ -51,6 +54,7 @@ impl Server {
         match verb.as_str() {
             "EHLO" => self.ehlo(argument),
             "HELO" => self.helo(argument),
+            "LHLO" => self.lhlo(argument),
             "MAIL" => self.mail(argument),
             "RCPT" => self.rcpt(argument),
             "DATA" => self.data(argument),

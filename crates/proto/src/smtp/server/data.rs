@@ -18,6 +18,8 @@ impl Server {
         } else if self.letter.started || self.letter.fault.is_some() {
             // RFC 3030 §2: DATA and BDAT do not mix.
             Reply::bad_sequence("BDAT was used already")
+        } else if self.transaction.as_ref().is_some_and(|t| t.binary) {
+            Reply::binary_needs_bdat()
         } else {
             return self.ask(Waiting::Data, Event::LetterStart);
         };
@@ -92,6 +94,7 @@ impl Server {
         match self.letter.fault.take() {
             None => self.ask(Waiting::LetterEnd, Event::LetterEnd),
             Some(reply) => {
+                self.write_for_the_others(&reply);
                 self.end_transaction();
                 self.refuse_command(reply)
             }

@@ -10,11 +10,26 @@ const NAME_BYTES_MAX: usize = 255;
 
 impl Server {
     pub(super) fn ehlo(&mut self, argument: &str) -> Step {
+        // RFC 2033 §4.1: an LMTP server knows neither HELO nor EHLO.
+        if self.config.role == Role::Lmtp {
+            return self.refuse_command(Reply::unknown_command());
+        }
         self.hello(argument, true)
     }
 
     pub(super) fn helo(&mut self, argument: &str) -> Step {
+        if self.config.role == Role::Lmtp {
+            return self.refuse_command(Reply::unknown_command());
+        }
         self.hello(argument, false)
+    }
+
+    /// LHLO: RFC 2033 §4.1.
+    pub(super) fn lhlo(&mut self, argument: &str) -> Step {
+        if self.config.role != Role::Lmtp {
+            return self.refuse_command(Reply::unknown_command());
+        }
+        self.hello(argument, true)
     }
 
     /// Real clients send names that are no domain names (`DESKTOP_1`, `localhost`), so any word of
@@ -43,9 +58,17 @@ impl Server {
     fn extensions(&self) -> String {
         let config = &self.config;
         let mut text = format!(
-            "{}\nPIPELINING\nSIZE {}\n8BITMIME\nSMTPUTF8\nCHUNKING\nENHANCEDSTATUSCODES\nDSN",
+            "{}\nPIPELINING\nSIZE {}\n8BITMIME\nSMTPUTF8\nCHUNKING\nBINARYMIME\n\
+             ENHANCEDSTATUSCODES\nDSN",
             config.hostname, config.letter_bytes_max
         );
+        // RFC 9422 §3. Writing to a String cannot fail.
+        let (letters, recipients) = (config.letters_max, config.recipients_max);
+        let _ = write!(text, "\nLIMITS MAILMAX={letters} RCPTMAX={recipients}");
+        if config.role != Role::Lmtp {
+            text.push_str("\nPRDR");
+        }
+        self.optional_extensions(&mut text);
         if config.starttls && !self.tls {
             text.push_str("\nSTARTTLS");
         }
@@ -57,6 +80,25 @@ impl Server {
             }
         }
         text
+    }
+
+    fn optional_extensions(&self, text: &mut String) {
+        let offers = &self.config.offers;
+        // RFC 8689 §2: only on a connection that is encrypted.
+        if offers.require_tls && self.tls {
+            text.push_str("\nREQUIRETLS");
+        }
+        if let Some(longest) = offers.future_release {
+            // RFC 4865 §4.1. Writing to a String cannot fail.
+            let until = (self.now + longest).whole_seconds();
+            let _ = write!(text, "\nFUTURERELEASE {} {until}", longest.as_secs());
+        }
+        if offers.deliver_by {
+            text.push_str("\nDELIVERBY");
+        }
+        if offers.mt_priority {
+            text.push_str("\nMT-PRIORITY");
+        }
     }
 
     /// RFC 4954 §4, §9: no password over a connection that others can read.

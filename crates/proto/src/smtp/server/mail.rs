@@ -1,7 +1,10 @@
 //! MAIL: RFC 5321 §4.1.1.2, with SIZE (RFC 1870), BODY (RFC 6152), SMTPUTF8 (RFC 6531), RET and
-//! ENVID (RFC 3461), AUTH (RFC 4954 §5).
+//! ENVID (RFC 3461), AUTH (RFC 4954 §5), PRDR (draft-hall-prdr), REQUIRETLS (RFC 8689),
+//! FUTURERELEASE (RFC 4865), DELIVERBY (RFC 2852), MT-PRIORITY (RFC 6710).
 
-use super::{Body, Event, Mail, Reply, Ret, Role, Server, Step, Waiting};
+use base::EmailAddress;
+
+use super::{Body, DeliverBy, Event, Mail, Reply, Ret, Role, Server, Step, Waiting};
 use crate::smtp::params::{self, ENVID_BYTES_MAX};
 use crate::smtp::path::{self, PathError};
 
@@ -16,7 +19,14 @@ impl Server {
             return Step::Event(Event::Refused(reply));
         }
         match self.parse_mail(argument) {
-            Ok(mail) => self.ask(Waiting::Mail { utf8: mail.utf8 }, Event::Mail(mail)),
+            Ok(mail) => {
+                let waiting = Waiting::Mail {
+                    utf8: mail.utf8,
+                    binary: mail.body == Body::Binary,
+                    each: mail.reply_each,
+                };
+                self.ask(waiting, Event::Mail(mail))
+            }
             Err(reply) => self.refuse_command(reply),
         }
     }
@@ -51,6 +61,12 @@ impl Server {
             utf8: false,
             ret: None,
             envelope_id: None,
+            submitter: None,
+            reply_each: false,
+            require_tls: false,
+            hold_until: None,
+            deliver_by: None,
+            priority: None,
         };
         let mut seen = Seen::default();
         for (keyword, value) in params::split(argument.params) {
@@ -83,7 +99,11 @@ impl Server {
                 mail.body = Body::EightBitMime;
                 Ok(())
             }
-            ("BODY", _) => Err(Reply::syntax("BODY= is 7BIT or 8BITMIME")),
+            ("BODY", Some(value)) if value.eq_ignore_ascii_case("BINARYMIME") => {
+                mail.body = Body::Binary;
+                Ok(())
+            }
+            ("BODY", _) => Err(Reply::syntax("BODY= is 7BIT, 8BITMIME or BINARYMIME")),
             ("SMTPUTF8", None) => {
                 mail.utf8 = true;
                 Ok(())
@@ -104,13 +124,56 @@ impl Server {
                 mail.envelope_id = Some(decoded);
                 Ok(())
             }
-            // RFC 4954 §5: may be given by anybody; we trust no such claim and keep none.
-            ("AUTH", Some(value)) if params::decode_xtext(value).is_some() => Ok(()),
-            ("SIZE" | "SMTPUTF8" | "ENVID" | "AUTH", _) => {
+            // RFC 4954 §5: may be given by anybody; whether it is believed is the driver's.
+            ("AUTH", Some(value)) => {
+                mail.submitter = Some(submitter(value)?);
+                Ok(())
+            }
+            ("PRDR", None) if self.config.role != Role::Lmtp => {
+                mail.reply_each = true;
+                Ok(())
+            }
+            ("SIZE" | "SMTPUTF8" | "ENVID" | "AUTH" | "PRDR", _) => {
                 Err(Reply::syntax("Bad value of a MAIL parameter"))
             }
-            (keyword, _) => Err(Reply::unknown_parameter(keyword)),
+            (keyword, value) => self.optional_parameter(mail, keyword, value),
         }
+    }
+
+    /// The parameters of what not every listener offers.
+    fn optional_parameter(
+        &self,
+        mail: &mut Mail,
+        keyword: &str,
+        value: Option<&str>,
+    ) -> Result<(), Reply> {
+        let offers = &self.config.offers;
+        match (keyword, value) {
+            // RFC 8689 §4.1: without TLS it is as if it had never been offered.
+            ("REQUIRETLS", None) if offers.require_tls && self.tls => mail.require_tls = true,
+            ("HOLDFOR" | "HOLDUNTIL", Some(value)) if offers.future_release.is_some() => {
+                let until = match keyword {
+                    "HOLDFOR" => params::seconds(value).map(|seconds| self.now + seconds),
+                    _ => params::date_time(value),
+                };
+                let latest = offers.future_release.map(|longest| self.now + longest);
+                if mail.hold_until.is_some() || until > latest {
+                    return Err(Reply::bad_hold());
+                }
+                mail.hold_until = Some(until.ok_or_else(Reply::bad_hold)?);
+            }
+            ("BY", Some(value)) if offers.deliver_by => {
+                let by = DeliverBy::parse(value).ok_or_else(Reply::bad_deliver_by)?;
+                mail.deliver_by = Some(by);
+            }
+            ("MT-PRIORITY", Some(value)) if offers.mt_priority => {
+                let priority = value.parse().ok().filter(|n: &i8| (-9..=9).contains(n));
+                let bad = || Reply::syntax("MT-PRIORITY= is a number from -9 to 9");
+                mail.priority = Some(priority.ok_or_else(bad)?);
+            }
+            (keyword, _) => return Err(Reply::unknown_parameter(keyword)),
+        }
+        Ok(())
     }
 
     /// RFC 1870 §6: refused before the letter is sent.
@@ -129,13 +192,13 @@ impl Server {
 }
 
 /// The parameters of one command that were given already: each may be given once (RFC 5321
-/// §4.1.1.11). No command has more than eight.
+/// §4.1.1.11). No command has more than sixteen.
 #[derive(Default)]
 pub(super) struct Seen(Vec<String>);
 
 impl Seen {
     pub(super) fn once(&mut self, keyword: &str) -> Result<(), Reply> {
-        if self.0.len() >= 8 || self.0.iter().any(|seen| seen == keyword) {
+        if self.0.len() >= 16 || self.0.iter().any(|seen| seen == keyword) {
             return Err(Reply::syntax("A parameter was given twice"));
         }
         self.0.push(keyword.to_owned());
@@ -148,6 +211,17 @@ pub(super) fn strip_word<'a>(argument: &'a str, word: &str) -> Option<&'a str> {
     let head = argument.get(..word.len())?;
     head.eq_ignore_ascii_case(word)
         .then(|| &argument[word.len()..])
+}
+
+/// RFC 4954 §5: an address in xtext, or `<>`.
+fn submitter(value: &str) -> Result<String, Reply> {
+    let bad = || Reply::syntax("AUTH= is an address in xtext, or <>");
+    let text = params::decode_xtext(value).ok_or_else(bad)?;
+    if text == "<>" || EmailAddress::parse(&text).is_ok() {
+        Ok(text)
+    } else {
+        Err(bad())
+    }
 }
 
 fn bad_sender(error: PathError) -> Reply {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use base::{Domain, EmailAddress, Secret, Timestamp};
 use bytes::{Bytes, BytesMut};
 
-use super::params::{Body, Notify, OriginalRecipient, Ret};
+use super::params::{Body, DeliverBy, Notify, OriginalRecipient, Ret};
 use super::path::Recipient;
 use super::reply::Reply;
 use crate::sasl::{self, ScramKeys};
@@ -36,6 +36,21 @@ pub enum Role {
     Relay,
     /// Users, on port 587 or 465 (RFC 6409, RFC 8314): they log in before they send.
     Submission,
+    /// Programs of the same house that hand letters over for mailboxes here (LMTP, RFC 2033).
+    Lmtp,
+}
+
+/// What is offered beyond what every listener offers; the default is nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Offers {
+    /// REQUIRETLS (RFC 8689), told only on an encrypted connection.
+    pub require_tls: bool,
+    /// FUTURERELEASE (RFC 4865): for how long a letter may be held.
+    pub future_release: Option<Duration>,
+    /// DELIVERBY (RFC 2852).
+    pub deliver_by: bool,
+    /// MT-PRIORITY (RFC 6710).
+    pub mt_priority: bool,
 }
 
 /// What a server offers and bears. One value serves all sessions of a listener.
@@ -65,6 +80,8 @@ pub struct Config {
     pub data_timeout: Duration,
     /// How long the session may last without a letter accepted.
     pub session_timeout: Duration,
+    /// What else is offered.
+    pub offers: Offers,
 }
 
 /// MAIL, RFC 5321 §4.1.1.2.
@@ -82,6 +99,18 @@ pub struct Mail {
     pub ret: Option<Ret>,
     /// ENVID=, decoded.
     pub envelope_id: Option<String>,
+    /// AUTH= (RFC 4954 §5), decoded: who submitted the letter, as the peer says; `<>` is nobody.
+    pub submitter: Option<String>,
+    /// PRDR was given: each recipient gets a reply of its own to the letter.
+    pub reply_each: bool,
+    /// REQUIRETLS was given (RFC 8689 §4).
+    pub require_tls: bool,
+    /// HOLDFOR= or HOLDUNTIL= (RFC 4865 §4): not to be sent on before.
+    pub hold_until: Option<Timestamp>,
+    /// BY= (RFC 2852 §4).
+    pub deliver_by: Option<DeliverBy>,
+    /// MT-PRIORITY= (RFC 6710 §5).
+    pub priority: Option<i8>,
 }
 
 /// RCPT, RFC 5321 §4.1.1.3.
@@ -110,7 +139,8 @@ pub enum Event {
     /// [`Event::Refused`].
     LetterDropped,
     /// *Asks* whether the letter is kept: [`Server::accept_with`] once it is on disk, or
-    /// [`Server::reject`]. Either ends the transaction.
+    /// [`Server::reject`]; or [`Server::answer_each`] where [`Server::replies_each`]. Each of them
+    /// ends the transaction.
     LetterEnd,
     /// The transaction was given up.
     Reset,
@@ -150,14 +180,25 @@ pub enum Event {
 /// What an event that asks waits for.
 #[derive(Debug)]
 enum Waiting {
-    Mail { utf8: bool },
+    Mail {
+        utf8: bool,
+        binary: bool,
+        each: bool,
+    },
     Rcpt,
     Data,
-    Chunk { size: u64, last: bool },
+    Chunk {
+        size: u64,
+        last: bool,
+    },
     LetterEnd,
-    Password { login: String },
+    Password {
+        login: String,
+    },
     Keys(sasl::Server),
-    Proved { login: String },
+    Proved {
+        login: String,
+    },
     StartTls,
 }
 
@@ -190,6 +231,10 @@ enum Step {
 #[derive(Debug, Default)]
 struct Transaction {
     utf8: bool,
+    /// BODY=BINARYMIME was given.
+    binary: bool,
+    /// Each recipient gets a reply of its own: LMTP, or PRDR.
+    each: bool,
     recipients: usize,
 }
 
@@ -279,7 +324,11 @@ impl Server {
 
     /// Greets the peer.
     pub fn greet(&mut self) {
-        let text = format!("{} ESMTP Pennyblack", self.config.hostname);
+        let protocol = match self.config.role {
+            Role::Lmtp => "LMTP",
+            Role::Relay | Role::Submission => "ESMTP",
+        };
+        let text = format!("{} {protocol} Pennyblack", self.config.hostname);
         Reply::plain(220, text).write(&mut self.output);
         self.mode = Mode::Command;
     }
@@ -419,6 +468,7 @@ impl Server {
                 };
             }
             Some(Waiting::LetterEnd) => {
+                self.write_for_the_others(reply);
                 self.end_transaction();
                 self.say(reply);
             }
@@ -477,9 +527,11 @@ impl Server {
             return;
         };
         let usual = match waiting {
-            Waiting::Mail { utf8 } => {
+            Waiting::Mail { utf8, binary, each } => {
                 self.transaction = Some(Transaction {
                     utf8,
+                    binary,
+                    each: each || self.config.role == Role::Lmtp,
                     recipients: 0,
                 });
                 Reply::sender_ok()
@@ -505,10 +557,12 @@ impl Server {
                 return;
             }
             Waiting::LetterEnd => {
-                self.letters += 1;
-                self.errors = 0;
-                self.letter_at = self.now;
-                self.end_transaction();
+                let transaction = self.transaction.take().unwrap_or_default();
+                self.letter_taken();
+                if transaction.each {
+                    let kept = reply.cloned().unwrap_or_else(Reply::letter_accepted);
+                    return self.write_each(&vec![kept; transaction.recipients]);
+                }
                 Reply::letter_accepted()
             }
             Waiting::Password { login } | Waiting::Proved { login } => {
@@ -526,6 +580,65 @@ impl Server {
             }
         };
         reply.unwrap_or(&usual).write(&mut self.output);
+    }
+
+    /// Whether each recipient gets a reply of its own to the letter that has just ended.
+    #[must_use]
+    pub fn replies_each(&self) -> bool {
+        self.transaction
+            .as_ref()
+            .is_some_and(|transaction| transaction.each)
+    }
+
+    /// Answers [`Event::LetterEnd`] with a reply for each recipient, in the order in which they were
+    /// accepted: in LMTP (RFC 2033 §4.2) and where the client asked for it (PRDR).
+    pub fn answer_each(&mut self, replies: &[Reply]) {
+        let Some(Waiting::LetterEnd) = self.waiting.take() else {
+            return;
+        };
+        if replies.iter().any(Reply::is_positive) {
+            self.letter_taken();
+        }
+        self.end_transaction();
+        self.write_each(replies);
+    }
+
+    /// RFC 2033 §4.2: each recipient has its reply to the letter, also when all are the same. Writes
+    /// all but one.
+    fn write_for_the_others(&mut self, reply: &Reply) {
+        if let (Role::Lmtp, Some(transaction)) = (self.config.role, &self.transaction) {
+            for _ in 1..transaction.recipients {
+                reply.write(&mut self.output);
+            }
+        }
+    }
+
+    fn letter_taken(&mut self) {
+        self.letters += 1;
+        self.errors = 0;
+        self.letter_at = self.now;
+        self.end_transaction();
+    }
+
+    /// In PRDR (draft-hall-prdr §3) a 353 stands before the replies, and one for the whole behind.
+    fn write_each(&mut self, replies: &[Reply]) {
+        let lmtp = self.config.role == Role::Lmtp;
+        if !lmtp {
+            Reply::replies_follow().write(&mut self.output);
+        }
+        for reply in replies {
+            reply.write(&mut self.output);
+        }
+        if lmtp {
+            return;
+        }
+        let refused = replies.iter().find(|reply| !reply.is_positive());
+        match refused {
+            Some(refused) if !replies.iter().any(Reply::is_positive) => {
+                refused.clone().write(&mut self.output);
+            }
+            _ => Reply::letter_accepted().write(&mut self.output),
+        }
     }
 
     /// Writes a reply and counts it if it is the peer's error. A 421 ends the session.
@@ -594,6 +707,7 @@ mod tests {
             command_timeout: Duration::from_secs(300),
             data_timeout: Duration::from_secs(180),
             session_timeout: Duration::from_secs(3_600),
+            offers: Offers::default(),
         };
         let mut server = Server::new(Arc::new(config), false, Timestamp(0));
         server.greet();
