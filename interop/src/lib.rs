@@ -13,6 +13,7 @@ pub mod clients;
 pub mod corpus;
 pub mod dovecot;
 pub mod imap;
+pub mod judges;
 pub mod letters;
 pub mod node;
 pub mod nsd;
