@@ -415,27 +415,42 @@ impl Body for ReadPart {
     type Out = Option<StoredPart>;
 
     async fn run(&self, tx: &mut Tx<'_>) -> Result<Option<StoredPart>, StoreError> {
-        let sql =
-            "SELECT coding, plain_bytes, data, blob_id, segment, place, stored_bytes, checksum
-            FROM blob WHERE hash = $1 AND part = $2";
-        let values = params![&self.hash, i64::from(self.part)];
-        let Some(mut row) = tx.row(sql, values).await? else {
-            return Ok(None);
-        };
-        let place = Place {
-            segment: row.int(4)?,
-            offset: row.int(5)?,
-            stored_bytes: row.int(6)?,
-            checksum: row.int(7)?,
-        };
-        Ok(Some(StoredPart {
-            coding: row.int(0)?,
-            plain_bytes: usize::try_from(row.unsigned(1)?).unwrap_or(usize::MAX),
-            data: row.bytes(2)?.into(),
-            blob_id: row.int(3)?,
-            place: (place.segment != IN_ROW).then_some(place),
-        }))
+        stored_part(tx, &self.hash, self.part).await
     }
+}
+
+/// The first part of a blob, if its bytes are in the row.
+pub(crate) async fn first_part(
+    tx: &mut Tx<'_>,
+    hash: &[u8; 32],
+) -> Result<Option<StoredPart>, StoreError> {
+    let part = stored_part(tx, hash, 0).await?;
+    Ok(part.filter(|part| part.place.is_none()))
+}
+
+async fn stored_part(
+    tx: &mut Tx<'_>,
+    hash: &[u8; 32],
+    part: u32,
+) -> Result<Option<StoredPart>, StoreError> {
+    let sql = "SELECT coding, plain_bytes, data, blob_id, segment, place, stored_bytes, checksum
+        FROM blob WHERE hash = $1 AND part = $2";
+    let Some(mut row) = tx.row(sql, params![hash, i64::from(part)]).await? else {
+        return Ok(None);
+    };
+    let place = Place {
+        segment: row.int(4)?,
+        offset: row.int(5)?,
+        stored_bytes: row.int(6)?,
+        checksum: row.int(7)?,
+    };
+    Ok(Some(StoredPart {
+        coding: row.int(0)?,
+        plain_bytes: usize::try_from(row.unsigned(1)?).unwrap_or(usize::MAX),
+        data: row.bytes(2)?.into(),
+        blob_id: row.int(3)?,
+        place: (place.segment != IN_ROW).then_some(place),
+    }))
 }
 
 /// A part as it is stored.
@@ -451,7 +466,7 @@ pub(crate) struct StoredPart {
 
 impl StoredPart {
     /// The bytes before compression.
-    fn plain(self) -> Result<Bytes, StoreError> {
+    pub(crate) fn plain(self) -> Result<Bytes, StoreError> {
         decompress(self.coding, self.plain_bytes, self.data)
     }
 }

@@ -6,7 +6,7 @@ mod keywords;
 mod read;
 pub(crate) mod rows;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use base::{
@@ -226,6 +226,25 @@ impl Store {
     ) -> Result<BodyReader, StoreError> {
         let found = self.0.engine.read(body::Open { account, message }).await?;
         Ok(BodyReader::new(self.clone(), found))
+    }
+
+    /// Opens the bytes of a few messages at once, reading those of small letters that are in the
+    /// database with them. Each has its own error.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub(crate) async fn bodies(
+        &self,
+        account: AccountId,
+        messages: Vec<MessageId>,
+    ) -> Result<BTreeMap<MessageId, Result<BodyReader, StoreError>>, StoreError> {
+        let opened = self.0.engine.read(body::OpenMany { account, messages });
+        let readers = opened.await?.into_iter().map(|(message, opened)| {
+            let reader =
+                opened.and_then(|(found, part)| BodyReader::with_part(self.clone(), found, part));
+            (message, reader)
+        });
+        Ok(readers.collect())
     }
 
     /// Stores a message in a mailbox; it is durable on `Ok`.

@@ -7,7 +7,7 @@ use base::{AccountId, MessageId};
 use bytes::{Bytes, BytesMut};
 use tokio::sync::Mutex;
 
-use crate::blobs::{BlobInfo, blob_info};
+use crate::blobs::{BlobInfo, StoredPart, blob_info, first_part};
 use crate::engine::{Body, Tx, params};
 use crate::{Store, StoreError};
 
@@ -33,6 +33,19 @@ impl BodyReader {
             found,
             part: Mutex::new(None),
         }
+    }
+
+    /// A reader that has read the first part already.
+    pub(super) fn with_part(
+        store: Store,
+        found: Found,
+        part: Option<StoredPart>,
+    ) -> Result<Self, StoreError> {
+        let part = part.map(StoredPart::plain).transpose()?;
+        Ok(Self {
+            part: Mutex::new(part.map(|bytes| (0, bytes))),
+            ..Self::new(store, found)
+        })
     }
 
     /// Bytes of the message: head and letter.
@@ -97,6 +110,35 @@ fn slice(bytes: &Bytes, start: u64, end: u64) -> Bytes {
     let end = usize::try_from(end).unwrap_or(usize::MAX).min(bytes.len());
     let start = usize::try_from(start).unwrap_or(usize::MAX).min(end);
     bytes.slice(start..end)
+}
+
+/// Looks messages up, with the first part of each where it is in the database: readers that need
+/// nothing more for small letters. For work in the background.
+pub(super) struct OpenMany {
+    pub account: AccountId,
+    /// A few: the first parts of all are held in memory.
+    pub messages: Vec<MessageId>,
+}
+
+impl Body for OpenMany {
+    type Out = Vec<(MessageId, Result<(Found, Option<StoredPart>), StoreError>)>;
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<Self::Out, StoreError> {
+        let mut out = Vec::with_capacity(self.messages.len());
+        for message in &self.messages {
+            let (account, message) = (self.account, *message);
+            let opened = match (Open { account, message }).run(tx).await {
+                Ok(found) => {
+                    let part = first_part(tx, &found.hash).await?;
+                    Ok((found, part))
+                }
+                Err(error @ (StoreError::NotFound(_) | StoreError::Io(_))) => Err(error),
+                Err(error) => return Err(error),
+            };
+            out.push((message, opened));
+        }
+        Ok(out)
+    }
 }
 
 /// Looks a message up.

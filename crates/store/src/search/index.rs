@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use base::{AccountId, MessageId};
 
+use super::file::IndexFile;
 use super::postgres;
 use super::query::{SearchQuery, Term};
-use super::sqlite::FtsFile;
 use super::text::Document;
 use crate::StoreError;
 use crate::engine::{Body, Engine, Tx};
@@ -59,7 +59,7 @@ pub(crate) struct Page {
 /// The index.
 pub(crate) enum Index {
     /// A file of its own beside the database.
-    Sqlite(FtsFile),
+    Sqlite(IndexFile),
     /// Tables of the database.
     Postgres,
 }

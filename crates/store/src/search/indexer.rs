@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use base::{AccountId, MessageId};
 use message::search::SearchText;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
 use super::TextExtractor;
@@ -21,16 +21,18 @@ use super::work::{Look, Work, WorkKind};
 use crate::engine::Engine;
 use crate::open::Inner;
 use crate::watch::Touched;
-use crate::{Store, StoreError, Structured};
+use crate::{BodyReader, Store, StoreError, Structured};
 
 /// How long changes gather before they are looked at: many letters then share a step.
 const GATHER: Duration = Duration::from_millis(100);
 /// How often what belongs to removed accounts is looked for.
 const FORGET_EVERY: Duration = Duration::from_secs(600);
-/// Letters of a batch; an account adds up to 200 at a time.
-const BATCH_LETTERS: usize = 300;
-/// Bytes of letters of a batch.
-const BATCH_BYTES: usize = 8 * 1024 * 1024;
+/// Letters of a batch: the more share one piece of the index, the less is merged later.
+const BATCH_LETTERS: usize = 1_000;
+/// Bytes of letters of a batch. While one is written the next is read.
+const BATCH_BYTES: usize = 6 * 1024 * 1024;
+/// Batches that follow one another before the next look at what has changed.
+const BURST_BATCHES: usize = 8;
 /// Letters that are read at once: an object store answers each after many milliseconds.
 const READS_AT_ONCE: usize = 4;
 /// The pause after an error, longer after each.
@@ -95,7 +97,7 @@ pub(super) async fn catch_up(store: &Store) -> Result<(), StoreError> {
     };
     indexer.waiting = lagging(store).await?;
     while !indexer.waiting.is_empty() {
-        indexer.batch(store).await?;
+        indexer.burst(store).await?;
     }
     Ok(())
 }
@@ -124,6 +126,14 @@ struct Indexer {
     is_thorough: bool,
 }
 
+/// What is read at once and written at once.
+#[derive(Default)]
+struct Batch {
+    tasks: Vec<Task>,
+    /// The accounts that it is about.
+    taken: Vec<AccountId>,
+}
+
 /// What is done for one account in a batch.
 struct Task {
     account: AccountId,
@@ -149,32 +159,53 @@ impl Indexer {
             times.look = Instant::now() + inner.search.look_every();
             self.waiting.extend(lagging(store).await?);
         }
-        self.batch(store).await
+        self.burst(store).await
     }
 
-    /// Does a batch. What is left to do waits, and what failed too.
-    async fn batch(&mut self, store: &Store) -> Result<(), StoreError> {
+    /// Does a few batches, reading the next while one is written. What is left to do waits, and
+    /// what failed too.
+    async fn burst(&mut self, store: &Store) -> Result<(), StoreError> {
         let _turn = store.0.shared.watches.touched.turn.lock().await;
-        let mut tasks = Vec::new();
-        let mut taken = Vec::new();
-        let gathered = self.gather(store, &mut tasks, &mut taken).await;
-        let done = match gathered {
-            Ok(()) => take(store, tasks).await,
-            Err(error) => Err(error),
-        };
-        if done.is_err() || self.is_thorough {
-            self.waiting.extend(taken);
+        // What is being written is not in the index yet, and the next batch starts there.
+        let mut ahead = BTreeMap::new();
+        let mut writing = Writing::default();
+        for _ in 0..BURST_BATCHES {
+            let mut batch = Batch::default();
+            let gathered = self.gather(store, &ahead, &mut batch).await;
+            let made = match gathered {
+                Ok(()) => make(store, batch.tasks).await,
+                Err(error) => Err(error),
+            };
+            let written = writing.finish().await;
+            if written.is_err() || self.is_thorough {
+                self.waiting.append(&mut writing.accounts);
+            }
+            let steps = match (written, made) {
+                (Ok(()), Ok(steps)) => steps,
+                (Err(error), _) | (Ok(()), Err(error)) => {
+                    self.waiting.extend(batch.taken);
+                    return Err(error);
+                }
+            };
+            if steps.is_empty() {
+                break;
+            }
+            ahead.extend(steps.iter().map(|step| (step.account, step.to)));
+            writing = Writing::start(store, steps);
         }
-        done
+        let written = writing.finish().await;
+        if written.is_err() || self.is_thorough {
+            self.waiting.append(&mut writing.accounts);
+        }
+        written
     }
 
-    /// Reads letters until there are enough for a batch, or no account waits. `taken` tells the
-    /// accounts that the batch is about.
+    /// Reads letters until there are enough for a batch, or no account waits.
     async fn gather(
         &mut self,
         store: &Store,
-        tasks: &mut Vec<Task>,
-        taken: &mut Vec<AccountId>,
+        ahead: &BTreeMap<AccountId, Progress>,
+        batch: &mut Batch,
     ) -> Result<(), StoreError> {
         let inner = &store.0;
         let (mut letters, mut bytes) = (0, 0);
@@ -191,12 +222,15 @@ impl Indexer {
             if held_elsewhere {
                 continue;
             }
-            let progress = inner.search.progress(&inner.engine, account).await?;
+            let progress = match ahead.get(&account) {
+                Some(progress) => Some(*progress),
+                None => inner.search.progress(&inner.engine, account).await?,
+            };
             let look = Look { account, progress };
             let Some(work) = inner.engine.read(look).await? else {
                 continue;
             };
-            taken.push(account);
+            batch.taken.push(account);
             let room = BATCH_BYTES.saturating_sub(bytes);
             let (work, read) = self.read_letters(store, account, work, room).await?;
             letters += read.len();
@@ -204,7 +238,7 @@ impl Indexer {
             if work.to.modseq < work.modseq || work.to.scan_after.is_some() {
                 unfinished.push(account);
             }
-            tasks.push(Task {
+            batch.tasks.push(Task {
                 account,
                 from: progress,
                 work,
@@ -240,10 +274,13 @@ impl Indexer {
             let rows = store.structured(account, page).await?;
             let rows = rows.into_iter().map(|row| (row.meta.id, row));
             let mut rows: BTreeMap<MessageId, Structured> = rows.collect();
+            let mut bodies = store.bodies(account, page.to_vec()).await?;
             for few in page.chunks(READS_AT_ONCE) {
                 read += few.len();
-                let few = few.iter().filter_map(|id| rows.remove(id)).collect();
-                for raw in self.read_page(store, account, few).await? {
+                let few = few
+                    .iter()
+                    .filter_map(|id| rows.remove(id).zip(bodies.remove(id)));
+                for raw in self.read_page(account, few.collect()).await? {
                     bytes += raw.bytes();
                     letters.push(raw);
                 }
@@ -259,20 +296,18 @@ impl Indexer {
 
     async fn read_page(
         &mut self,
-        store: &Store,
         account: AccountId,
-        rows: Vec<Structured>,
+        rows: Vec<(Structured, Result<BodyReader, StoreError>)>,
     ) -> Result<Vec<Raw>, StoreError> {
         let mut letters = Vec::with_capacity(rows.len());
         let mut reading = JoinSet::new();
         let mut rows = rows.into_iter();
         loop {
             while reading.len() < READS_AT_ONCE
-                && let Some(row) = rows.next()
+                && let Some((row, opened)) = rows.next()
             {
-                let store = store.clone();
                 reading.spawn(async move {
-                    let read = Raw::read(&store, account, &row).await;
+                    let read = Raw::of(opened, &row).await;
                     (row, read)
                 });
             }
@@ -314,18 +349,51 @@ impl Indexer {
     }
 }
 
-/// Makes the tokens and takes the steps.
-async fn take(store: &Store, tasks: Vec<Task>) -> Result<(), StoreError> {
+/// Makes the tokens.
+async fn make(store: &Store, tasks: Vec<Task>) -> Result<Vec<Step>, StoreError> {
     if tasks.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let extractor = store.0.extractor.clone();
     let making = move || -> Vec<Step> {
         let steps = tasks.into_iter();
         steps.map(|task| step(task, extractor.as_ref())).collect()
     };
-    let steps = store.0.aside.run("reading texts", making).await?;
-    store.0.search.take(&store.0.engine, steps).await
+    store.0.aside.run("reading texts", making).await
+}
+
+/// Steps that are being written, and the accounts that they are about.
+#[derive(Default)]
+struct Writing {
+    accounts: BTreeSet<AccountId>,
+    task: Option<JoinHandle<Result<(), StoreError>>>,
+}
+
+impl Writing {
+    fn start(store: &Store, steps: Vec<Step>) -> Self {
+        let accounts = steps.iter().map(|step| step.account).collect();
+        let store = store.clone();
+        let task = tokio::spawn(async move { store.0.search.take(&store.0.engine, steps).await });
+        Self {
+            accounts,
+            task: Some(task),
+        }
+    }
+
+    /// Waits for the end.
+    async fn finish(&mut self) -> Result<(), StoreError> {
+        let Some(task) = self.task.take() else {
+            return Ok(());
+        };
+        task.await.map_err(|error| {
+            if error.is_cancelled() {
+                // The program is ending.
+                StoreError::Closed
+            } else {
+                StoreError::Bug(format!("writing the search index panicked: {error}"))
+            }
+        })?
+    }
 }
 
 fn step(task: Task, extractor: Option<&Arc<dyn TextExtractor>>) -> Step {

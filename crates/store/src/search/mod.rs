@@ -7,12 +7,12 @@
 //! It deliberately does not rank, and does not look inside words: `haus` finds `Haus`, `haus*` also
 //! `Hausbau`, neither finds `Rathaus`. See `docs/decisions` for why.
 
+mod file;
 mod highlight;
 mod index;
 mod indexer;
 mod postgres;
 mod query;
-mod sqlite;
 mod tail;
 mod text;
 mod tokens;
@@ -24,10 +24,10 @@ use std::sync::Arc;
 use base::{AccountId, MessageId};
 use message::search::SearchText;
 
+pub(crate) use file::IndexFile;
 pub use highlight::{Highlights, Snippet};
 pub(crate) use index::Index;
 pub use query::{SearchField, SearchFields, SearchQuery};
-pub(crate) use sqlite::FtsFile;
 use text::Raw;
 
 use crate::{SimulatedDisk, Store, StoreError};
@@ -48,7 +48,7 @@ pub(crate) fn open_file(
     data_dir: &Path,
     simulated: Option<&Arc<dyn SimulatedDisk>>,
 ) -> Result<Index, StoreError> {
-    FtsFile::open(&data_dir.join("search.db"), simulated.cloned()).map(Index::Sqlite)
+    IndexFile::open(&data_dir.join("search.db"), simulated.cloned()).map(Index::Sqlite)
 }
 
 /// The index in the database.

@@ -6,10 +6,12 @@ use super::index::Progress;
 use super::query::SearchQuery;
 use super::text::Raw;
 use super::work::{Look, WorkKind};
-use crate::{Store, StoreError, Structured};
+use crate::{Store, StoreError};
 
 /// Letters of more bytes are not split into words on a thread that others wait for.
 const INLINE_BYTES_MAX: usize = 32 * 1024;
+/// Letters opened at once.
+const PAGE_LETTERS: usize = 32;
 
 /// Tells `found` the letters that were not in the index when it had come so far, and that a query
 /// (by number) finds.
@@ -29,8 +31,14 @@ pub(super) async fn search(
             return Ok(());
         };
         let end = *end.get_or_insert(work.modseq);
-        for row in store.structured(account, &work.created).await? {
-            each_match(store, account, &row, queries, &mut found).await?;
+        for page in work.created.chunks(PAGE_LETTERS) {
+            let mut bodies = store.bodies(account, page.to_vec()).await?;
+            for row in store.structured(account, page).await? {
+                if let Some(opened) = bodies.remove(&row.meta.id) {
+                    let raw = Raw::of(opened, &row).await?;
+                    each_match(store, account, raw, queries, &mut found).await?;
+                }
+            }
         }
         if work.kind == WorkKind::Log && work.to.modseq >= end {
             return Ok(());
@@ -42,13 +50,14 @@ pub(super) async fn search(
 async fn each_match(
     store: &Store,
     account: AccountId,
-    row: &Structured,
+    raw: Option<Raw>,
     queries: &[SearchQuery],
     found: &mut impl FnMut(usize, MessageId),
 ) -> Result<(), StoreError> {
-    let Some(raw) = Raw::read(store, account, row).await? else {
+    let Some(raw) = raw else {
         return Ok(());
     };
+    let message = raw.message;
     let extractor = store.0.extractor.clone();
     let document = if raw.bytes() <= INLINE_BYTES_MAX && !raw.has_documents() {
         raw.document(account, None)
@@ -58,7 +67,7 @@ async fn each_match(
     };
     for (number, query) in queries.iter().enumerate() {
         if !query.is_empty() && document.matches(account, query) {
-            found(number, row.meta.id);
+            found(number, message);
         }
     }
     Ok(())

@@ -45,8 +45,16 @@ impl Raw {
         account: AccountId,
         row: &Structured,
     ) -> Result<Option<Self>, StoreError> {
+        Self::of(store.body(account, row.meta.id).await, row).await
+    }
+
+    /// Reads them from an opened message. Nothing if it is gone.
+    pub(crate) async fn of(
+        opened: Result<BodyReader, StoreError>,
+        row: &Structured,
+    ) -> Result<Option<Self>, StoreError> {
         let message = row.meta.id;
-        let body = match store.body(account, message).await {
+        let body = match opened {
             Err(StoreError::NotFound(_)) => return Ok(None),
             other => other?,
         };

@@ -1,0 +1,504 @@
+//! The index of the embedded store: `search.db`, a file of its own, so that the database's writer
+//! never waits for it. It can be made again from the letters at any time: a file that is damaged or
+//! of another version is removed, and a crash may lose its last steps (it is not flushed with each),
+//! but never a part of one, as progress and rows are stored together.
+//!
+//! It holds no text, only which words stand where: for each batch of letters a *segment*, in which
+//! the words are in order, each with its messages and places. Small segments are merged into larger
+//! ones in the background ([`merge`]), and a search looks into all of them ([`find`]). SQLite keeps
+//! the blocks that segments are made of, and is what makes all this survive a crash.
+//!
+//! It knows nothing of letters and splits no words: the tokens come separated by spaces.
+
+mod batch;
+mod blocks;
+mod dead;
+mod docs;
+mod find;
+mod join;
+mod merge;
+mod postings;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use base::{AccountId, MessageId};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+
+use self::batch::Batch;
+use self::blocks::Block;
+use super::index::{Page, Progress, Step};
+use super::query::SearchQuery;
+use crate::aside::Aside;
+use crate::engine::{sqlite_connect as connect, sqlite_failure as failure};
+use crate::{SimulatedDisk, StoreError};
+
+/// Raised whenever tokens or tables change: the file is then made anew.
+const VERSION: i64 = 2;
+/// Bits of a row's number that are the message's; the account's are above.
+const MESSAGE_BITS: u32 = 32;
+/// The page cache of the writing connection, in KiB.
+const CACHE_KIB: i64 = 8 * 1024;
+/// Connections kept for queries.
+const READERS_MAX: usize = 4;
+/// So many segments, and letters wait until some are merged: a search looks into each.
+const SEGMENTS_MAX: i64 = 128;
+
+/// `letters` of a mark and of an account are what merging goes by, and need not be exact. An account
+/// whose modseq is below 0 begins anew; `again` says that what it reads through was there before.
+const TABLES: &str = "
+    CREATE TABLE progress (
+        account_id INTEGER NOT NULL PRIMARY KEY,
+        modseq INTEGER NOT NULL,
+        scan_after INTEGER,
+        letters INTEGER NOT NULL,
+        again INTEGER NOT NULL
+    );
+    CREATE TABLE segment (
+        segment_id INTEGER PRIMARY KEY AUTOINCREMENT,
+        epoch INTEGER NOT NULL,
+        letters INTEGER NOT NULL,
+        state INTEGER NOT NULL
+    );
+    CREATE TABLE fence (
+        segment_id INTEGER NOT NULL,
+        first BLOB NOT NULL,
+        block_id INTEGER NOT NULL,
+        PRIMARY KEY (segment_id, first)
+    ) WITHOUT ROWID;
+    CREATE TABLE block (block_id INTEGER PRIMARY KEY, data BLOB NOT NULL);
+    CREATE TABLE dead (
+        mark_id INTEGER PRIMARY KEY AUTOINCREMENT,
+        first INTEGER NOT NULL,
+        last INTEGER NOT NULL,
+        through INTEGER NOT NULL,
+        letters INTEGER NOT NULL
+    );
+    CREATE INDEX dead_first ON dead (first);";
+
+/// The file. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct IndexFile(Arc<Inner>);
+
+struct Inner {
+    path: PathBuf,
+    simulated: Option<Arc<dyn SimulatedDisk>>,
+    /// Nothing after closing.
+    writer: Mutex<Option<Connection>>,
+    /// Nothing after closing.
+    readers: Mutex<Option<Vec<Connection>>>,
+    /// Held while segments are merged.
+    merging: Mutex<()>,
+    /// Whether somebody merges, or is about to.
+    merges: AtomicBool,
+}
+
+impl Inner {
+    fn aside(&self) -> Aside {
+        let inline = self.simulated.as_ref().map(|_| Aside::Inline);
+        inline.unwrap_or(Aside::Threads)
+    }
+
+    fn vfs(&self) -> Option<&str> {
+        self.simulated.as_ref().map(|disk| disk.vfs())
+    }
+
+    /// Runs work on the writing connection. Blocks.
+    fn write<T>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        work(lock(&self.writer).as_mut().ok_or(StoreError::Closed)?)
+    }
+}
+
+impl IndexFile {
+    /// Opens the file; makes it anew if it cannot be used. Blocks.
+    pub(crate) fn open(
+        path: &Path,
+        simulated: Option<Arc<dyn SimulatedDisk>>,
+    ) -> Result<Self, StoreError> {
+        let vfs = simulated.as_ref().map(|disk| disk.vfs());
+        let writer = match open_writer(path, vfs) {
+            Ok(Some(writer)) => writer,
+            other => {
+                match other {
+                    Err(error) if path.exists() => {
+                        tracing::warn!(%error, "the search index is made anew");
+                    }
+                    _ => {}
+                }
+                remove(path)?;
+                open_writer(path, vfs)?
+                    .ok_or_else(|| StoreError::Bug("a new search index is old".to_owned()))?
+            }
+        };
+        Ok(Self(Arc::new(Inner {
+            path: path.to_owned(),
+            simulated,
+            writer: Mutex::new(Some(writer)),
+            readers: Mutex::new(Some(Vec::new())),
+            merging: Mutex::new(()),
+            merges: AtomicBool::new(false),
+        })))
+    }
+
+    /// Closes the file. Blocks until the step under way is taken.
+    pub(crate) fn close(&self) {
+        *lock(&self.0.readers) = None;
+        *lock(&self.0.writer) = None;
+        // Who merges notices at its next write.
+        drop(lock(&self.0.merging));
+    }
+
+    pub(super) async fn progress(
+        &self,
+        account: AccountId,
+    ) -> Result<Option<Progress>, StoreError> {
+        self.reading(move |connection| progress_of(connection, account))
+            .await
+    }
+
+    pub(super) async fn take(&self, steps: Vec<Step>) -> Result<(), StoreError> {
+        let inner = Arc::clone(&self.0);
+        let work = move || {
+            let segments = inner.write(|connection| take_all(connection, steps))?;
+            if segments > SEGMENTS_MAX {
+                return merge::run(&inner);
+            }
+            Ok(())
+        };
+        self.0.aside().run("the search index", work).await??;
+        self.merge_soon();
+        Ok(())
+    }
+
+    /// Merges in the background, if nobody does.
+    fn merge_soon(&self) {
+        if self.0.merges.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let inner = Arc::clone(&self.0);
+        let merge = move || {
+            let merged = merge::run(&inner);
+            inner.merges.store(false, Ordering::Release);
+            match merged {
+                Ok(()) | Err(StoreError::Closed) => {}
+                Err(error) => tracing::warn!(%error, "the search index could not be merged"),
+            }
+        };
+        match self.0.aside() {
+            Aside::Inline => merge(),
+            Aside::Threads => drop(tokio::task::spawn_blocking(merge)),
+        }
+    }
+
+    pub(super) async fn find(
+        &self,
+        account: AccountId,
+        query: &SearchQuery,
+        after: MessageId,
+        limit: usize,
+    ) -> Result<Page, StoreError> {
+        let query = query.clone();
+        self.reading(move |connection| {
+            let docs = find::find(connection, account, &query)?;
+            let least = after.0.max(0).saturating_add(1);
+            let messages = match u32::try_from(least) {
+                Ok(least) => docs
+                    .from(least)
+                    .take(limit)
+                    .map(|message| MessageId(message.into()))
+                    .collect(),
+                Err(_) => Vec::new(),
+            };
+            Ok(Page {
+                progress: progress_of(connection, account)?,
+                messages,
+            })
+        })
+        .await
+    }
+
+    pub(super) async fn restart(&self, account: AccountId) -> Result<(), StoreError> {
+        self.writing(move |connection| {
+            let sql = "UPDATE progress SET modseq = -1, scan_after = NULL, again = 1
+                WHERE account_id = ?1";
+            connection.execute(sql, [account.0]).map_err(failure)?;
+            Ok(())
+        })
+        .await
+    }
+
+    pub(super) async fn all_progress(&self) -> Result<BTreeMap<AccountId, Progress>, StoreError> {
+        self.reading(all_progress).await
+    }
+
+    /// Removes what belongs to an account: at once from searches, from the disk by merging.
+    pub(super) async fn forget(&self, account: AccountId) -> Result<(), StoreError> {
+        self.writing(move |connection| forget(connection, account))
+            .await?;
+        self.merge_soon();
+        Ok(())
+    }
+
+    async fn writing<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let inner = Arc::clone(&self.0);
+        let work = move || inner.write(work);
+        self.0.aside().run("the search index", work).await?
+    }
+
+    /// Runs work on a snapshot.
+    async fn reading<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let inner = Arc::clone(&self.0);
+        let work = move || {
+            let kept = lock(&inner.readers)
+                .as_mut()
+                .ok_or(StoreError::Closed)?
+                .pop();
+            let mut connection = match kept {
+                Some(connection) => connection,
+                None => open_reader(&inner.path, inner.vfs())?,
+            };
+            let snapshot = connection.transaction().map_err(failure)?;
+            let answer = work(&snapshot);
+            drop(snapshot);
+            if let Some(readers) = lock(&inner.readers).as_mut()
+                && readers.len() < READERS_MAX
+            {
+                readers.push(connection);
+            }
+            answer
+        };
+        self.0.aside().run("the search index", work).await?
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The writing connection; nothing if the file is of another version.
+fn open_writer(path: &Path, vfs: Option<&str>) -> Result<Option<Connection>, StoreError> {
+    let connection = connect(path, OpenFlags::default(), vfs).map_err(failure)?;
+    // In a write-ahead log, NORMAL flushes at checkpoints only: a crash of the machine loses the
+    // last steps, whole.
+    let pragmas = format!(
+        "PRAGMA page_size = 16384; PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;
+         PRAGMA temp_store = MEMORY; PRAGMA cache_size = -{CACHE_KIB}; PRAGMA busy_timeout = 5000;"
+    );
+    connection.execute_batch(&pragmas).map_err(failure)?;
+    let version = || connection.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0));
+    match version().map_err(failure)? {
+        VERSION => Ok(Some(connection)),
+        0 => {
+            let make = format!("BEGIN; {TABLES} PRAGMA user_version = {VERSION}; COMMIT;");
+            connection.execute_batch(&make).map_err(failure)?;
+            Ok(Some(connection))
+        }
+        _ => Ok(None),
+    }
+}
+
+fn open_reader(path: &Path, vfs: Option<&str>) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = connect(path, flags, vfs).map_err(failure)?;
+    let pragmas = "PRAGMA cache_size = -2048; PRAGMA busy_timeout = 5000;";
+    connection.execute_batch(pragmas).map_err(failure)?;
+    Ok(connection)
+}
+
+/// Removes the file and its log.
+fn remove(path: &Path) -> Result<(), StoreError> {
+    for end in ["", "-wal", "-shm"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(end);
+        match std::fs::remove_file(&name) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(crate::letter::io(error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn progress_of(
+    connection: &Connection,
+    account: AccountId,
+) -> Result<Option<Progress>, StoreError> {
+    let sql = "SELECT modseq, scan_after FROM progress WHERE account_id = ?1 AND modseq >= 0";
+    let mut statement = connection.prepare_cached(sql).map_err(failure)?;
+    let row = statement.query_row([account.0], |row| {
+        Ok(Progress {
+            modseq: row.get(0)?,
+            scan_after: row.get(1)?,
+        })
+    });
+    row.optional().map_err(failure)
+}
+
+/// Takes steps; tells how many segments there are then.
+fn take_all(connection: &mut Connection, mut steps: Vec<Step>) -> Result<i64, StoreError> {
+    // The words of a segment have their accounts and messages in order.
+    steps.sort_by_key(|step| step.account);
+    let transaction = connection.transaction().map_err(failure)?;
+    let mut batch = Batch::new();
+    for step in &mut steps {
+        take(&transaction, step, &mut batch)?;
+    }
+    let letters = batch.letters;
+    let blocks = batch.into_blocks()?;
+    if letters > 0 {
+        let sql = "INSERT INTO segment (epoch, letters, state)
+            SELECT coalesce(max(epoch), 0) + 1, ?1, ?2 FROM segment";
+        transaction
+            .execute(sql, [letters, merge::LIVE])
+            .map_err(failure)?;
+        write_blocks(&transaction, transaction.last_insert_rowid(), &blocks)?;
+    }
+    let sql = "SELECT count(*) FROM segment WHERE state = ?1";
+    let segments = transaction
+        .query_row(sql, [merge::LIVE], |row| row.get(0))
+        .map_err(failure)?;
+    transaction.commit().map_err(failure)?;
+    Ok(segments)
+}
+
+fn take(connection: &Connection, step: &mut Step, batch: &mut Batch) -> Result<(), StoreError> {
+    if progress_of(connection, step.account)? != step.from {
+        return Ok(());
+    }
+    let documents = i64::try_from(step.documents.len()).unwrap_or(0);
+    let mut removed = i64::try_from(step.removed.len()).unwrap_or(0);
+    let is_anew = step.from.is_some_and(|from| from.scan_after.is_none());
+    let mut again = false;
+    if let Some((after, through)) = step.cleared {
+        again = is_anew || is_again(connection, step.account)?;
+        let (zero, last) = rows_of(step.account)?;
+        let first = zero.saturating_add(after).saturating_add(1);
+        let last = zero.saturating_add(through).min(last);
+        if again && first <= last {
+            dead::mark(connection, first, last, documents)?;
+            removed += documents;
+        }
+    }
+    for message in &step.removed {
+        let row = row_of(step.account, *message)?;
+        dead::mark(connection, row, row, 1)?;
+    }
+    step.documents.sort_by_key(|document| document.message);
+    step.documents.dedup_by_key(|document| document.message);
+    for document in &step.documents {
+        row_of(step.account, document.message)?;
+        let message = u32::try_from(document.message.0).unwrap_or(0);
+        batch.add(message, document);
+    }
+    let sql = "INSERT INTO progress (account_id, modseq, scan_after, letters, again)
+        VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (account_id) DO UPDATE
+        SET modseq = ?2, scan_after = ?3, letters = letters + ?4, again = ?5";
+    let values = params![
+        step.account.0,
+        step.to.modseq,
+        step.to.scan_after,
+        documents - removed,
+        again && step.to.scan_after.is_some()
+    ];
+    connection.execute(sql, values).map_err(failure)?;
+    Ok(())
+}
+
+/// Writes blocks of a segment.
+fn write_blocks(connection: &Connection, segment: i64, blocks: &[Block]) -> Result<(), StoreError> {
+    for block in blocks {
+        let sql = "INSERT INTO block (data) VALUES (?1)";
+        let mut statement = connection.prepare_cached(sql).map_err(failure)?;
+        let number = statement.insert([&block.data]).map_err(failure)?;
+        let sql = "INSERT INTO fence (segment_id, first, block_id) VALUES (?1, ?2, ?3)";
+        let mut statement = connection.prepare_cached(sql).map_err(failure)?;
+        statement
+            .execute(params![segment, block.first, number])
+            .map_err(failure)?;
+    }
+    Ok(())
+}
+
+fn all_progress(connection: &Connection) -> Result<BTreeMap<AccountId, Progress>, StoreError> {
+    let sql = "SELECT account_id, modseq, scan_after FROM progress";
+    let mut statement = connection.prepare_cached(sql).map_err(failure)?;
+    let rows = statement.query_map([], |row| {
+        let progress = Progress {
+            modseq: row.get(1)?,
+            scan_after: row.get(2)?,
+        };
+        Ok((AccountId(row.get(0)?), progress))
+    });
+    let rows = rows.map_err(failure)?;
+    rows.map(|row| row.map_err(failure)).collect()
+}
+
+/// About how many letters of an account are in the index.
+fn letters_of(connection: &Connection, account: AccountId) -> Result<i64, StoreError> {
+    let sql = "SELECT letters FROM progress WHERE account_id = ?1";
+    let mut statement = connection.prepare_cached(sql).map_err(failure)?;
+    let letters = statement.query_row([account.0], |row| row.get(0));
+    Ok(letters.optional().map_err(failure)?.unwrap_or(0))
+}
+
+/// Whether an account begins anew, and has begun before.
+fn is_again(connection: &Connection, account: AccountId) -> Result<bool, StoreError> {
+    let sql = "SELECT again FROM progress WHERE account_id = ?1";
+    let mut statement = connection.prepare_cached(sql).map_err(failure)?;
+    let again = statement.query_row([account.0], |row| row.get(0));
+    Ok(again.optional().map_err(failure)?.unwrap_or(false))
+}
+
+fn forget(connection: &mut Connection, account: AccountId) -> Result<(), StoreError> {
+    let transaction = connection.transaction().map_err(failure)?;
+    let letters = letters_of(&transaction, account)?;
+    let (first, last) = rows_of(account)?;
+    dead::mark(&transaction, first, last, letters.max(1))?;
+    let sql = "DELETE FROM progress WHERE account_id = ?1";
+    transaction.execute(sql, [account.0]).map_err(failure)?;
+    transaction.commit().map_err(failure)
+}
+
+/// The account that a word belongs to: the words of the index begin with its number.
+fn account_of(word: &[u8]) -> Option<AccountId> {
+    let end = word.iter().position(|byte| *byte == b'/')?;
+    let number = std::str::from_utf8(word.get(..end)?).ok()?;
+    i64::from_str_radix(number, 16).ok().map(AccountId)
+}
+
+/// The lowest and the highest number of an account's rows.
+fn rows_of(account: AccountId) -> Result<(i64, i64), StoreError> {
+    let low = (1 << MESSAGE_BITS) - 1;
+    let first = account.0.checked_mul(1 << MESSAGE_BITS);
+    first
+        .filter(|first| *first >= 0)
+        .map(|first| (first, first | low))
+        .ok_or_else(|| StoreError::Bug(format!("account {} has no place in the index", account.0)))
+}
+
+fn row_of(account: AccountId, message: MessageId) -> Result<i64, StoreError> {
+    let (first, last) = rows_of(account)?;
+    let row = message.0.checked_add(first);
+    row.filter(|row| (first..=last).contains(row))
+        .ok_or_else(|| StoreError::Bug(format!("message {} has no place in the index", message.0)))
+}
+
+/// The row of a message of the index.
+fn row_at(account: AccountId, message: u32) -> Result<i64, StoreError> {
+    row_of(account, MessageId(message.into()))
+}
+
+#[cfg(test)]
+mod tests;
