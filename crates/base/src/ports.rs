@@ -96,6 +96,28 @@ pub enum Records {
     Ptr(Vec<String>),
 }
 
+/// One TLSA record (RFC 6698 §2.1), its numbers as the DNS gave them.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Tlsa {
+    /// The certificate usage (§2.1.1).
+    pub usage: u8,
+    /// The selector (§2.1.2).
+    pub selector: u8,
+    /// The matching type (§2.1.3).
+    pub matching: u8,
+    /// The certificate association data (§2.1.4).
+    pub data: Vec<u8>,
+}
+
+/// How far an answer of the DNS can be trusted.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Vouched {
+    /// Whether DNSSEC vouches for it (RFC 4033 §5): it is secure, and not only not bogus.
+    pub secure: bool,
+    /// The name at which the records stand, after all aliases, without a final dot.
+    pub name: String,
+}
+
 /// DNS look-ups. CNAMEs are followed by the resolver, with its own loop limit.
 pub trait Resolver: Send + Sync + 'static {
     /// The MX records of a domain, in any order.
@@ -113,6 +135,27 @@ pub trait Resolver: Send + Sync + 'static {
         name: &'a str,
         kind: RecordType,
     ) -> BoxFuture<'a, Result<Records, DnsError>>;
+
+    /// Whether DNSSEC vouches for what the DNS says of these records of a name, also when it says
+    /// that there are none. A resolver that does not validate vouches for nothing.
+    fn vouched<'a>(
+        &'a self,
+        name: &'a str,
+        _kind: RecordType,
+    ) -> BoxFuture<'a, Result<Vouched, DnsError>> {
+        Box::pin(async move {
+            Ok(Vouched {
+                secure: false,
+                name: name.to_owned(),
+            })
+        })
+    }
+
+    /// The TLSA records of a name that DNSSEC vouches for (RFC 6698 §4.1). Others count as none;
+    /// that nobody can say whether there are any is [`DnsError::Temporary`].
+    fn tlsa<'a>(&'a self, _name: &'a str) -> BoxFuture<'a, Result<Vec<Tlsa>, DnsError>> {
+        Box::pin(async { Err(DnsError::NoRecords) })
+    }
 }
 
 /// A connection to or from a peer, encrypted or not. `Sync`, so that a session that holds one may be
@@ -135,6 +178,41 @@ pub struct TlsInfo {
     pub verified: bool,
 }
 
+/// Why a certificate is not valid for the name that was asked for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum CertificateFault {
+    /// Its time is over, or has not come.
+    Expired,
+    /// It is for other names.
+    OtherName,
+    /// No certificate authority that is trusted here vouches for it.
+    Untrusted,
+    /// Something else, in words.
+    Other(String),
+}
+
+impl fmt::Display for CertificateFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Expired => f.write_str("the certificate is not valid at this time"),
+            Self::OtherName => f.write_str("the certificate is for other names"),
+            Self::Untrusted => {
+                f.write_str("no certificate authority that is trusted here vouches for it")
+            }
+            Self::Other(why) => f.write_str(why),
+        }
+    }
+}
+
+/// What a server showed of itself in a handshake.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Shown {
+    /// Its certificates as DER, its own first.
+    pub certificates: Vec<Vec<u8>>,
+    /// Why its certificate is not valid for the name, if it is not.
+    pub fault: Option<CertificateFault>,
+}
+
 /// Opens connections to other servers.
 pub trait Connector: Send + Sync + 'static {
     /// Connects by TCP, from `source` if it is given. The caller sets the time limit.
@@ -152,6 +230,82 @@ pub trait Connector: Send + Sync + 'static {
         name: &'a Domain,
         require_valid: bool,
     ) -> BoxFuture<'a, io::Result<(BoxStream, TlsInfo)>>;
+
+    /// Starts TLS as a client with whatever certificate, for who judges it himself by what is shown
+    /// (DANE, MTA-STS). Nothing may be sent before that.
+    fn show_tls<'a>(
+        &'a self,
+        stream: BoxStream,
+        name: &'a Domain,
+    ) -> BoxFuture<'a, io::Result<(BoxStream, TlsInfo, Shown)>> {
+        Box::pin(async move {
+            let (stream, info) = self.start_tls(stream, name, false).await?;
+            let shown = Shown {
+                certificates: Vec::new(),
+                fault: (!info.verified).then_some(CertificateFault::Untrusted),
+            };
+            Ok((stream, info, shown))
+        })
+    }
+}
+
+/// A request to a web server, always over HTTPS with a certificate that is valid for the host.
+#[derive(Clone, Debug)]
+pub struct HttpRequest<'a> {
+    /// The host.
+    pub host: &'a Domain,
+    /// Its port; 443 is usual.
+    pub port: u16,
+    /// Path and query.
+    pub path: &'a str,
+    /// Media type and content of what is posted; without it the path is fetched.
+    pub post: Option<(&'a str, &'a [u8])>,
+    /// The longest body of an answer that is read.
+    pub body_bytes_max: usize,
+}
+
+/// The answer of a web server. Redirections are answers like others.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HttpReply {
+    /// The status.
+    pub status: u16,
+    /// The value of its Content-Type field.
+    pub content_type: Option<String>,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+/// Why a web server gave no answer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum HttpError {
+    /// The host has no address, or nobody can say.
+    Dns(DnsError),
+    /// Its certificate is not valid for it.
+    Certificate(CertificateFault),
+    /// The body is longer than wanted.
+    TooLong,
+    /// It cannot be reached, does not answer in time, or speaks another language.
+    Failed(String),
+}
+
+impl fmt::Display for HttpError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dns(error) => error.fmt(f),
+            Self::Certificate(fault) => fault.fmt(f),
+            Self::TooLong => f.write_str("the answer is too long"),
+            Self::Failed(why) => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for HttpError {}
+
+/// Talks to web servers.
+pub trait HttpFetch: Send + Sync + 'static {
+    /// Sends one request and reads the answer, within a time limit of its own.
+    fn fetch<'a>(&'a self, request: HttpRequest<'a>)
+    -> BoxFuture<'a, Result<HttpReply, HttpError>>;
 }
 
 /// Starts TLS as a server on an accepted connection.

@@ -5,6 +5,7 @@
 //! and is called again with the answers. Time is an argument.
 
 pub mod arc;
+pub mod dane;
 pub mod dkim;
 pub mod dmarc;
 mod dns;
