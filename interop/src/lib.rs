@@ -1,5 +1,5 @@
 //! What tests and loads against real peers and real clients stand on: letters, small SMTP and IMAP
-//! clients, and the peers themselves (Postfix, Dovecot, NSD, S3 servers), each with a configuration of its own
+//! clients, and the peers themselves (Postfix, Dovecot, OpenDKIM, NSD, S3 servers), each with a configuration of its own
 //! in a directory of the test, on loopback addresses of the test.
 //!
 //! It knows the `pennyblack` program only from outside: its command line, its settings file, its
@@ -17,6 +17,7 @@ pub mod judges;
 pub mod letters;
 pub mod node;
 pub mod nsd;
+pub mod opendkim;
 pub mod place;
 pub mod postfix;
 pub mod postgres;

@@ -135,7 +135,8 @@ fn compose(
     let body_hash = body_hash(halves).ok_or(SignError::Refused)?;
     let mut rest = format!("bh={body_hash};\r\n\tc=relaxed/relaxed; d={domain};\r\n\th=");
     join_folded(names, &mut rest);
-    rest.push_str(&format!(";\r\n\ti={instance}; s={selector}; t={at}"));
+    // A space before `i=`, without which dkimpy 1.1.4 does not find the field.
+    rest.push_str(&format!(";\r\n\t i={instance}; s={selector}; t={at}"));
     let message_signature = signed(
         &format!("ARC-Message-Signature: a={algorithm};\r\n\tb="),
         &format!(";\r\n\t{rest}"),
