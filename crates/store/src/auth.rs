@@ -175,7 +175,11 @@ impl Store {
     /// # Errors
     /// Those of reading and writing.
     pub async fn installation_secret(&self, name: &'static str) -> Result<Secret, StoreError> {
-        self.make_server_secret(name).await.map(Secret::new)
+        let kept = match self.0.engine.read(ReadServerSecret { name }).await? {
+            Some(value) => self.0.keys.unseal(&secret_place(name), &value)?,
+            None => self.make_server_secret(name).await?,
+        };
+        Ok(Secret::new(kept))
     }
 
     async fn make_server_secret(&self, name: &'static str) -> Result<Vec<u8>, StoreError> {
@@ -450,6 +454,20 @@ impl SealedKeys {
             salt: self.salt,
             iterations: self.iterations,
         })
+    }
+}
+
+struct ReadServerSecret {
+    name: &'static str,
+}
+
+impl Body for ReadServerSecret {
+    type Out = Option<Vec<u8>>;
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<Option<Vec<u8>>, StoreError> {
+        let sql = "SELECT value FROM server_secret WHERE name = $1";
+        let row = tx.row(sql, params![self.name]).await?;
+        row.map(|mut row| row.bytes(0)).transpose()
     }
 }
 
