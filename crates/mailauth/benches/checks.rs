@@ -125,7 +125,8 @@ fn checks(c: &mut Criterion) {
             let read = LetterInput::new(black_box(&letter));
             zone.run(|answers| {
                 checks.advance_connection(&input(), answers)?;
-                checks.advance_letter(&read, NOW, answers)
+                checks.advance_signatures(&read, NOW, answers)?;
+                checks.advance_author(&read, answers)
             });
             let mut report = checks.finish();
             if let Some(report) = &mut report {

@@ -5,7 +5,7 @@ use super::record::{DmarcRecord, Policy, PublicSuffix};
 use super::walk::{Found, Halt, organisation, record_at, walk};
 use super::{DmarcOutcome, DmarcReason, DmarcResult, Identifier, Method};
 use crate::dns::{Answer, Answers, Need, Question, RecordType};
-use crate::name::to_ascii;
+use crate::name::{is_within, to_ascii};
 
 /// Identifiers of one letter that are held against the author's domain.
 const IDENTIFIERS_MAX: usize = 20;
@@ -172,15 +172,20 @@ fn share_a_label(one: &str, other: &str) -> bool {
     last(one) == last(other)
 }
 
-fn same_organisation(one: &str, other: &str, answers: &Answers) -> Result<bool, Halt> {
-    match (walk(answers, one), walk(answers, other)) {
-        (Err(Halt::Need(Need(mut questions))), Err(Halt::Need(Need(more)))) => {
+/// Whether two domains have the same organisational domain. That is at or above both, so a domain
+/// that is not within the author's organisation is asked nothing: whoever owns it could otherwise keep
+/// a forgery from failing by a DNS that does not answer.
+fn same_organisation(author: &str, domain: &str, answers: &Answers) -> Result<bool, Halt> {
+    let walked = walk(answers, author).map_err(|halt| match (halt, walk(answers, domain)) {
+        // What is below the author is the author's for sure, and asked for at the same time.
+        (Halt::Need(Need(mut questions)), Err(Halt::Need(Need(more))))
+            if is_within(domain, author) =>
+        {
             questions.extend(more);
-            Err(Halt::Need(Need(questions)))
+            Halt::Need(Need(questions))
         }
-        (first, second) => {
-            let (first, second) = (first?, second?);
-            Ok(organisation(one, &first) == organisation(other, &second))
-        }
-    }
+        (halt, _) => halt,
+    });
+    let authors = organisation(author, &walked?);
+    Ok(is_within(domain, &authors) && organisation(domain, &walk(answers, domain)?) == authors)
 }

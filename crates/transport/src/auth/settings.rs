@@ -20,8 +20,9 @@ pub const ROWS: &[Setting] = &[
             max_ms: 300 * SECOND_MS,
         },
         default: "\"20s\"",
-        doc: "How long the end of a letter may wait for the DNS. What has no answer by then is a \
-              temporary error, which never refuses a letter.",
+        doc: "How long each of three steps may wait for the DNS: name and SPF, keys of signatures, \
+              records of the author's domain. What has no answer by then is a temporary error, which \
+              never refuses a letter.",
     },
     Setting {
         name: "auth.trusted",

@@ -16,7 +16,6 @@ use mailauth::spf::SpfInput;
 use mailauth::{Checks, LetterInput, Report};
 use proto::smtp::{Reply, Role as ListenerRole};
 use store::{Letter, StoreError};
-use tokio::time::Instant;
 use tracing::info;
 
 use super::session::Session;
@@ -142,21 +141,25 @@ impl Session<'_> {
             return Ok(None);
         };
         let auth = &self.context.options.auth;
-        let until = Instant::now() + auth.time_limit;
         let input = read(letter).await?;
         let Begun {
             mut checks,
             mut lookups,
             about,
         } = *early.finish().await;
-        lookups.extend_until(until);
         let now = self.context.now();
+        lookups.begin_step(auth.time_limit);
         lookups
-            .run(|answers| checks.advance_letter(&input, now, answers))
+            .run(|answers| checks.advance_signatures(&input, now, answers))
+            .await;
+        lookups.begin_step(auth.time_limit);
+        lookups
+            .run(|answers| checks.advance_author(&input, answers))
             .await;
         let mut report = checks.finish().ok_or_else(Reply::try_later)?;
         report.decide(auth.dmarc, &auth.arc_sealers);
         let results = report.results(&about.receiver, &about.reverse_path);
+        self.context.metrics.checks(&results);
         let detail = results.payload(utf8);
         if report.applied == Policy::Reject {
             info!(peer = %self.peer, results = detail, "a letter fails DMARC");

@@ -1,6 +1,7 @@
 //! What is counted of sessions.
 
 use base::metrics::{Counter, Family, Gauge, Labels, Metrics};
+use mailauth::results::AuthResults;
 use proto::smtp::{Reply, Role};
 
 pub(super) struct SmtpMetrics {
@@ -12,6 +13,7 @@ pub(super) struct SmtpMetrics {
     bytes: Counter,
     pub(super) failed_logins: Counter,
     refusals: Family<Labels, Counter>,
+    checks: Family<Labels, Counter>,
 }
 
 /// What is counted for a kind of listener.
@@ -39,6 +41,7 @@ impl SmtpMetrics {
             bytes: metrics.counter("smtp_letter_bytes", "Bytes of letters acknowledged"),
             failed_logins: metrics.counter("smtp_failed_logins", "Failed logins at submission"),
             refusals: metrics.counters("smtp_refusals", "Refusing replies by code"),
+            checks: metrics.counters("smtp_checks", "Checks of mail authentication by result"),
         }
     }
 
@@ -58,6 +61,17 @@ impl SmtpMetrics {
             None => reply.code.to_string(),
         };
         self.refusals.get_or_create(&vec![("code", code)]).inc();
+    }
+
+    pub(super) fn checks(&self, results: &AuthResults) {
+        for result in &results.results {
+            // The words are ours, so there are few.
+            let labels = vec![
+                ("method", result.method.clone()),
+                ("result", result.result.clone()),
+            ];
+            self.checks.get_or_create(&labels).inc();
+        }
     }
 
     fn of(&self, role: Role) -> &Listened {

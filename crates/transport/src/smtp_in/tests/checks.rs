@@ -10,7 +10,8 @@ _dmarc.blue.test TXT v=DMARC1; p=quarantine
 blue.test TXT v=spf1 -all
 _dmarc.grey.test TXT v=DMARC1; p=reject
 grey.test TXT SERVFAIL
-_dmarc.slow.test TXT SILENT";
+_dmarc.slow.test TXT SILENT
+slow.test TXT SILENT";
 
 async fn world(dmarc: Policy) -> World {
     let auth = AuthOptions {
@@ -133,6 +134,33 @@ async fn without_an_answer_nothing_is_refused() {
     assert!(stored[0].contains("spf=temperror"), "{}", stored[0]);
     assert!(stored[0].contains("dmarc=temperror"), "{}", stored[0]);
     assert!(stored[1].contains("dmarc=temperror"), "{}", stored[1]);
+}
+
+/// Whoever forges may own a DNS that never answers.
+#[tokio::test]
+async fn silence_of_a_stranger_s_dns_saves_no_forgery() {
+    let world = world(Policy::Reject).await;
+    let reply = world.send("a@slow.test", &letter("a@news.red.test")).await;
+    assert!(reply.starts_with("550 5.7.1"), "{reply}");
+    let both = letter("a@slow.test, a@news.red.test");
+    let reply = world.send("a@slow.test", &both).await;
+    assert!(reply.starts_with("550 5.7.1"), "{reply}");
+}
+
+/// Beyond what is hashed on the session's own thread.
+#[tokio::test]
+async fn a_large_letter_is_checked_too() {
+    let world = world(Policy::Reject).await;
+    let text = format!(
+        "{}{}",
+        letter("a@red.test"),
+        "0123456789\r\n".repeat(30_000)
+    );
+    let reply = world.send("a@red.test", &text).await;
+    assert!(reply.starts_with("250"), "{reply}");
+    let stored = world.folder("INBOX").await.remove(0);
+    assert!(stored.contains("dmarc=pass"), "{stored:.1000}");
+    assert!(stored.ends_with(&text));
 }
 
 #[tokio::test]
