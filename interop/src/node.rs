@@ -20,6 +20,10 @@ const READY_WITHIN: Duration = Duration::from_secs(20);
 pub mod port {
     /// SMTP from other servers, STARTTLS offered.
     pub const SMTP: u16 = 2525;
+    /// Mail from other servers behind a proxy that speaks the PROXY protocol.
+    pub const SMTP_PROXIED: u16 = 2526;
+    /// Mail from programs of the same house.
+    pub const LMTP: u16 = 2524;
     /// Submission without TLS, for this machine only.
     pub const SUBMISSION: u16 = 2588;
     /// Submission with STARTTLS.
@@ -238,6 +242,7 @@ fn settings(setup: &Setup, host: std::net::Ipv4Addr) -> String {
     );
     let listeners = [
         ("smtp", port::SMTP, "starttls"),
+        ("lmtp", port::LMTP, "none"),
         ("submission", port::SUBMISSION, "none"),
         ("submission", port::SUBMISSION_STARTTLS, "starttls"),
         ("submission", port::SUBMISSION_TLS, "implicit"),
@@ -252,6 +257,11 @@ fn settings(setup: &Setup, host: std::net::Ipv4Addr) -> String {
             "[[listen]]\nprotocol = \"{protocol}\"\naddress = \"{host}:{port}\"\ntls = \"{tls}\"\n"
         );
     }
+    let _ = write!(
+        text,
+        "[[listen]]\nprotocol = \"smtp\"\naddress = \"{host}:{}\"\nproxy = true\n",
+        port::SMTP_PROXIED
+    );
     text
 }
 

@@ -30,21 +30,29 @@ fn postfix(world: &World) -> Postfix {
 
 /// One letter with DSN parameters.
 fn send(to: SocketAddr, login: Option<&str>, mail: &str, rcpt: &str, letter: &[u8]) {
-    let mut client = smtp::Client::connect(to, LIMIT).expect("the server greets");
+    let mut client = smtp::Client::connect(to, LIMIT)
+        .unwrap_or_else(|error| panic!("the server greets: {error:?}"));
     if let Some(user) = login {
         client
             .log_in(user, interop::node::PASSWORD)
-            .expect("the login");
+            .unwrap_or_else(|error| panic!("the login: {error:?}"));
     }
     assert!(client.offers("DSN"));
     for (line, code) in [(mail, 250), (rcpt, 250), ("DATA", 354)] {
-        let reply = client.command(line).expect("a reply");
+        let reply = client
+            .command(line)
+            .unwrap_or_else(|error| panic!("a reply: {error:?}"));
         assert_eq!(reply.code, code, "{line}: {reply:?}");
     }
-    let letter = String::from_utf8(letter.to_vec()).expect("a letter of text");
-    let reply = client.command(&format!("{letter}.")).expect("a reply");
+    let letter = String::from_utf8(letter.to_vec())
+        .unwrap_or_else(|error| panic!("a letter of text: {error:?}"));
+    let reply = client
+        .command(&format!("{letter}."))
+        .unwrap_or_else(|error| panic!("a reply: {error:?}"));
     assert_eq!(reply.code, 250, "{reply:?}");
-    client.quit().expect("goodbye");
+    client
+        .quit()
+        .unwrap_or_else(|error| panic!("goodbye: {error:?}"));
 }
 
 fn letter(from: &str, to: &str) -> Vec<u8> {

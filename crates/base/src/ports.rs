@@ -176,6 +176,53 @@ pub struct TlsInfo {
     pub cipher: String,
     /// Whether the peer's certificate is valid for the name that was asked for.
     pub verified: bool,
+    /// What binds a login to this connection; of servers only.
+    pub binding: ChannelBinding,
+}
+
+/// What binds a login to the TLS connection that it goes over (RFC 5056): who sits in between has
+/// two connections, and so two of them.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct ChannelBinding {
+    /// `tls-exporter` (RFC 9266), of TLS 1.3.
+    pub exporter: Option<[u8; 32]>,
+    /// `tls-server-end-point` (RFC 5929 §4): the hash of the server's certificate.
+    pub server_end_point: Option<Vec<u8>>,
+}
+
+impl ChannelBinding {
+    /// The data of a binding by its registered name; `None` if it is not there.
+    #[must_use]
+    pub fn data(&self, name: &str) -> Option<&[u8]> {
+        match name {
+            "tls-exporter" => self.exporter.as_ref().map(<[u8; 32]>::as_slice),
+            "tls-server-end-point" => self.server_end_point.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// Whether nothing is there.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.exporter.is_none() && self.server_end_point.is_none()
+    }
+}
+
+/// The values are secrets of the connection.
+impl fmt::Debug for ChannelBinding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.is_empty() { "none" } else { "some" })
+    }
+}
+
+/// Checks access tokens (RFC 6750), whoever issues them.
+pub trait TokenCheck: Send + Sync + 'static {
+    /// The login that a token stands for, an address of an account; `None` if it is not valid now,
+    /// or not for this service. An error is one of our side.
+    fn check<'a>(
+        &'a self,
+        token: &'a crate::Secret,
+    ) -> BoxFuture<'a, Result<Option<String>, String>>;
 }
 
 /// Why a certificate is not valid for the name that was asked for.

@@ -4,5 +4,6 @@
 //! gives the same result whether its input comes whole, byte by byte or split at random.
 
 pub mod imap;
+pub mod proxy;
 pub mod sasl;
 pub mod smtp;

@@ -76,16 +76,21 @@ mod tests {
                     Event::Rcpt(_)
                     | Event::Password { .. }
                     | Event::Proved { .. }
-                    | Event::StartTls => server.accept(),
+                    | Event::StartTls
+                    | Event::Xclient(_) => server.accept(),
                     Event::LetterStart => {
                         self.letter.clear();
                         server.accept();
                     }
                     Event::Chunk(bytes) => self.letter.extend_from_slice(&bytes),
                     Event::LetterDropped => self.letter.clear(),
-                    Event::Keys { .. } => {
+                    Event::Token { .. } => server.token_refused(),
+                    Event::Keys { algorithm, .. } => {
                         let iterations = std::num::NonZeroU32::new(4_096).unwrap();
-                        server.keys(derive_keys("pencil", b"salt", iterations), "nonce");
+                        server.keys(
+                            derive_keys(algorithm, "pencil", b"salt", iterations),
+                            "nonce",
+                        );
                     }
                     Event::Reset | Event::WrongProof { .. } | Event::Refused(_) | Event::Quit => {}
                 }
@@ -100,7 +105,7 @@ mod tests {
                 "EHLO x\r\n", "HELO x\r\n", "MAIL FROM:<a@x.test>\r\n", "RCPT TO:<b@x.test>\r\n",
                 "DATA\r\n", "BDAT 10\r\n", "BDAT 0 LAST\r\n", "BDAT 99999999999\r\n", "RSET\r\n",
                 "AUTH PLAIN\r\n", "AUTH LOGIN\r\n", "AUTH SCRAM-SHA-256 bixhPWEsbj1hLHI9YQ==\r\n",
-                "*\r\n", ".\r\n", "\r\n.\r\n", "\r", "\n", "\r\n", ".", "<", ">", "\"", "NOOP\r\n",
+                "XCLIENT ADDR=192.0.2.1 HELO=x\r\n", "*\r\n", ".\r\n", "\r\n.\r\n", "\r", "\n", "\r\n", ".", "<", ">", "\"", "NOOP\r\n",
                 "MAIL FROM:<", " SIZE=", " BODY=", "=", "+", "STARTTLS\r\n",
             ]).prop_map(|text| text.as_bytes().to_vec()),
             1 => prop::collection::vec(any::<u8>(), 0..40),

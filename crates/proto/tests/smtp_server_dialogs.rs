@@ -17,9 +17,11 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
+    use base::ports::ChannelBinding;
     use base::{Domain, Timestamp};
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD as BASE64;
+    use pennyblack_proto::sasl::Algorithm;
     use pennyblack_proto::sasl::scram::derive_keys;
     use pennyblack_proto::smtp::server::{Mail, Offers, Rcpt};
     use pennyblack_proto::smtp::{Config, Event, Recipient, Reply, Role, Server};
@@ -102,6 +104,24 @@ mod tests {
         used
     }
 
+    fn config() -> Config {
+        Config {
+            hostname: Domain::parse("mx.black.test").unwrap(),
+            role: Role::Relay,
+            starttls: true,
+            auth_without_tls: false,
+            scram: true,
+            letter_bytes_max: 100_000,
+            recipients_max: 5,
+            errors_max: 20,
+            letters_max: 100,
+            command_timeout: Duration::from_secs(300),
+            data_timeout: Duration::from_secs(180),
+            session_timeout: Duration::from_secs(3_600),
+            offers: Offers::default(),
+        }
+    }
+
     /// The engine with the world around it.
     struct Stage {
         server: Server,
@@ -119,22 +139,9 @@ mod tests {
 
     impl Stage {
         fn new(lines: &[Line]) -> Self {
-            let mut config = Config {
-                hostname: Domain::parse("mx.black.test").unwrap(),
-                role: Role::Relay,
-                starttls: true,
-                auth_without_tls: false,
-                scram: true,
-                letter_bytes_max: 100_000,
-                recipients_max: 5,
-                errors_max: 20,
-                letters_max: 100,
-                command_timeout: Duration::from_secs(300),
-                data_timeout: Duration::from_secs(180),
-                session_timeout: Duration::from_secs(3_600),
-                offers: Offers::default(),
-            };
+            let mut config = config();
             let (mut tls, mut disk_full, mut crowded) = (false, false, false);
+            let (mut xclient, mut bound) = (false, false);
             for line in lines {
                 let Line::Set(name, value) = line else {
                     continue;
@@ -148,6 +155,7 @@ mod tests {
                             future_release: Some(Duration::from_secs(86_400)),
                             deliver_by: true,
                             mt_priority: true,
+                            tokens: false,
                         };
                     }
                     "starttls" => config.starttls = value == "yes",
@@ -157,6 +165,9 @@ mod tests {
                     "recipients_max" => config.recipients_max = value.parse().unwrap(),
                     "errors_max" => config.errors_max = value.parse().unwrap(),
                     "letters_max" => config.letters_max = value.parse().unwrap(),
+                    "xclient" => xclient = value == "yes",
+                    "bound" => bound = value == "yes",
+                    "tokens" => config.offers.tokens = value == "yes",
                     "disk_full" => disk_full = value == "yes",
                     "crowded" => crowded = value == "yes",
                     _ => panic!("not a setting: {name}"),
@@ -165,6 +176,15 @@ mod tests {
             let now = Timestamp::from_secs(1_800_000_000);
             let lmtp = config.role == Role::Lmtp;
             let mut server = Server::new(Arc::new(config), tls, now);
+            if xclient {
+                server.offer_xclient();
+            }
+            if bound {
+                server.set_channel_binding(ChannelBinding {
+                    exporter: Some(*b"the exporter of this connection."),
+                    server_end_point: Some(b"its certificate".to_vec()),
+                });
+            }
             if crowded {
                 server.refuse(&Reply::too_many_connections("Too many connections"));
             } else {
@@ -272,6 +292,22 @@ mod tests {
                     self.server.accept();
                     Some("start tls".to_owned())
                 }
+                Event::Xclient(told) => {
+                    self.server.accept();
+                    Some(format!("xclient {told:?}"))
+                }
+                Event::Password { .. }
+                | Event::Token { .. }
+                | Event::Keys { .. }
+                | Event::Proved { .. } => self.login(event),
+                Event::WrongProof { login } => Some(format!("wrong proof {login}")),
+                Event::Refused(reply) => Some(format!("refused {}", reply.code)),
+                Event::Quit => Some("quit".to_owned()),
+            }
+        }
+
+        fn login(&mut self, event: Event) -> Option<String> {
+            match event {
                 Event::Password { login, password } => {
                     let password = password.expose_str().unwrap().to_owned();
                     match (login.as_str(), password.as_str()) {
@@ -280,20 +316,35 @@ mod tests {
                     }
                     Some(format!("password {login} {password}"))
                 }
-                Event::Keys { login } => {
+                Event::Token { login, token } => {
+                    let token = token.expose_str().unwrap().to_owned();
+                    match token.as_str() {
+                        "good" => self.server.token_is("user"),
+                        _ => self.server.token_refused(),
+                    }
+                    Some(format!("token {} of {login:?}", token))
+                }
+                Event::Keys { login, algorithm } => {
                     // The example of RFC 7677 §3.
                     let salt = BASE64.decode("W22ZaJ0SNY7soEsUEjb6gQ==").unwrap();
-                    let keys = derive_keys("pencil", &salt, NonZeroU32::new(4_096).unwrap());
-                    self.server.keys(keys, "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0");
-                    Some(format!("keys {login}"))
+                    // The example of RFC 5802 §5.
+                    let (salt, nonce) = match algorithm {
+                        Algorithm::Sha256 => (salt, "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0"),
+                        Algorithm::Sha1 => {
+                            let salt = BASE64.decode("QSXCR+Q6sek8bf92").unwrap();
+                            (salt, "3rfcNHYJY1ZVvWVs7j")
+                        }
+                    };
+                    let iterations = NonZeroU32::new(4_096).unwrap();
+                    let keys = derive_keys(algorithm, "pencil", &salt, iterations);
+                    self.server.keys(keys, nonce);
+                    Some(format!("keys {login} {algorithm:?}"))
                 }
                 Event::Proved { login } => {
                     self.server.accept();
                     Some(format!("proved {login}"))
                 }
-                Event::WrongProof { login } => Some(format!("wrong proof {login}")),
-                Event::Refused(reply) => Some(format!("refused {}", reply.code)),
-                Event::Quit => Some("quit".to_owned()),
+                _ => None,
             }
         }
 

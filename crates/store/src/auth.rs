@@ -38,7 +38,7 @@ const REMEMBERED_MAX: usize = 10_000;
 /// Longer passwords are refused: hashing them would be work for nothing.
 const PASSWORD_BYTES_MAX: usize = 1_024;
 
-/// The server's side of SCRAM-SHA-256 for one login (RFC 5802 §3).
+/// The server's side of SCRAM for one login (RFC 5802 §3), with SHA-256 and with SHA-1.
 #[derive(Clone, Debug)]
 pub struct ScramKeys {
     /// Whose keys; `None` for a login that does not exist, whose keys are made up but always the
@@ -52,7 +52,12 @@ pub struct ScramKeys {
     pub stored_key: [u8; 32],
     /// The server key.
     pub server_key: [u8; 32],
+    /// The same two made with SHA-1; not there for a password that was set before they were kept.
+    pub sha1: Option<[[u8; SHA1_BYTES]; 2]>,
 }
+
+/// The bytes of a value of SHA-1.
+pub const SHA1_BYTES: usize = 20;
 
 /// What is stored of a password.
 pub(crate) struct Credential {
@@ -308,8 +313,10 @@ impl Credential {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let seal = |which, key: &[u8]| self.keys.seal(&scram_place(account.0, which), key);
-        let stored_key = seal("stored", &self.scram.stored_key)?;
-        let server_key = seal("server", &self.scram.server_key)?;
+        // The keys of SHA-1 stand behind those of SHA-256, under one seal.
+        let [stored_1, server_1] = self.scram.sha1.unwrap_or_default();
+        let stored_key = seal("stored", &[&self.scram.stored_key[..], &stored_1].concat())?;
+        let server_key = seal("server", &[&self.scram.server_key[..], &server_1].concat())?;
         tx.execute(
             "INSERT INTO credential (account_id, argon2, scram_salt, scram_iterations,
                 scram_stored_key, scram_server_key, changed_at)
@@ -386,7 +393,29 @@ fn derive_scram(password: &[u8], salt: &[u8]) -> ScramKeys {
         iterations: SCRAM_ITERATIONS,
         stored_key,
         server_key: mac(&salted, b"Server Key"),
+        sha1: Some(derive_scram_1(password, salt, iterations)),
     }
+}
+
+/// The same with SHA-1, for clients that have nothing better.
+fn derive_scram_1(password: &[u8], salt: &[u8], iterations: NonZeroU32) -> [[u8; SHA1_BYTES]; 2] {
+    let mut salted = [0; SHA1_BYTES];
+    pbkdf2::derive(
+        pbkdf2::PBKDF2_HMAC_SHA1,
+        iterations,
+        salt,
+        password,
+        &mut salted,
+    );
+    let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, &salted);
+    let client_key = hmac::sign(&key, b"Client Key");
+    let stored = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, client_key.as_ref());
+    let server = hmac::sign(&key, b"Server Key");
+    [stored.as_ref(), server.as_ref()].map(|value| {
+        let mut bytes = [0; SHA1_BYTES];
+        bytes.copy_from_slice(value);
+        bytes
+    })
 }
 
 fn made_up_keys(secret: &[u8], login: &[u8]) -> ScramKeys {
@@ -401,6 +430,11 @@ fn made_up_keys(secret: &[u8], login: &[u8]) -> ScramKeys {
         iterations: SCRAM_ITERATIONS,
         stored_key: part(b"stored key "),
         server_key: part(b"server key "),
+        sha1: Some([b"stored key 1 ", b"server key 1 "].map(|name| {
+            let mut bytes = [0; SHA1_BYTES];
+            bytes.copy_from_slice(&part(name)[..SHA1_BYTES]);
+            bytes
+        })),
     }
 }
 
@@ -444,13 +478,23 @@ impl SealedKeys {
         let account = self.account.unwrap_or(AccountId(0)).0;
         let open = |which, value: &[u8]| {
             let plain = keys.unseal(&scram_place(account, which), value)?;
-            <[u8; 32]>::try_from(plain)
-                .map_err(|_| StoreError::Io("a SCRAM key has the wrong length".to_owned()))
+            let wrong = || StoreError::Io("a SCRAM key has the wrong length".to_owned());
+            let (key, rest) = plain.split_first_chunk::<32>().ok_or_else(wrong)?;
+            let sha1 = match rest {
+                [] => None,
+                rest => Some(<[u8; SHA1_BYTES]>::try_from(rest).map_err(|_| wrong())?),
+            };
+            Ok::<_, StoreError>((*key, sha1))
         };
+        let (stored_key, stored_1) = open("stored", &self.stored_key)?;
+        let (server_key, server_1) = open("server", &self.server_key)?;
         Ok(ScramKeys {
             account: self.account,
-            stored_key: open("stored", &self.stored_key)?,
-            server_key: open("server", &self.server_key)?,
+            stored_key,
+            server_key,
+            sha1: stored_1
+                .zip(server_1)
+                .map(|(stored, server)| [stored, server]),
             salt: self.salt,
             iterations: self.iterations,
         })

@@ -42,7 +42,7 @@ mod usage;
 mod verify;
 mod watch;
 
-pub use auth::ScramKeys;
+pub use auth::{SHA1_BYTES, ScramKeys};
 pub use blobs::{BlobMove, KeptBlobs, ObjectKeys, ObjectOptions};
 pub use deliver::{Delivered, Delivery, LocalRecipient, StoredCopy, Submission, Unconfirmed};
 pub use directory::{

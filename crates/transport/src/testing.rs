@@ -271,6 +271,7 @@ impl Connector for Net {
                 version: "TLSv1.3",
                 cipher: "TLS_AES_256_GCM_SHA384".to_owned(),
                 verified: false,
+                binding: Default::default(),
             };
             Ok((stream, tls))
         })

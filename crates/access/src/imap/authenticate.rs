@@ -5,7 +5,10 @@ use base::Secret;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use proto::imap::Line;
-use proto::sasl::{Failure as SaslFailure, Mechanism, ScramKeys, Server, ServerStep};
+use proto::sasl::{
+    Algorithm, Binding, Failure as SaslFailure, Mechanism, ScramKeys, Server, ServerStep,
+};
+use store::SHA1_BYTES;
 
 use super::reply::Failure;
 use super::session::{Done, Session};
@@ -29,7 +32,11 @@ impl Session {
             Some(text) => Some(decode(text.expose())?),
             None => None,
         };
-        let (mut server, mut step) = Server::start(mechanism, initial.as_ref().map(Secret::expose));
+        let (mut server, mut step) = Server::start(
+            mechanism,
+            initial.as_ref().map(Secret::expose),
+            self.binding(),
+        );
         loop {
             step = match step {
                 ServerStep::Challenge(challenge) => {
@@ -40,9 +47,9 @@ impl Session {
                     let account = self.check_password(&login, &password).await?;
                     return Ok(self.logged_in(account, &login));
                 }
-                ServerStep::Lookup { login } => {
+                ServerStep::Lookup { login, algorithm } => {
                     self.throttle_allows(&login)?;
-                    let keys = self.scram_keys(&login).await?;
+                    let keys = self.scram_keys(&login, algorithm).await?;
                     server.keys(keys, &self.nonce())
                 }
                 ServerStep::Proved { login } => {
@@ -50,6 +57,8 @@ impl Session {
                     let account = keys.account.ok_or(Failure::Credentials)?;
                     return Ok(self.logged_in(account, &login));
                 }
+                // Not offered: nobody checks tokens here.
+                ServerStep::Token { .. } => return Err(Failure::Mechanism),
                 ServerStep::Failed(failure) => return Err(self.sasl_failed(failure)),
             };
         }
@@ -63,13 +72,40 @@ impl Session {
         }
     }
 
-    async fn scram_keys(&mut self, login: &str) -> Result<ScramKeys, Failure> {
+    /// What the login may be bound to (RFC 5802 §6).
+    fn binding(&self) -> Binding {
+        Binding {
+            channel: self.channel().cloned().unwrap_or_default(),
+            offered: self.offers(Mechanism::ScramSha256Plus),
+        }
+    }
+
+    async fn scram_keys(
+        &mut self,
+        login: &str,
+        algorithm: Algorithm,
+    ) -> Result<ScramKeys, Failure> {
         let keys = self.context.options.store.scram_keys(login).await?;
+        let [stored_key, server_key] = match algorithm {
+            Algorithm::Sha256 => [keys.stored_key, keys.server_key].map(Secret::new),
+            Algorithm::Sha1 => self.sha1_keys(keys.sha1).map(Secret::new),
+        };
         Ok(ScramKeys {
             salt: keys.salt,
             iterations: keys.iterations,
-            stored_key: Secret::new(keys.stored_key),
-            server_key: Secret::new(keys.server_key),
+            stored_key,
+            server_key,
+        })
+    }
+
+    /// Where no keys of SHA-1 are kept, such a login fails at the proof.
+    fn sha1_keys(&self, kept: Option<[[u8; SHA1_BYTES]; 2]>) -> [[u8; SHA1_BYTES]; 2] {
+        kept.unwrap_or_else(|| {
+            let mut keys = [[0; SHA1_BYTES]; 2];
+            for key in &mut keys {
+                self.context.options.entropy.fill(key);
+            }
+            keys
         })
     }
 

@@ -1,6 +1,7 @@
 //! CAPABILITY (RFC 9051 §6.1.1): the list is made of what is really there for this connection.
 
-use proto::sasl::Mechanism;
+use base::ports::ChannelBinding;
+use proto::sasl::{Mechanism, Needs};
 
 use super::session::{Done, Session};
 
@@ -45,7 +46,18 @@ impl Session {
     }
 
     pub(super) fn offers(&self, mechanism: Mechanism) -> bool {
-        mechanism != Mechanism::ScramSha256 || self.context.options.scram
+        match mechanism.needs() {
+            Needs::Nothing => true,
+            Needs::Keys => self.context.options.scram,
+            Needs::KeysAndBinding => self.context.options.scram && self.channel().is_some(),
+            Needs::Tokens => false,
+        }
+    }
+
+    /// What a login may be bound to, if there is something.
+    pub(super) fn channel(&self) -> Option<&ChannelBinding> {
+        let tls = self.tls.as_ref()?;
+        Some(&tls.binding).filter(|binding| !binding.is_empty())
     }
 
     pub(super) fn may_start_tls(&self) -> bool {

@@ -66,6 +66,7 @@ impl TlsAcceptor for Marker {
             version: "TLSv1.3",
             cipher: "none".into(),
             verified: false,
+            binding: Default::default(),
         };
         Box::pin(async move { Ok((stream, info)) })
     }

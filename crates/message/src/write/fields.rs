@@ -176,6 +176,7 @@ mod tests {
             version: "TLSv1.3",
             cipher: "TLS13_AES_256_GCM_SHA384".to_owned(),
             verified: false,
+            binding: Default::default(),
         };
         let bob = EmailAddress::parse("bob@black.test").unwrap();
         let field = received_field(&ReceivedField {

@@ -84,6 +84,7 @@ fn places(ip: IpAddr, shift: u16) -> io::Result<Places> {
             protocol,
             address: SocketAddr::new(ip, port),
             tls,
+            proxy: false,
         });
     }
     Ok(places)

@@ -12,6 +12,7 @@ mod guard;
 mod imap;
 mod keys;
 mod listen;
+mod proxy;
 mod services;
 
 use std::fmt;

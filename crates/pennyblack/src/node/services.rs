@@ -21,6 +21,7 @@ use super::guard::{Guard, GuardMetrics, GuardOptions};
 use super::http::{HttpContext, HttpService};
 use super::imap::ImapService;
 use super::listen::Service;
+use super::proxy::Proxied;
 use crate::settings::{Listen, Protocol, Settings, TlsMode};
 
 /// What all services of a node are made from.
@@ -79,13 +80,20 @@ impl Services {
 
     /// The service of one listener.
     pub(super) fn for_listener(&self, listen: Listen, tasks: &TaskTracker) -> Arc<dyn Service> {
-        match listen.protocol {
+        let service: Arc<dyn Service> = match listen.protocol {
             Protocol::Smtp => self.smtp(Role::Relay, listen),
             Protocol::Submission => self.smtp(Role::Submission, listen),
             Protocol::Lmtp => self.smtp(Role::Lmtp, listen),
             Protocol::Imap => self.imap(listen),
             Protocol::Http => self.http(listen, tasks),
+        };
+        if listen.proxy {
+            return Arc::new(Proxied {
+                inner: service,
+                trusted: self.shared.settings.proxies.as_slice().into(),
+            });
         }
+        service
     }
 
     fn smtp(&self, role: Role, listen: Listen) -> Arc<dyn Service> {
@@ -150,6 +158,8 @@ fn smtp_options(shared: &Shared) -> SmtpOptions {
         scram: settings.scram,
         auth: Arc::new(auth_options(shared)),
         auth_without_tls_on_loopback: settings.auth_without_tls_on_loopback,
+        tokens: None,
+        xclient_trusted: settings.xclient_trusted.clone(),
     }
 }
 

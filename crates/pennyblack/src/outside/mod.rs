@@ -5,6 +5,7 @@
 
 pub mod clock;
 pub mod connect;
+mod end_point;
 pub mod resolver;
 pub mod tls;
 

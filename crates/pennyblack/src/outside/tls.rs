@@ -11,8 +11,10 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use super::end_point;
 use base::Domain;
-use base::ports::{BoxFuture, BoxStream, TlsAcceptor, TlsInfo};
+use base::ports::{BoxFuture, BoxStream, ChannelBinding, TlsAcceptor, TlsInfo};
+
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::pki_types::pem::PemObject as _;
@@ -168,13 +170,25 @@ impl RustlsAcceptor {
 impl TlsAcceptor for RustlsAcceptor {
     fn accept(&self, stream: BoxStream) -> BoxFuture<'_, io::Result<(BoxStream, TlsInfo)>> {
         Box::pin(async move {
+            let server_end_point = self.current.end_point();
             let stream = self.acceptor.accept(stream).await?;
             let (_, connection) = stream.get_ref();
             let info = info(
                 connection.protocol_version(),
                 connection.negotiated_cipher_suite(),
             )?;
-            Ok((Box::new(stream) as BoxStream, info))
+            // RFC 9266 §4.2: in TLS 1.2 only with an extension that rustls does not tell of.
+            let exporter = match info.version {
+                "TLSv1.3" => connection
+                    .export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(b""))
+                    .ok(),
+                _ => None,
+            };
+            let binding = ChannelBinding {
+                exporter,
+                server_end_point,
+            };
+            Ok((Box::new(stream) as BoxStream, TlsInfo { binding, ..info }))
         })
     }
 }
@@ -182,6 +196,13 @@ impl TlsAcceptor for RustlsAcceptor {
 /// The certificate in use, exchanged as a whole.
 #[derive(Debug)]
 struct CurrentCertificate(RwLock<Arc<CertifiedKey>>);
+
+impl CurrentCertificate {
+    fn end_point(&self) -> Option<Vec<u8>> {
+        let current = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        end_point::of_certificate(current.cert.first()?)
+    }
+}
 
 impl ResolvesServerCert for CurrentCertificate {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
@@ -215,6 +236,7 @@ pub(super) fn info(
         version,
         cipher,
         verified: false,
+        binding: ChannelBinding::default(),
     })
 }
 
@@ -293,7 +315,18 @@ mod tests {
         let (left, right) = tokio::io::duplex(16 * 1024);
         let name = Domain::parse(name).unwrap();
         let server = async {
-            let (mut stream, _) = acceptor.accept(Box::new(left)).await?;
+            let (mut stream, info) = acceptor.accept(Box::new(left)).await?;
+            let binding = info.binding;
+            assert!(
+                binding
+                    .data("tls-exporter")
+                    .is_some_and(|data| data != [0; 32])
+            );
+            // The certificate is signed with ECDSA and SHA-256.
+            assert_eq!(
+                binding.data("tls-server-end-point").map(<[u8]>::len),
+                Some(32)
+            );
             let mut word = [0; 4];
             stream.read_exact(&mut word).await?;
             stream.write_all(&word).await?;

@@ -35,7 +35,12 @@ impl Typing<'_> {
         }
     }
 
-    fn parsed<T>(&mut self, name: &str, what: &str, parse: impl Fn(&str) -> Option<T>) -> Vec<T> {
+    pub(super) fn parsed<T>(
+        &mut self,
+        name: &str,
+        what: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Vec<T> {
         let mut values = Vec::new();
         for text in self.list(name) {
             match parse(&text) {

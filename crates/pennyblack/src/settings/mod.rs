@@ -25,6 +25,8 @@ use base::limits::{Limits, Retention};
 use store::{BlobHome, Database, Synchronous};
 use transport::queue::settings::QueueSettings;
 
+use transport::auth::Network;
+
 pub use auth::AuthSettings;
 pub use load::{Mistake, SettingsError, Values};
 pub use markdown::markdown;
@@ -99,6 +101,8 @@ pub struct Listen {
     pub address: SocketAddr,
     /// How it is encrypted.
     pub tls: TlsMode,
+    /// Whether trusted proxies tell whose connection they pass on.
+    pub proxy: bool,
 }
 
 /// Where DNS questions go.
@@ -160,6 +164,10 @@ pub struct Settings {
     pub limits: Arc<Limits>,
     /// How letters from outside are checked.
     pub auth: AuthSettings,
+    /// The proxies that are believed by listeners with `proxy`.
+    pub proxies: Vec<Network>,
+    /// The proxies that may use XCLIENT.
+    pub xclient_trusted: Vec<Network>,
     /// Queue and mail going out.
     pub queue: QueueSettings,
     /// Whether submission offers SCRAM-SHA-256.
@@ -257,6 +265,8 @@ impl Typing<'_> {
             listen,
             limits: Arc::new(limits),
             auth: self.auth(),
+            proxies: self.parsed("proxy.trusted", "a network", Network::parse),
+            xclient_trusted: self.parsed("smtp.xclient_trusted", "a network", Network::parse),
             queue: self.queue(),
             scram: self.flag("smtp.scram"),
             auth_without_tls_on_loopback: self.text("smtp.auth_without_tls") == "loopback",
@@ -439,6 +449,7 @@ impl Typing<'_> {
                 protocol,
                 address,
                 tls,
+                proxy: values.value("listen[].proxy") == Some(Value::Bool(true)),
             }),
             Err(_) => mistake(format!(
                 "`listen[].address` must be address:port such as 0.0.0.0:25, not \"{given}\""
@@ -504,6 +515,7 @@ fn usual_listeners() -> Vec<Listen> {
         protocol,
         address: SocketAddr::from(([0, 0, 0, 0], port)),
         tls,
+        proxy: false,
     })
     .collect()
 }
@@ -553,7 +565,8 @@ mod tests {
             [Listen {
                 protocol: Protocol::Imap,
                 address: "127.0.0.1:993".parse().unwrap(),
-                tls: TlsMode::Implicit
+                tls: TlsMode::Implicit,
+                proxy: false,
             }]
         );
     }

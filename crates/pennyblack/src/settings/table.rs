@@ -150,7 +150,23 @@ const LISTEN: &[Setting] = &[
         doc: "`starttls`: offered in the dialogue; `implicit`: from the first byte; `none`: \
               never, and then nobody can log in except from this machine.",
     },
+    Setting {
+        name: "listen[].proxy",
+        kind: Kind::Bool,
+        default: "false",
+        doc: "Proxies from `proxy.trusted` tell by the PROXY protocol (version 1 or 2) whose \
+              connection they pass on; they must, and nobody else is believed.",
+    },
 ];
+
+/// Proxies in front of listeners.
+const PROXY: &[Setting] = &[Setting {
+    name: "proxy.trusted",
+    kind: Kind::TextList,
+    default: "[]",
+    doc: "Networks of the proxies that are believed by listeners with `proxy = true`. Whoever \
+          connects from there can pretend to be anybody.",
+}];
 
 /// All of `base::limits::Limits`.
 const LIMITS: &[Setting] = &[
@@ -332,6 +348,7 @@ fn tables() -> Vec<&'static [Setting]> {
         super::storage::STORAGE,
         OUTSIDE,
         LISTEN,
+        PROXY,
         LIMITS,
         super::people::PEOPLE,
         transport::settings::ROWS,

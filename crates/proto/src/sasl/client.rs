@@ -7,7 +7,7 @@ use base::Secret;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-use super::{Mechanism, prepare, scram};
+use super::{Algorithm, Mechanism, prepare, scram};
 
 /// The server broke the exchange, or is not who it says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,8 +46,14 @@ pub struct Client {
 enum State {
     Initial(Mechanism, String),
     LoginPassword,
-    ScramFirst { bare: String, nonce: String },
-    ScramFinal { server_signature: scram::Hash },
+    ScramFirst {
+        algorithm: Algorithm,
+        bare: String,
+        nonce: String,
+    },
+    ScramFinal {
+        server_signature: scram::Hash,
+    },
     Over,
 }
 
@@ -86,13 +92,32 @@ impl Client {
                 Ok(self.login.clone().into_bytes())
             }
             State::LoginPassword => Ok(self.prepared_password()),
-            State::Initial(Mechanism::ScramSha256, nonce) => {
+            // RFC 5802 §6: without channel binding.
+            State::Initial(
+                mechanism @ (Mechanism::ScramSha256
+                | Mechanism::ScramSha1
+                | Mechanism::ScramSha256Plus
+                | Mechanism::ScramSha1Plus),
+                nonce,
+            ) => {
+                let algorithm = match mechanism {
+                    Mechanism::ScramSha1 | Mechanism::ScramSha1Plus => Algorithm::Sha1,
+                    _ => Algorithm::Sha256,
+                };
                 let bare = format!("n={},r={nonce}", scram::encode_name(&self.login));
                 let message = format!("n,,{bare}").into_bytes();
-                self.state = State::ScramFirst { bare, nonce };
+                self.state = State::ScramFirst {
+                    algorithm,
+                    bare,
+                    nonce,
+                };
                 Ok(message)
             }
-            State::ScramFirst { bare, nonce } => self.client_final(&bare, &nonce, challenge),
+            State::ScramFirst {
+                algorithm,
+                bare,
+                nonce,
+            } => self.client_final(algorithm, (&bare, &nonce), challenge),
             State::ScramFinal { server_signature } => {
                 let signature = std::str::from_utf8(challenge)
                     .ok()
@@ -105,7 +130,10 @@ impl Client {
                     Err(ClientError::WrongServerSignature)
                 }
             }
-            State::Over => Err(ClientError::Malformed),
+            // Tokens are not ours to send.
+            State::Initial(Mechanism::OAuthBearer | Mechanism::XOAuth2, _) | State::Over => {
+                Err(ClientError::Malformed)
+            }
         }
     }
 
@@ -118,8 +146,8 @@ impl Client {
 
     fn client_final(
         &mut self,
-        bare: &str,
-        nonce: &str,
+        algorithm: Algorithm,
+        (bare, nonce): (&str, &str),
         challenge: &[u8],
     ) -> Result<Vec<u8>, ClientError> {
         let server_first = std::str::from_utf8(challenge).map_err(|_| ClientError::Malformed)?;
@@ -129,16 +157,16 @@ impl Client {
             return Err(ClientError::BadIterations);
         }
         let password = self.password.expose_str().ok_or(ClientError::Malformed)?;
-        let salted = scram::salted_password(password, &salt, iterations);
+        let salted = algorithm.salted_password(password, &salt, iterations);
         // "biws" is base64 of the gs2-header "n,,".
         let without_proof = format!("c=biws,r={full_nonce}");
         let auth_message = format!("{bare},{server_first},{without_proof}");
-        let client_key = scram::hmac(&salted, b"Client Key");
-        let signature = scram::hmac(&scram::sha256(&client_key), auth_message.as_bytes());
+        let client_key = algorithm.hmac(&salted, b"Client Key");
+        let signature = algorithm.hmac(&algorithm.hash(&client_key), auth_message.as_bytes());
         let proof = BASE64.encode(scram::xor(&client_key, &signature));
-        let server_key = scram::hmac(&salted, b"Server Key");
+        let server_key = algorithm.hmac(&salted, b"Server Key");
         self.state = State::ScramFinal {
-            server_signature: scram::hmac(&server_key, auth_message.as_bytes()),
+            server_signature: algorithm.hmac(&server_key, auth_message.as_bytes()),
         };
         Ok(format!("{without_proof},p={proof}").into_bytes())
     }

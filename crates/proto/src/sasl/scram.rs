@@ -1,4 +1,5 @@
-//! SCRAM-SHA-256 (RFC 5802 with RFC 7677): keys, messages and proofs, shared by client and server.
+//! SCRAM (RFC 5802) with SHA-256 (RFC 7677) or SHA-1: keys, messages and proofs, shared by client and
+//! server.
 
 use std::num::NonZeroU32;
 
@@ -7,8 +8,17 @@ use base::Secret;
 
 use super::prepare;
 
-/// A SHA-256 value.
-pub type Hash = [u8; 32];
+/// The hash function of a mechanism.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Algorithm {
+    /// 20 bytes.
+    Sha1,
+    /// 32 bytes.
+    Sha256,
+}
+
+/// A value of the hash function.
+pub(super) type Hash = Vec<u8>;
 
 /// RFC 7677 §4: at least 4,096 iterations.
 pub const ITERATIONS_MIN: u32 = 4_096;
@@ -30,54 +40,81 @@ pub struct ScramKeys {
 
 /// The keys of a password. Costs `iterations` HMACs, so it is never called in a session's loop.
 #[must_use]
-pub fn derive_keys(password: &str, salt: &[u8], iterations: NonZeroU32) -> ScramKeys {
-    let salted = salted_password(password, salt, iterations);
+pub fn derive_keys(
+    algorithm: Algorithm,
+    password: &str,
+    salt: &[u8],
+    iterations: NonZeroU32,
+) -> ScramKeys {
+    let salted = algorithm.salted_password(password, salt, iterations);
     ScramKeys {
         salt: salt.to_vec(),
         iterations: iterations.get(),
-        stored_key: Secret::new(sha256(&hmac(&salted, b"Client Key"))),
-        server_key: Secret::new(hmac(&salted, b"Server Key")),
+        stored_key: Secret::new(algorithm.hash(&algorithm.hmac(&salted, b"Client Key"))),
+        server_key: Secret::new(algorithm.hmac(&salted, b"Server Key")),
     }
 }
 
-/// `SaltedPassword := Hi(Normalize(password), salt, i)`, RFC 5802 §3.
-pub(super) fn salted_password(password: &str, salt: &[u8], iterations: NonZeroU32) -> Hash {
-    let mut salted = [0; 32];
-    pbkdf2::derive(
-        pbkdf2::PBKDF2_HMAC_SHA256,
-        iterations,
-        salt,
-        prepare(password).as_bytes(),
-        &mut salted,
-    );
-    salted
+impl Algorithm {
+    /// `SaltedPassword := Hi(Normalize(password), salt, i)`, RFC 5802 §3.
+    pub(super) fn salted_password(
+        self,
+        password: &str,
+        salt: &[u8],
+        iterations: NonZeroU32,
+    ) -> Hash {
+        let (algorithm, bytes) = match self {
+            Self::Sha1 => (pbkdf2::PBKDF2_HMAC_SHA1, 20),
+            Self::Sha256 => (pbkdf2::PBKDF2_HMAC_SHA256, 32),
+        };
+        let mut salted = vec![0; bytes];
+        let password = prepare(password);
+        pbkdf2::derive(
+            algorithm,
+            iterations,
+            salt,
+            password.as_bytes(),
+            &mut salted,
+        );
+        salted
+    }
+
+    pub(super) fn hmac(self, key: &[u8], data: &[u8]) -> Hash {
+        let algorithm = match self {
+            Self::Sha1 => hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
+            Self::Sha256 => hmac::HMAC_SHA256,
+        };
+        let tag = hmac::sign(&hmac::Key::new(algorithm, key), data);
+        tag.as_ref().to_vec()
+    }
+
+    pub(super) fn hash(self, data: &[u8]) -> Hash {
+        let algorithm = match self {
+            Self::Sha1 => &digest::SHA1_FOR_LEGACY_USE_ONLY,
+            Self::Sha256 => &digest::SHA256,
+        };
+        digest::digest(algorithm, data).as_ref().to_vec()
+    }
+
+    /// Whether the client's proof fits, in constant time: RFC 5802 §3, `H(ClientProof XOR
+    /// ClientSignature) = StoredKey`.
+    pub(super) fn proof_is_right(
+        self,
+        keys: &ScramKeys,
+        auth_message: &[u8],
+        proof: &[u8],
+    ) -> bool {
+        let signature = self.hmac(keys.stored_key.expose(), auth_message);
+        if proof.len() != signature.len() {
+            return false;
+        }
+        let client_key = xor(proof, &signature);
+        same(&self.hash(&client_key), keys.stored_key.expose())
+    }
 }
 
-pub(super) fn hmac(key: &[u8], data: &[u8]) -> Hash {
-    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), data);
-    to_hash(tag.as_ref())
-}
-
-pub(super) fn sha256(data: &[u8]) -> Hash {
-    to_hash(digest::digest(&digest::SHA256, data).as_ref())
-}
-
-fn to_hash(bytes: &[u8]) -> Hash {
-    let mut hash = [0; 32];
-    hash.copy_from_slice(bytes);
-    hash
-}
-
-pub(super) fn xor(a: &Hash, b: &Hash) -> Hash {
-    std::array::from_fn(|i| a[i] ^ b[i])
-}
-
-/// Whether the client's proof fits, in constant time: RFC 5802 §3, `H(ClientProof XOR
-/// ClientSignature) = StoredKey`.
-pub(super) fn proof_is_right(keys: &ScramKeys, auth_message: &[u8], proof: &Hash) -> bool {
-    let signature = hmac(keys.stored_key.expose(), auth_message);
-    let client_key = xor(proof, &signature);
-    same(&sha256(&client_key), keys.stored_key.expose())
+pub(super) fn xor(a: &[u8], b: &[u8]) -> Hash {
+    a.iter().zip(b).map(|(a, b)| a ^ b).collect()
 }
 
 /// Equal, in constant time.

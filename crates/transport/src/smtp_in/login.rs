@@ -2,9 +2,10 @@
 
 use std::fmt::Write;
 
-use base::{AccountId, Secret};
-use proto::sasl::ScramKeys;
+use base::{AccountId, EmailAddress, Secret};
+use proto::sasl::{Algorithm, ScramKeys};
 use proto::smtp::Reply;
+use store::{Resolved, SHA1_BYTES, Target};
 use tracing::{info, warn};
 
 use super::session::Session;
@@ -40,7 +41,7 @@ impl Session<'_> {
     }
 
     /// Unknown logins get keys too, made up by the store, so that they fail only at the proof.
-    pub(super) async fn find_keys(&mut self, login: &str) {
+    pub(super) async fn find_keys(&mut self, login: &str, algorithm: Algorithm) {
         if !self.may_try(login) {
             return;
         }
@@ -54,14 +55,68 @@ impl Session<'_> {
                     // Writing to a String cannot fail.
                     let _ = write!(nonce, "{byte:02x}");
                 }
+                let [stored_key, server_key] = match algorithm {
+                    Algorithm::Sha256 => [keys.stored_key, keys.server_key].map(Secret::new),
+                    Algorithm::Sha1 => self.sha1_keys(keys.sha1).map(Secret::new),
+                };
                 let keys = ScramKeys {
                     salt: keys.salt,
                     iterations: keys.iterations,
-                    stored_key: Secret::new(keys.stored_key),
-                    server_key: Secret::new(keys.server_key),
+                    stored_key,
+                    server_key,
                 };
                 self.server.keys(keys, &nonce);
             }
+            Err(error) => {
+                warn!(peer = %self.peer, %error, "logins cannot be checked");
+                self.server.reject(&Reply::authentication_unavailable());
+            }
+        }
+    }
+
+    /// Where no keys of SHA-1 are kept, such a login fails at the proof.
+    fn sha1_keys(&self, kept: Option<[[u8; SHA1_BYTES]; 2]>) -> [[u8; SHA1_BYTES]; 2] {
+        kept.unwrap_or_else(|| {
+            let mut keys = [[0; SHA1_BYTES]; 2];
+            for key in &mut keys {
+                self.context.options.entropy.fill(key);
+            }
+            keys
+        })
+    }
+
+    /// Whom a token stands for is the checker's word; the account must be there all the same.
+    pub(super) async fn check_token(&mut self, login: Option<&str>, token: &Secret) {
+        // RFC 7628 §3.1: the login may be left out; failures are counted all the same.
+        if !self.may_try(login.unwrap_or_default()) {
+            return;
+        }
+        let Some(checker) = self.context.options.tokens.clone() else {
+            return self.server.token_refused();
+        };
+        let known = match checker.check(token).await {
+            Ok(known) => known.filter(|known| login.is_none_or(|login| login == known)),
+            Err(error) => {
+                warn!(peer = %self.peer, error, "tokens cannot be checked");
+                return self.server.reject(&Reply::authentication_unavailable());
+            }
+        };
+        let Some(login) = known else {
+            return self.server.token_refused();
+        };
+        let account = match EmailAddress::parse(&login) {
+            Ok(address) => self.context.options.store.resolve(&address).await,
+            Err(_) => return self.server.token_refused(),
+        };
+        match account {
+            Ok(Resolved::Targets(targets)) => match targets[..] {
+                [Target::Account(account)] => {
+                    self.enter(&login, account);
+                    self.server.token_is(&login);
+                }
+                _ => self.server.token_refused(),
+            },
+            Ok(_) => self.server.token_refused(),
             Err(error) => {
                 warn!(peer = %self.peer, %error, "logins cannot be checked");
                 self.server.reject(&Reply::authentication_unavailable());
@@ -94,6 +149,11 @@ impl Session<'_> {
     }
 
     fn logged_in(&mut self, login: &str, account: AccountId) {
+        self.enter(login, account);
+        self.server.accept();
+    }
+
+    fn enter(&mut self, login: &str, account: AccountId) {
         info!(peer = %self.peer, login, %account, "logged in");
         let now = self.context.now();
         self.context
@@ -101,7 +161,6 @@ impl Session<'_> {
             .throttle
             .succeeded(self.peer.ip(), login, now);
         self.account = Some(account);
-        self.server.accept();
     }
 
     fn may_try(&mut self, login: &str) -> bool {

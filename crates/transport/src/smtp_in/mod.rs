@@ -14,14 +14,14 @@ use std::time::Duration;
 
 use base::limits::Limits;
 use base::metrics::Metrics;
-use base::ports::{BoxStream, Clock, Entropy, TlsAcceptor};
+use base::ports::{BoxStream, Clock, Entropy, TlsAcceptor, TokenCheck};
 use base::throttle::LoginThrottle;
 use base::{Domain, Timestamp};
 use proto::smtp::{Config, Offers, Role};
 use store::Store;
 use tokio_util::sync::CancellationToken;
 
-use crate::auth::AuthOptions;
+use crate::auth::{AuthOptions, Network};
 use crate::net::Gate;
 
 mod asked;
@@ -86,6 +86,19 @@ pub struct SmtpOptions {
     pub auth: Arc<AuthOptions>,
     /// Take passwords from programs of this machine without TLS.
     pub auth_without_tls_on_loopback: bool,
+    /// Checks access tokens; without it neither OAUTHBEARER nor XOAUTH2 is there.
+    pub tokens: Option<Arc<dyn TokenCheck>>,
+    /// Networks of proxies that may tell by XCLIENT whose session they pass on.
+    pub xclient_trusted: Vec<Network>,
+}
+
+impl SmtpOptions {
+    fn trusts_proxy(&self, peer: SocketAddr) -> bool {
+        let peer = peer.ip().to_canonical();
+        self.xclient_trusted
+            .iter()
+            .any(|network| network.contains(peer))
+    }
 }
 
 /// The options with what is counted over all sessions.
@@ -129,7 +142,7 @@ impl SmtpContext {
                 command_timeout: limits.command_timeout,
                 data_timeout: limits.data_timeout,
                 session_timeout: limits.session_timeout,
-                offers: offers(role),
+                offers: offers(role, options.tokens.is_some()),
             })
         };
         let loopback = options.auth_without_tls_on_loopback;
@@ -175,13 +188,14 @@ const HELD_MAX: Duration = Duration::from_secs(90 * 86_400);
 
 /// What is offered beyond the usual. Only users may have letters held or preferred; LMTP delivers at
 /// once, so there is nothing to ask for.
-fn offers(role: Role) -> Offers {
+fn offers(role: Role, tokens: bool) -> Offers {
     let submission = role == Role::Submission;
     Offers {
         require_tls: true,
         future_release: submission.then_some(HELD_MAX),
         deliver_by: role != Role::Lmtp,
         mt_priority: submission,
+        tokens: submission && tokens,
     }
 }
 

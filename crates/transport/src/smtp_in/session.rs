@@ -108,8 +108,14 @@ pub(super) async fn run(
         unconfirmed: BTreeMap::new(),
         handshake: false,
     };
+    if let Some(tls) = &session.tls {
+        session.server.set_channel_binding(tls.binding.clone());
+    }
     let permit: Option<Permit> = match admitted {
         Ok(permit) => {
+            if context.options.trusts_proxy(peer) {
+                session.server.offer_xclient();
+            }
             session.server.greet();
             Some(permit)
         }
@@ -231,8 +237,17 @@ impl Session<'_> {
                     false => self.refuse(&Reply::tls_unavailable()),
                 }
             }
+            Event::Xclient(told) => {
+                let address = told.address.unwrap_or_else(|| self.peer.ip());
+                let port = told.port.unwrap_or_else(|| self.peer.port());
+                info!(proxy = %self.peer, peer = %address, "a proxy tells of its client");
+                self.peer = SocketAddr::new(address, port);
+                self.account = None;
+                self.server.accept();
+            }
             Event::Password { login, password } => self.check_password(&login, &password).await,
-            Event::Keys { login } => self.find_keys(&login).await,
+            Event::Keys { login, algorithm } => self.find_keys(&login, algorithm).await,
+            Event::Token { login, token } => self.check_token(login.as_deref(), &token).await,
             Event::Proved { login } => self.proved(&login),
             Event::WrongProof { login } => self.login_failed(&login),
             Event::Refused(reply) => {
@@ -304,9 +319,10 @@ impl Session<'_> {
         };
         let accepted = timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await;
         let (stream, tls) = accepted.map_err(|_| io::ErrorKind::TimedOut)??;
-        self.tls = Some(tls);
         self.account = None;
         self.server.tls_started(self.context.now());
+        self.server.set_channel_binding(tls.binding.clone());
+        self.tls = Some(tls);
         Ok(stream)
     }
 

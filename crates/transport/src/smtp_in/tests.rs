@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use base::limits::Limits;
 use base::metrics::Metrics;
-use base::ports::{BoxFuture, BoxStream, TlsAcceptor, TlsInfo};
+use base::ports::{BoxFuture, BoxStream, ChannelBinding, TlsAcceptor, TlsInfo, TokenCheck};
 use base::throttle::LoginThrottle;
 use base::{AccountId, Domain, EmailAddress, Secret, Timestamp};
 use proto::smtp::Role;
@@ -23,6 +23,7 @@ use crate::testing::{Counting, SetClock, Table};
 mod checks;
 mod reports;
 mod rewritten;
+mod tokens;
 mod wishes;
 
 const STRANGER: &str = "192.0.2.1:4000";
@@ -52,8 +53,28 @@ impl TlsAcceptor for MarkedTls {
                 version: "TLSv1.3",
                 cipher: "TLS_AES_256_GCM_SHA384".to_owned(),
                 verified: false,
+                binding: ChannelBinding {
+                    exporter: Some([7; 32]),
+                    server_end_point: None,
+                },
             };
             Ok((stream, info))
+        })
+    }
+}
+
+/// An issuer of two tokens.
+struct Tokens;
+
+impl TokenCheck for Tokens {
+    fn check<'a>(&'a self, token: &'a Secret) -> BoxFuture<'a, Result<Option<String>, String>> {
+        Box::pin(async {
+            match token.expose() {
+                b"bobs" => Ok(Some("bob@black.test".to_owned())),
+                b"gone" => Ok(Some("nobody@black.test".to_owned())),
+                b"down" => Err("the issuer does not answer".to_owned()),
+                _ => Ok(None),
+            }
         })
     }
 }
@@ -164,6 +185,8 @@ impl World {
             scram: true,
             auth: Arc::new(auth),
             auth_without_tls_on_loopback: true,
+            tokens: Some(Arc::new(Tokens)),
+            xclient_trusted: vec![Network::parse("127.0.0.1").unwrap()],
         });
         Self {
             store,

@@ -62,9 +62,11 @@ impl Extensions {
                 Some("LIMITS") => words.for_each(|word| extensions.limit(word)),
                 Some("AUTH") => {
                     extensions.auth = true;
-                    extensions
-                        .mechanisms
-                        .extend(words.filter_map(Mechanism::parse));
+                    extensions.mechanisms.extend(
+                        words
+                            .filter_map(Mechanism::parse)
+                            .filter(|m| m.is_for_clients()),
+                    );
                 }
                 _ => {}
             }

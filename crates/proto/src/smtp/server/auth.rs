@@ -28,7 +28,11 @@ impl Server {
         let Ok(initial) = decoded else {
             return self.refuse_command(Reply::bad_base64());
         };
-        let (exchange, step) = sasl::Server::start(mechanism, initial.as_deref());
+        let binding = sasl::Binding {
+            offered: self.offers(Mechanism::ScramSha256Plus),
+            channel: self.channel.clone(),
+        };
+        let (exchange, step) = sasl::Server::start(mechanism, initial.as_deref(), binding);
         self.exchange(exchange, step)
     }
 
@@ -69,8 +73,11 @@ impl Server {
                 };
                 self.ask(waiting, Event::Password { login, password })
             }
-            ServerStep::Lookup { login } => {
-                self.ask(Waiting::Keys(exchange), Event::Keys { login })
+            ServerStep::Lookup { login, algorithm } => {
+                self.ask(Waiting::Keys(exchange), Event::Keys { login, algorithm })
+            }
+            ServerStep::Token { login, token } => {
+                self.ask(Waiting::Token(exchange), Event::Token { login, token })
             }
             ServerStep::Proved { login } => {
                 let waiting = Waiting::Proved {
@@ -88,6 +95,23 @@ impl Server {
             ServerStep::Failed(Failure::OtherIdentity) => {
                 self.refuse_command(Reply::authentication_failed())
             }
+        }
+    }
+
+    /// Answers [`Event::Token`]: the token stands for this login.
+    pub fn token_is(&mut self, login: &str) {
+        if let Some(Waiting::Token(_)) = self.waiting.take() {
+            self.login = Some(login.to_owned());
+            Reply::authenticated().write(&mut self.output);
+        }
+    }
+
+    /// Answers [`Event::Token`]: the token is not valid. Its end is told as
+    /// [`Event::WrongProof`].
+    pub fn token_refused(&mut self) {
+        if let Some(Waiting::Token(mut exchange)) = self.waiting.take() {
+            let step = exchange.token_refused();
+            self.refused = self.challenge(exchange, step);
         }
     }
 

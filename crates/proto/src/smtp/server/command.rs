@@ -65,6 +65,7 @@ impl Server {
             "HELP" => self.help(),
             "QUIT" => self.quit(argument),
             "STARTTLS" => self.starttls(argument),
+            "XCLIENT" => self.xclient(argument),
             "AUTH" => self.auth(argument),
             "EXPN" | "TURN" | "ETRN" | "SEND" | "SOML" | "SAML" => {
                 self.refuse_command(Reply::not_implemented())

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::{Event, Reply, Role, Server, Step};
-use crate::sasl::Mechanism;
+use crate::sasl::{Mechanism, Needs};
 
 /// A host name is at most 255 octets (RFC 5321 §4.5.3.1.2).
 const NAME_BYTES_MAX: usize = 255;
@@ -99,6 +99,9 @@ impl Server {
         if offers.mt_priority {
             text.push_str("\nMT-PRIORITY");
         }
+        if self.xclient {
+            text.push_str("\nXCLIENT NAME ADDR PORT PROTO HELO");
+        }
     }
 
     /// RFC 4954 §4, §9: no password over a connection that others can read.
@@ -107,6 +110,11 @@ impl Server {
     }
 
     pub(super) fn offers(&self, mechanism: Mechanism) -> bool {
-        self.config.scram || mechanism != Mechanism::ScramSha256
+        match mechanism.needs() {
+            Needs::Nothing => true,
+            Needs::Keys => self.config.scram,
+            Needs::KeysAndBinding => self.config.scram && !self.channel.is_empty(),
+            Needs::Tokens => self.config.offers.tokens,
+        }
     }
 }

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use base::ports::ChannelBinding;
 use base::{Domain, EmailAddress, Secret, Timestamp};
 use bytes::{Bytes, BytesMut};
 
 use super::params::{Body, DeliverBy, Notify, OriginalRecipient, Ret};
 use super::path::Recipient;
 use super::reply::Reply;
-use crate::sasl::{self, ScramKeys};
+use crate::sasl::{self, Algorithm, ScramKeys};
 
 mod auth;
 mod bdat;
@@ -20,6 +21,9 @@ mod mail;
 mod other;
 mod rcpt;
 mod starttls;
+mod xclient;
+
+pub use xclient::Xclient;
 
 /// Input that may be waiting: two reads of 32 KiB. A whole pipelined transaction with a small
 /// letter fits, and a peer cannot make us hold more.
@@ -51,6 +55,8 @@ pub struct Offers {
     pub deliver_by: bool,
     /// MT-PRIORITY (RFC 6710).
     pub mt_priority: bool,
+    /// Access tokens instead of passwords: OAUTHBEARER and XOAUTH2.
+    pub tokens: bool,
 }
 
 /// What a server offers and bears. One value serves all sessions of a listener.
@@ -147,6 +153,10 @@ pub enum Event {
     /// *Asks* whether TLS can start: [`Server::accept`], transmit, do the handshake on the raw
     /// connection, [`Server::tls_started`]; or [`Server::reject`].
     StartTls,
+    /// *Asks* whether a proxy may tell this of its client: [`Server::accept`], and from then on the
+    /// session is that client's; or [`Server::reject`]. Comes only after
+    /// [`Server::offer_xclient`].
+    Xclient(Xclient),
     /// *Asks* whether this is the login's password: [`Server::accept`] or [`Server::reject`].
     Password {
         /// Who wants to log in.
@@ -159,6 +169,16 @@ pub enum Event {
     Keys {
         /// Whose keys.
         login: String,
+        /// Made with which hash function.
+        algorithm: Algorithm,
+    },
+    /// *Asks* whom an access token stands for: [`Server::token_is`], [`Server::token_refused`] or,
+    /// if it cannot be checked now, [`Server::reject`].
+    Token {
+        /// Whose token it should be, if the client says.
+        login: Option<String>,
+        /// The token.
+        token: Secret,
     },
     /// *Asks* whether this login, which proved its password by SCRAM, may enter:
     /// [`Server::accept`] or [`Server::reject`].
@@ -196,10 +216,13 @@ enum Waiting {
         login: String,
     },
     Keys(sasl::Server),
+    Token(sasl::Server),
     Proved {
         login: String,
     },
     StartTls,
+    /// With the name that the proxy's client gave.
+    Xclient(Option<String>),
 }
 
 /// How the next input is read.
@@ -278,8 +301,12 @@ pub struct Server {
     /// The rest of a line that was too long is being skipped.
     skipping: bool,
     peer_name: Option<String>,
+    /// The name that a proxy told of its client; it goes before the proxy's own.
+    told_name: Option<String>,
+    xclient: bool,
     extended: bool,
     tls: bool,
+    channel: ChannelBinding,
     login: Option<String>,
     transaction: Option<Transaction>,
     letter: Letter,
@@ -306,8 +333,11 @@ impl Server {
             searched: 0,
             skipping: false,
             peer_name: None,
+            told_name: None,
+            xclient: false,
             extended: false,
             tls,
+            channel: ChannelBinding::default(),
             login: None,
             transaction: None,
             letter: Letter::default(),
@@ -320,6 +350,11 @@ impl Server {
             progress_at: now,
             letter_at: now,
         }
+    }
+
+    /// What a login may be bound to, once the connection is encrypted.
+    pub fn set_channel_binding(&mut self, channel: ChannelBinding) {
+        self.channel = channel;
     }
 
     /// Greets the peer.
@@ -478,8 +513,10 @@ impl Server {
                 | Waiting::Data
                 | Waiting::Password { .. }
                 | Waiting::Keys(_)
+                | Waiting::Token(_)
                 | Waiting::Proved { .. }
-                | Waiting::StartTls,
+                | Waiting::StartTls
+                | Waiting::Xclient(_),
             ) => self.say(reply),
         }
     }
@@ -495,7 +532,7 @@ impl Server {
     /// The peer's name for itself, from EHLO or HELO.
     #[must_use]
     pub fn peer_name(&self) -> Option<&str> {
-        self.peer_name.as_deref()
+        self.told_name.as_deref().or(self.peer_name.as_deref())
     }
 
     /// Whether MAIL was accepted and neither a letter's end nor a reset followed.
@@ -569,15 +606,16 @@ impl Server {
                 self.login = Some(login);
                 Reply::authenticated()
             }
-            // Only `keys` answers this one.
-            Waiting::Keys(exchange) => {
-                self.waiting = Some(Waiting::Keys(exchange));
+            // Only `keys` answers this one, and `token_is` the other.
+            asks @ (Waiting::Keys(_) | Waiting::Token(_)) => {
+                self.waiting = Some(asks);
                 return;
             }
             Waiting::StartTls => {
                 self.begin_handshake();
                 Reply::start_tls()
             }
+            Waiting::Xclient(helo) => return self.begin_again(helo),
         };
         reply.unwrap_or(&usual).write(&mut self.output);
     }

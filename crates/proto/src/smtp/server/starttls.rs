@@ -31,6 +31,7 @@ impl Server {
         self.peer_name = None;
         self.extended = false;
         self.login = None;
+        self.channel = base::ports::ChannelBinding::default();
         self.end_transaction();
     }
 

@@ -195,3 +195,31 @@ async fn prdr_answers_for_each_recipient() {
     peer.expect("250 2.0.0 Letter accepted").await;
     assert_eq!(world.inbox(world.bob).await.len(), 1);
 }
+
+/// Postfix XCLIENT: the letter is its client's, and nobody else may say so.
+#[tokio::test]
+async fn a_trusted_proxy_tells_of_its_client() {
+    let world = World::new().await;
+    let mut peer = world.connect(RELAY, HOME);
+    peer.expect("220").await;
+    let hello = peer.ask("EHLO proxy", "250").await;
+    assert!(
+        hello.contains("XCLIENT NAME ADDR PORT PROTO HELO"),
+        "{hello}"
+    );
+    peer.ask("XCLIENT ADDR=192.0.2.77 PORT=99 HELO=mail.red.test", "220")
+        .await;
+    peer.ask("EHLO proxy", "250").await;
+    let reply = peer
+        .letter("alice@red.test", &["bob@black.test"], LETTER)
+        .await;
+    assert!(reply.starts_with("250"), "{reply}");
+    let inbox = world.inbox(world.bob).await;
+    assert!(
+        inbox[0].contains("Received: from mail.red.test ([192.0.2.77])"),
+        "{}",
+        inbox[0]
+    );
+    let mut stranger = world.stranger().await;
+    stranger.ask("XCLIENT ADDR=192.0.2.77", "502").await;
+}
