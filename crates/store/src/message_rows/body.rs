@@ -48,6 +48,12 @@ impl BodyReader {
         })
     }
 
+    /// Whether all bytes are here already.
+    pub(crate) fn is_read(&self) -> bool {
+        let has_first = self.part.try_lock().is_ok_and(|part| part.is_some());
+        has_first && self.found.blob.total_bytes <= self.found.blob.part_bytes
+    }
+
     /// Bytes of the message: head and letter.
     #[must_use]
     pub fn size(&self) -> u64 {

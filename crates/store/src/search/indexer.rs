@@ -11,13 +11,14 @@ use std::time::Duration;
 
 use base::{AccountId, MessageId};
 use message::search::SearchText;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio::time::Instant;
 
 use super::TextExtractor;
 use super::index::{Progress, Step};
 use super::text::{Document, Raw};
 use super::work::{Look, Work, WorkKind};
+use crate::aside::Aside;
 use crate::engine::Engine;
 use crate::open::Inner;
 use crate::watch::Touched;
@@ -50,10 +51,7 @@ const READ_ATTEMPTS: u32 = 5;
 pub(super) fn start(store: Weak<Inner>, touched: Arc<Touched>) {
     tokio::spawn(async move {
         let mut indexer = Indexer::default();
-        let mut times = Times {
-            look: Instant::now(),
-            forget: Instant::now(),
-        };
+        let mut times = Times::now();
         let mut pause = PAUSE_FIRST;
         loop {
             if indexer.waiting.is_empty() {
@@ -69,7 +67,25 @@ pub(super) fn start(store: Weak<Inner>, touched: Arc<Touched>) {
                 tokio::time::sleep(DISK_PAUSE).await;
                 continue;
             }
-            match indexer.round(&store, &touched, &mut times).await {
+            let work = Round {
+                indexer,
+                store,
+                touched: Arc::clone(&touched),
+                times,
+            };
+            let done = match work.run().await {
+                Ok((round, done)) => {
+                    (indexer, times) = (round.indexer, round.times);
+                    done
+                }
+                // The program is ending.
+                Err(error) if error.is_cancelled() => return,
+                Err(error) => {
+                    (indexer, times) = (Indexer::default(), Times::now());
+                    Err(StoreError::Bug(format!("the search index failed: {error}")))
+                }
+            };
+            match done {
                 Ok(()) => pause = PAUSE_FIRST,
                 Err(StoreError::Closed) => return,
                 Err(error) => {
@@ -108,10 +124,55 @@ async fn lagging(store: &Store) -> Result<BTreeSet<AccountId>, StoreError> {
     Ok(found.into_iter().collect())
 }
 
+/// A round, with all that it needs.
+struct Round {
+    indexer: Indexer,
+    store: Store,
+    touched: Arc<Touched>,
+    times: Times,
+}
+
+impl Round {
+    /// Does it on a thread of its own: among the tasks of those that serve people, each of its many
+    /// steps would wait for all of them.
+    async fn run(mut self) -> Result<(Self, Result<(), StoreError>), JoinError> {
+        if self.store.0.aside == Aside::Inline {
+            let done = self.take().await;
+            return Ok((self, done));
+        }
+        let runtime = tokio::runtime::Handle::current();
+        let work = move || {
+            let done = runtime.block_on(self.take());
+            (self, done)
+        };
+        tokio::task::spawn_blocking(work).await
+    }
+
+    async fn take(&mut self) -> Result<(), StoreError> {
+        let Self {
+            indexer,
+            store,
+            touched,
+            times,
+        } = self;
+        indexer.round(store, touched, times).await
+    }
+}
+
 /// When what is done from time to time is next done.
 struct Times {
     look: Instant,
     forget: Instant,
+}
+
+impl Times {
+    fn now() -> Self {
+        let now = Instant::now();
+        Self {
+            look: now,
+            forget: now,
+        }
+    }
 }
 
 #[derive(Default)]
@@ -306,6 +367,11 @@ impl Indexer {
             while reading.len() < READS_AT_ONCE
                 && let Some((row, opened)) = rows.next()
             {
+                if opened.as_ref().is_ok_and(BodyReader::is_read) {
+                    let read = Raw::of(opened, &row).await;
+                    letters.extend(self.read_or_not(account, &row, read)?);
+                    continue;
+                }
                 reading.spawn(async move {
                     let read = Raw::of(opened, &row).await;
                     (row, read)
@@ -322,20 +388,21 @@ impl Indexer {
                     StoreError::Bug(format!("reading a letter panicked: {error}"))
                 }
             })?;
-            match read {
-                Ok(raw) => letters.extend(raw),
-                Err(error) => letters.extend(self.unread(account, &row, error)?),
-            }
+            letters.extend(self.read_or_not(account, &row, read)?);
         }
     }
 
     /// A letter that cannot be read holds the index up for a while only.
-    fn unread(
+    fn read_or_not(
         &mut self,
         account: AccountId,
         row: &Structured,
-        error: StoreError,
+        read: Result<Option<Raw>, StoreError>,
     ) -> Result<Option<Raw>, StoreError> {
+        let error = match read {
+            Ok(raw) => return Ok(raw),
+            Err(error) => error,
+        };
         let message = row.meta.id;
         let attempts = self.unreadable.entry((account, message)).or_default();
         *attempts += 1;

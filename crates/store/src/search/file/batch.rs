@@ -11,31 +11,60 @@ use crate::search::text::Document;
 
 /// Slots of the table at first, a power of two.
 const SLOTS: usize = 1 << 14;
+/// Bytes of a term that are compared at once.
+const HEAD_BYTES: usize = 16;
 
 /// The terms of letters that come by account and message, ascending.
 pub(super) struct Batch {
     /// Strangers choose the words, and must not choose where they fall.
     hasher: RandomState,
-    /// For each hash the number of an entry and one, or 0; the next free slot follows.
-    slots: Vec<u32>,
+    slots: Vec<Slot>,
     entries: Vec<Entry>,
     /// The terms, one behind the other.
     terms: Vec<u8>,
     pub(super) letters: i64,
 }
 
+/// A place of the table; who finds it taken goes to the next.
+#[derive(Clone, Copy, Default)]
+struct Slot {
+    hash: u32,
+    /// The number of the entry and one, or 0.
+    entry: u32,
+}
+
+/// A term. As large as what the processor fetches at once: most of the time goes into fetching.
 struct Entry {
-    start: usize,
-    end: usize,
-    hash: u64,
+    /// The first bytes, by which most terms are told apart.
+    head: u128,
+    start: u32,
+    length: u32,
     postings: Growing,
+}
+
+impl Entry {
+    fn term<'t>(&self, terms: &'t [u8]) -> &'t [u8] {
+        let start = self.start as usize;
+        let end = start + self.length as usize;
+        terms.get(start..end).unwrap_or_default()
+    }
+}
+
+/// The first bytes of a term, in an order that is that of the terms.
+fn head(term: &[u8]) -> u128 {
+    let mut bytes = [0; HEAD_BYTES];
+    let length = term.len().min(HEAD_BYTES);
+    if let (Some(to), Some(from)) = (bytes.get_mut(..length), term.get(..length)) {
+        to.copy_from_slice(from);
+    }
+    u128::from_be_bytes(bytes)
 }
 
 impl Batch {
     pub(super) fn new() -> Self {
         Self {
             hasher: RandomState::new(),
-            slots: vec![0; SLOTS],
+            slots: vec![Slot::default(); SLOTS],
             entries: Vec::new(),
             terms: Vec::new(),
             letters: 0,
@@ -58,70 +87,123 @@ impl Batch {
     }
 
     fn token(&mut self, token: &[u8], message: u32, place: u32) {
-        let hash = self.hasher.hash_one(token);
-        let slot = self.slot(hash, |entry, terms| {
-            entry.hash == hash && terms.get(entry.start..entry.end) == Some(token)
-        });
-        let known = self.slots.get(slot).copied().unwrap_or(0) as usize;
-        if let Some(entry) = known.checked_sub(1).and_then(|at| self.entries.get_mut(at)) {
-            entry.postings.add(message, place);
-            return;
+        let hash = self.hasher.hash_one(token) as u32;
+        let head = head(token);
+        let mask = self.slots.len() - 1;
+        let mut at = hash as usize & mask;
+        while let Some(slot) = self.slots.get(at).filter(|slot| slot.entry != 0) {
+            if slot.hash == hash
+                && let Some(entry) = self.entries.get_mut(slot.entry as usize - 1)
+                && entry.head == head
+                && entry.length as usize == token.len()
+                && (token.len() <= HEAD_BYTES || entry.term(&self.terms) == token)
+            {
+                entry.postings.add(message, place);
+                return;
+            }
+            at = (at + 1) & mask;
         }
-        let start = self.terms.len();
-        self.terms.extend_from_slice(token);
         self.entries.push(Entry {
-            start,
-            end: self.terms.len(),
-            hash,
+            head,
+            // A batch is far below 4 GiB.
+            start: self.terms.len() as u32,
+            length: token.len() as u32,
             postings: Growing::new(message, place),
         });
-        let count = self.entries.len();
-        if let Some(slot) = self.slots.get_mut(slot) {
-            *slot = u32::try_from(count).unwrap_or(0);
+        self.terms.extend_from_slice(token);
+        let entry = self.entries.len() as u32;
+        if let Some(slot) = self.slots.get_mut(at) {
+            *slot = Slot { hash, entry };
         }
-        if count * 2 > self.slots.len() {
+        if self.entries.len() * 2 > self.slots.len() {
             self.grow();
         }
     }
 
-    /// The slot of an entry with this hash that is the right one, or the free slot for it.
-    fn slot(&self, hash: u64, is_it: impl Fn(&Entry, &[u8]) -> bool) -> usize {
-        let mask = self.slots.len() - 1;
-        let mut at = hash as usize & mask;
-        loop {
-            let number = self.slots.get(at).copied().unwrap_or(0) as usize;
-            let entry = number.checked_sub(1).and_then(|at| self.entries.get(at));
-            match entry {
-                Some(entry) if !is_it(entry, &self.terms) => at = (at + 1) & mask,
-                _ => return at,
-            }
-        }
-    }
-
     fn grow(&mut self) {
-        self.slots = vec![0; self.slots.len() * 2];
-        for number in 0..self.entries.len() {
-            let hash = self.entries.get(number).map_or(0, |entry| entry.hash);
-            let slot = self.slot(hash, |_, _| false);
-            if let Some(slot) = self.slots.get_mut(slot) {
-                *slot = u32::try_from(number + 1).unwrap_or(0);
+        let larger = vec![Slot::default(); self.slots.len() * 2];
+        let slots = std::mem::replace(&mut self.slots, larger);
+        let mask = self.slots.len() - 1;
+        for slot in slots.into_iter().filter(|slot| slot.entry != 0) {
+            let mut at = slot.hash as usize & mask;
+            while self.slots.get(at).is_some_and(|other| other.entry != 0) {
+                at = (at + 1) & mask;
+            }
+            if let Some(free) = self.slots.get_mut(at) {
+                *free = slot;
             }
         }
     }
 
     /// The blocks, in order.
     pub(super) fn into_blocks(mut self) -> Result<Vec<Block>, StoreError> {
-        let terms = std::mem::take(&mut self.terms);
-        let term = |entry: &Entry| terms.get(entry.start..entry.end).unwrap_or_default();
-        self.entries
-            .sort_unstable_by(|one, other| term(one).cmp(term(other)));
+        let numbers = (0_u32..).zip(&self.entries);
+        let mut order: Vec<(u128, u32)> = numbers
+            .map(|(number, entry)| (entry.head, number))
+            .collect();
+        let term = |number: &u32| {
+            let entry = self.entries.get(*number as usize);
+            entry.map(|entry| entry.term(&self.terms))
+        };
+        order.sort_unstable_by(|(one, a), (other, b)| {
+            one.cmp(other).then_with(|| term(a).cmp(&term(b)))
+        });
         let mut joiner = Joiner::default();
-        for mut entry in self.entries {
-            let term = terms.get(entry.start..entry.end).unwrap_or_default();
-            let chunk = entry.postings.end();
-            joiner.add(term, chunk.first, chunk)?;
+        for (_, number) in order {
+            if let Some(entry) = self.entries.get_mut(number as usize) {
+                let term = entry.term(&self.terms);
+                let chunk = entry.postings.end();
+                joiner.add(term, chunk.first, chunk)?;
+            }
         }
         joiner.finish()?;
         Ok(std::mem::take(&mut joiner.writer.done))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use base::MessageId;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::search::file::blocks::BlockReader;
+
+    proptest! {
+        /// Each word of each letter is there once, in order, however long and many they are.
+        #[test]
+        fn words_are_in_order(
+            letters in proptest::collection::vec(
+                proptest::collection::vec("[ab]{1,3}|[a-c]{15,19}|[a-z]{4}", 0..60), 1..8),
+        ) {
+            let mut batch = Batch::new();
+            batch.slots.truncate(4);
+            let mut expected: BTreeMap<String, BTreeSet<u32>> = BTreeMap::new();
+            for (message, words) in (1_u32..).zip(&letters) {
+                let mut fields: [String; 5] = Default::default();
+                fields[3] = words.join(" ");
+                batch.add(message, &Document { message: MessageId(message.into()), fields });
+                for word in words {
+                    expected.entry(word.clone()).or_default().insert(message);
+                }
+            }
+            let mut found: BTreeMap<String, BTreeSet<u32>> = BTreeMap::new();
+            let mut last = Vec::new();
+            for block in batch.into_blocks().unwrap() {
+                let mut reader = BlockReader::new(block.data);
+                while let Some(entry) = reader.next().unwrap() {
+                    prop_assert!(last.as_slice() < reader.term());
+                    last = reader.term().to_vec();
+                    let word = String::from_utf8(last.clone()).unwrap();
+                    reader.chunk(entry).each(|message, _| {
+                        found.entry(word.clone()).or_default().insert(message);
+                        Ok(())
+                    }).unwrap();
+                }
+            }
+            prop_assert_eq!(found, expected);
+        }
     }
 }
