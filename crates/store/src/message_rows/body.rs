@@ -118,11 +118,13 @@ fn slice(bytes: &Bytes, start: u64, end: u64) -> Bytes {
     bytes.slice(start..end)
 }
 
+/// Bytes of first parts that are held at once; the parts of others are read when they are wanted.
+const FIRST_PARTS_BYTES: usize = 4 * 1024 * 1024;
+
 /// Looks messages up, with the first part of each where it is in the database: readers that need
 /// nothing more for small letters. For work in the background.
 pub(super) struct OpenMany {
     pub account: AccountId,
-    /// A few: the first parts of all are held in memory.
     pub messages: Vec<MessageId>,
 }
 
@@ -131,13 +133,16 @@ impl Body for OpenMany {
 
     async fn run(&self, tx: &mut Tx<'_>) -> Result<Self::Out, StoreError> {
         let mut out = Vec::with_capacity(self.messages.len());
+        let mut bytes = 0;
         for message in &self.messages {
             let (account, message) = (self.account, *message);
             let opened = match (Open { account, message }).run(tx).await {
-                Ok(found) => {
+                Ok(found) if bytes < FIRST_PARTS_BYTES => {
                     let part = first_part(tx, &found.hash).await?;
+                    bytes += part.as_ref().map_or(0, |part| part.plain_bytes);
                     Ok((found, part))
                 }
+                Ok(found) => Ok((found, None)),
                 Err(error @ (StoreError::NotFound(_) | StoreError::Io(_))) => Err(error),
                 Err(error) => return Err(error),
             };

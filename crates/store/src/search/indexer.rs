@@ -34,6 +34,8 @@ const BATCH_LETTERS: usize = 1_000;
 const BATCH_BYTES: usize = 6 * 1024 * 1024;
 /// Batches that follow one another before the next look at what has changed.
 const BURST_BATCHES: usize = 8;
+/// Letters that are looked up at once.
+const PAGE_LETTERS: usize = 200;
 /// Letters that are read at once: an object store answers each after many milliseconds.
 const READS_AT_ONCE: usize = 4;
 /// The pause after an error, longer after each.
@@ -331,12 +333,12 @@ impl Indexer {
         let mut letters = Vec::with_capacity(work.created.len());
         let (mut bytes, mut read) = (0, 0);
         let ids = work.created.clone();
-        for page in ids.chunks(READS_AT_ONCE * 8) {
+        for page in ids.chunks(PAGE_LETTERS) {
             let rows = store.structured(account, page).await?;
             let rows = rows.into_iter().map(|row| (row.meta.id, row));
             let mut rows: BTreeMap<MessageId, Structured> = rows.collect();
             let mut bodies = store.bodies(account, page.to_vec()).await?;
-            for few in page.chunks(READS_AT_ONCE) {
+            for few in page.chunks(READS_AT_ONCE * 8) {
                 read += few.len();
                 let few = few
                     .iter()

@@ -3,7 +3,7 @@
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 
-use super::blocks::Block;
+use super::blocks::{Block, BlockReader, Found};
 use super::join::Joiner;
 use super::postings::{FIELD_BITS, Growing};
 use crate::StoreError;
@@ -15,14 +15,13 @@ const SLOTS: usize = 1 << 14;
 const HEAD_BYTES: usize = 16;
 
 /// The terms of letters that come by account and message, ascending.
-pub(super) struct Batch {
+struct Batch {
     /// Strangers choose the words, and must not choose where they fall.
     hasher: RandomState,
     slots: Vec<Slot>,
     entries: Vec<Entry>,
     /// The terms, one behind the other.
     terms: Vec<u8>,
-    pub(super) letters: i64,
 }
 
 /// A place of the table; who finds it taken goes to the next.
@@ -61,19 +60,17 @@ fn head(term: &[u8]) -> u128 {
 }
 
 impl Batch {
-    pub(super) fn new() -> Self {
+    fn new() -> Self {
         Self {
             hasher: RandomState::new(),
             slots: vec![Slot::default(); SLOTS],
             entries: Vec::new(),
             terms: Vec::new(),
-            letters: 0,
         }
     }
 
     /// Adds a letter, later than those before.
-    pub(super) fn add(&mut self, message: u32, document: &Document) {
-        self.letters += 1;
+    fn add(&mut self, message: u32, document: &Document) {
         // No place is 0.
         let mut word = 1;
         for (field, tokens) in (0..).zip(&document.fields) {
@@ -136,7 +133,7 @@ impl Batch {
     }
 
     /// The blocks, in order.
-    pub(super) fn into_blocks(mut self) -> Result<Vec<Block>, StoreError> {
+    fn into_blocks(mut self) -> Result<Vec<Block>, StoreError> {
         let numbers = (0_u32..).zip(&self.entries);
         let mut order: Vec<(u128, u32)> = numbers
             .map(|(number, entry)| (entry.head, number))
@@ -161,6 +158,77 @@ impl Batch {
     }
 }
 
+/// The blocks of letters, which come by account and message, ascending. Blocks its thread.
+pub(super) fn run_of(letters: Vec<(u32, Document)>) -> Result<Vec<Block>, StoreError> {
+    let mut batch = Batch::new();
+    for (message, document) in &letters {
+        batch.add(*message, document);
+    }
+    drop(letters);
+    batch.into_blocks()
+}
+
+/// Puts runs of blocks together, the messages of each later than those of the run before.
+pub(super) fn join(mut runs: Vec<Vec<Block>>) -> Result<Vec<Block>, StoreError> {
+    if runs.len() <= 1 {
+        return Ok(runs.pop().unwrap_or_default());
+    }
+    let mut runs = runs
+        .into_iter()
+        .map(Run::new)
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut joiner = Joiner::default();
+    loop {
+        let standing = runs.iter_mut().filter(|run| run.found.is_some());
+        let Some(run) = standing.min_by(|one, other| one.key().cmp(&other.key())) else {
+            break;
+        };
+        if let Some(found) = run.found {
+            joiner.add(run.reader.term(), found.first(), run.reader.chunk(found))?;
+        }
+        run.next()?;
+    }
+    joiner.finish()?;
+    Ok(std::mem::take(&mut joiner.writer.done))
+}
+
+/// A run that is read from its beginning to its end.
+struct Run {
+    blocks: std::vec::IntoIter<Block>,
+    reader: BlockReader,
+    found: Option<Found>,
+}
+
+impl Run {
+    fn new(blocks: Vec<Block>) -> Result<Self, StoreError> {
+        let mut run = Self {
+            blocks: blocks.into_iter(),
+            reader: BlockReader::default(),
+            found: None,
+        };
+        run.next()?;
+        Ok(run)
+    }
+
+    fn next(&mut self) -> Result<(), StoreError> {
+        loop {
+            self.found = self.reader.next()?;
+            if self.found.is_some() {
+                return Ok(());
+            }
+            let Some(block) = self.blocks.next() else {
+                return Ok(());
+            };
+            self.reader = BlockReader::new(block.data);
+        }
+    }
+
+    fn key(&self) -> (&[u8], u32) {
+        let first = self.found.map_or(0, |found| found.first());
+        (self.reader.term(), first)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
@@ -169,7 +237,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::search::file::blocks::BlockReader;
 
     proptest! {
         /// Each word of each letter is there once, in order, however long and many they are.
@@ -189,9 +256,21 @@ mod tests {
                     expected.entry(word.clone()).or_default().insert(message);
                 }
             }
+            let mut runs = vec![batch.into_blocks().unwrap()];
+            if let Some(words) = letters.first() {
+                // The first letter once more, as a later one.
+                let mut batch = Batch::new();
+                let mut fields: [String; 5] = Default::default();
+                fields[3] = words.join(" ");
+                batch.add(99, &Document { message: MessageId(99), fields });
+                runs.push(batch.into_blocks().unwrap());
+                for word in words {
+                    expected.entry(word.clone()).or_default().insert(99);
+                }
+            }
             let mut found: BTreeMap<String, BTreeSet<u32>> = BTreeMap::new();
             let mut last = Vec::new();
-            for block in batch.into_blocks().unwrap() {
+            for block in join(runs).unwrap() {
                 let mut reader = BlockReader::new(block.data);
                 while let Some(entry) = reader.next().unwrap() {
                     prop_assert!(last.as_slice() < reader.term());

@@ -27,10 +27,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use base::{AccountId, MessageId};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
-use self::batch::Batch;
 use self::blocks::Block;
 use super::index::{Page, Progress, Step};
 use super::query::SearchQuery;
+use super::text::Document;
 use crate::aside::Aside;
 use crate::engine::{sqlite_connect as connect, sqlite_failure as failure};
 use crate::{SimulatedDisk, StoreError};
@@ -43,6 +43,8 @@ const MESSAGE_BITS: u32 = 32;
 const CACHE_KIB: i64 = 8 * 1024;
 /// Connections kept for queries.
 const READERS_MAX: usize = 4;
+/// Letters that are sorted at once: what they need stays near the processor.
+const BATCH_LETTERS: usize = 250;
 /// So many segments, and letters wait until some are merged: a search looks into each.
 const SEGMENTS_MAX: i64 = 128;
 
@@ -81,6 +83,15 @@ const TABLES: &str = "
 /// The file. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct IndexFile(Arc<Inner>);
+
+/// A step whose letters were taken out of it, and how many.
+struct Taken {
+    step: Step,
+    letters: i64,
+}
+
+/// Letters with the numbers of their messages, by account and message, some at a time.
+type Batches = Vec<Vec<(u32, Document)>>;
 
 struct Inner {
     path: PathBuf,
@@ -162,9 +173,12 @@ impl IndexFile {
     }
 
     pub(super) async fn take(&self, steps: Vec<Step>) -> Result<(), StoreError> {
+        let (steps, batches) = self.divide(steps).await?;
+        let runs = self.make(batches).await?;
         let inner = Arc::clone(&self.0);
         let work = move || {
-            let segments = inner.write(|connection| take_all(connection, steps))?;
+            let blocks = batch::join(runs)?;
+            let segments = inner.write(|connection| take_all(connection, &steps, &blocks))?;
             if segments > SEGMENTS_MAX {
                 return merge::run(&inner);
             }
@@ -173,6 +187,53 @@ impl IndexFile {
         self.0.aside().run("the search index", work).await??;
         self.merge_soon();
         Ok(())
+    }
+
+    /// Takes the letters out of steps, in order and some at a time. Steps that start elsewhere than
+    /// where the index is are dropped.
+    async fn divide(&self, mut steps: Vec<Step>) -> Result<(Vec<Taken>, Batches), StoreError> {
+        // The words of a segment have their accounts and messages in order.
+        steps.sort_by_key(|step| step.account);
+        let mut taken = Vec::with_capacity(steps.len());
+        let mut batches = vec![Vec::new()];
+        for mut step in steps {
+            if self.progress(step.account).await? != step.from {
+                continue;
+            }
+            let mut documents = std::mem::take(&mut step.documents);
+            documents.sort_by_key(|document| document.message);
+            documents.dedup_by_key(|document| document.message);
+            let letters = i64::try_from(documents.len()).unwrap_or(0);
+            for document in documents {
+                row_of(step.account, document.message)?;
+                let message = u32::try_from(document.message.0).unwrap_or(0);
+                match batches.last_mut() {
+                    Some(batch) if batch.len() < BATCH_LETTERS => batch.push((message, document)),
+                    _ => batches.push(vec![(message, document)]),
+                }
+            }
+            taken.push(Taken { step, letters });
+        }
+        Ok((taken, batches))
+    }
+
+    /// Makes blocks of letters, on several threads: so the index has its share of a busy machine.
+    async fn make(&self, batches: Batches) -> Result<Vec<Vec<Block>>, StoreError> {
+        if self.0.aside() == Aside::Inline {
+            return batches.into_iter().map(batch::run_of).collect();
+        }
+        let making = batches
+            .into_iter()
+            .map(|letters| tokio::task::spawn_blocking(move || batch::run_of(letters)));
+        let making: Vec<_> = making.collect();
+        let mut runs = Vec::with_capacity(making.len());
+        for run in making {
+            let run = run.await;
+            runs.push(
+                run.map_err(|error| StoreError::Bug(format!("indexing letters failed: {error}")))??,
+            );
+        }
+        Ok(runs)
     }
 
     /// Merges in the background, if nobody does.
@@ -346,24 +407,24 @@ fn progress_of(
     row.optional().map_err(failure)
 }
 
-/// Takes steps; tells how many segments there are then.
-fn take_all(connection: &mut Connection, mut steps: Vec<Step>) -> Result<i64, StoreError> {
-    // The words of a segment have their accounts and messages in order.
-    steps.sort_by_key(|step| step.account);
+/// Takes steps with the blocks of their letters; tells how many segments there are then.
+fn take_all(
+    connection: &mut Connection,
+    steps: &[Taken],
+    blocks: &[Block],
+) -> Result<i64, StoreError> {
     let transaction = connection.transaction().map_err(failure)?;
-    let mut batch = Batch::new();
-    for step in &mut steps {
-        take(&transaction, step, &mut batch)?;
+    for taken in steps {
+        take(&transaction, taken)?;
     }
-    let letters = batch.letters;
-    let blocks = batch.into_blocks()?;
+    let letters: i64 = steps.iter().map(|taken| taken.letters).sum();
     if letters > 0 {
         let sql = "INSERT INTO segment (epoch, letters, state)
             SELECT coalesce(max(epoch), 0) + 1, ?1, ?2 FROM segment";
         transaction
             .execute(sql, [letters, merge::LIVE])
             .map_err(failure)?;
-        write_blocks(&transaction, transaction.last_insert_rowid(), &blocks)?;
+        write_blocks(&transaction, transaction.last_insert_rowid(), blocks)?;
     }
     let sql = "SELECT count(*) FROM segment WHERE state = ?1";
     let segments = transaction
@@ -373,11 +434,13 @@ fn take_all(connection: &mut Connection, mut steps: Vec<Step>) -> Result<i64, St
     Ok(segments)
 }
 
-fn take(connection: &Connection, step: &mut Step, batch: &mut Batch) -> Result<(), StoreError> {
+fn take(connection: &Connection, taken: &Taken) -> Result<(), StoreError> {
+    let (step, documents) = (&taken.step, taken.letters);
     if progress_of(connection, step.account)? != step.from {
-        return Ok(());
+        return Err(StoreError::Busy(
+            "the search index has moved meanwhile".to_owned(),
+        ));
     }
-    let documents = i64::try_from(step.documents.len()).unwrap_or(0);
     let mut removed = i64::try_from(step.removed.len()).unwrap_or(0);
     let is_anew = step.from.is_some_and(|from| from.scan_after.is_none());
     let mut again = false;
@@ -394,13 +457,6 @@ fn take(connection: &Connection, step: &mut Step, batch: &mut Batch) -> Result<(
     for message in &step.removed {
         let row = row_of(step.account, *message)?;
         dead::mark(connection, row, row, 1)?;
-    }
-    step.documents.sort_by_key(|document| document.message);
-    step.documents.dedup_by_key(|document| document.message);
-    for document in &step.documents {
-        row_of(step.account, document.message)?;
-        let message = u32::try_from(document.message.0).unwrap_or(0);
-        batch.add(message, document);
     }
     let sql = "INSERT INTO progress (account_id, modseq, scan_after, letters, again)
         VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (account_id) DO UPDATE

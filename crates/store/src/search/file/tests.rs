@@ -86,11 +86,14 @@ async fn a_crash_in_a_step() {
         let transaction = writer.as_mut().unwrap().transaction().unwrap();
         // Enough that pages go to the disk before the commit.
         transaction.execute_batch("PRAGMA cache_size = 1").unwrap();
-        let many = (2..2_000).map(|number| document(number, &format!("red w{number}")));
-        let mut batch = Batch::new();
-        let mut step = step(Some(5), 6, many.collect());
-        take(&transaction, &mut step, &mut batch).unwrap();
-        let blocks = batch.into_blocks().unwrap();
+        let many =
+            (2..2_000).map(|number| (number, document(number.into(), &format!("red w{number}"))));
+        let taken = Taken {
+            step: step(Some(5), 6, Vec::new()),
+            letters: 1_998,
+        };
+        take(&transaction, &taken).unwrap();
+        let blocks = batch::run_of(many.collect()).unwrap();
         write_blocks(&transaction, 2, &blocks).unwrap();
         let crashed = folder.path().join("crashed.db");
         for end in ["", "-wal"] {
