@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use base::Domain;
-use base::ports::{DnsError, Mx, Resolver as _};
+use base::ports::{DnsError, Mx, RecordType, Records, Resolver as _};
 use pennyblack::demo::dns::{Authority, Zones};
 use pennyblack::outside::HickoryResolver;
 use pennyblack::settings::DnsSettings;
@@ -98,6 +98,35 @@ async fn records_that_are_there() {
         exchange: None,
     };
     assert_eq!(resolver.mx(&domain("null.test")).await.unwrap(), [null]);
+}
+
+/// What checks of mail authentication ask for.
+#[tokio::test]
+async fn records_as_they_are() {
+    let (resolver, _shutdown) = start().await;
+    let text = Records::Txt(vec![b"v=spf1 -all".to_vec()]);
+    let ask = async |name: &str, kind| resolver.records(name, kind).await;
+    assert_eq!(ask("red.test", RecordType::Txt).await, Ok(text));
+    let v4 = Records::A(vec![[127, 0, 0, 1].into()]);
+    assert_eq!(ask("www.red.test", RecordType::A).await, Ok(v4));
+    let v6 = Records::Aaaa(vec![1.into()]);
+    assert_eq!(ask("mx1.red.test", RecordType::Aaaa).await, Ok(v6));
+    let null = Records::Mx(vec![(0, String::new())]);
+    assert_eq!(ask("null.test", RecordType::Mx).await, Ok(null));
+    assert_eq!(
+        ask("mx2.red.test", RecordType::Aaaa).await,
+        Err(DnsError::NoRecords)
+    );
+    // A macro of SPF may make any name.
+    assert_eq!(
+        ask("no host%name.red.test", RecordType::A).await,
+        Err(DnsError::NoName)
+    );
+    let refused = ask("elsewhere.test", RecordType::Txt).await;
+    assert!(
+        matches!(refused, Err(DnsError::Temporary(_))),
+        "{refused:?}"
+    );
 }
 
 #[tokio::test]
