@@ -9,6 +9,7 @@
     reason = "what a harness cannot do must stop the test with a reason"
 )]
 
+pub mod certificates;
 pub mod clients;
 pub mod corpus;
 pub mod dovecot;
@@ -26,4 +27,5 @@ pub mod proxy;
 pub mod s3;
 pub mod smtp;
 pub mod trace;
+pub mod unbound;
 pub mod world;

@@ -16,6 +16,7 @@ pub mod results;
 mod reverse;
 pub mod spf;
 pub mod srs;
+pub mod sts;
 pub mod tags;
 
 pub use dns::{Answer, Answers, Need, Question, RecordType, Records};

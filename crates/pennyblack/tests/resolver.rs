@@ -9,7 +9,7 @@ use base::Domain;
 use base::ports::{DnsError, Mx, RecordType, Records, Resolver as _};
 use pennyblack::demo::dns::{Authority, Zones};
 use pennyblack::outside::HickoryResolver;
-use pennyblack::settings::DnsSettings;
+use pennyblack::settings::{DnsSettings, TrustAd};
 use tokio_util::sync::CancellationToken;
 
 fn domain(text: &str) -> Domain {
@@ -50,6 +50,7 @@ fn resolver(server: SocketAddr) -> HickoryResolver {
         timeout: Duration::from_millis(500),
         attempts: 2,
         cache_answers: 100,
+        trust_ad: TrustAd::Loopback,
     })
     .unwrap()
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use base::ports::{
     BoxFuture, BoxStream, Clock, Connector, DnsError, Entropy, Mx, RecordType, Records, Resolver,
-    TlsInfo,
+    TlsInfo, Tlsa, Vouched,
 };
 use base::{Domain, Timestamp};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
@@ -31,6 +31,9 @@ impl Table {
                 "A" => "A",
                 "TXT" => "TXT",
                 "PTR" => "PTR",
+                "TLSA" => "TLSA",
+                // DNSSEC vouches for all of the name; the value is where its aliases lead.
+                "SECURE" => "SECURE",
                 other => panic!("{other}"),
             };
             let value = words.next().unwrap().to_owned();
@@ -93,6 +96,39 @@ impl Resolver for Table {
 
     fn txt<'a>(&'a self, _: &'a Domain) -> BoxFuture<'a, Result<Vec<String>, DnsError>> {
         Box::pin(async { Err(DnsError::NoRecords) })
+    }
+
+    fn vouched<'a>(
+        &'a self,
+        name: &'a str,
+        _: RecordType,
+    ) -> BoxFuture<'a, Result<Vouched, DnsError>> {
+        let key = (name.to_owned(), "SECURE");
+        let found = self.records.get(&key).map(|values| values[0].as_str());
+        let answer = match found {
+            Some("SERVFAIL") => Err(DnsError::Temporary("SERVFAIL".to_owned())),
+            found => Ok(Vouched {
+                secure: found.is_some(),
+                name: found.unwrap_or(name).to_owned(),
+            }),
+        };
+        Box::pin(async { answer })
+    }
+
+    fn tlsa<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Vec<Tlsa>, DnsError>> {
+        Box::pin(async move {
+            let values = self.ask(name, "TLSA")?;
+            let record = |value: &String| {
+                let numbers: Vec<u8> = value.split(' ').map(|n| n.parse().unwrap()).collect();
+                Tlsa {
+                    usage: numbers[0],
+                    selector: numbers[1],
+                    matching: numbers[2],
+                    data: vec![numbers[3]; 32],
+                }
+            };
+            Ok(values.iter().map(record).collect())
+        })
     }
 
     fn ptr(&self, _: IpAddr) -> BoxFuture<'_, Result<Vec<Domain>, DnsError>> {

@@ -10,12 +10,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 
 use base::Domain;
-use base::ports::{BoxFuture, BoxStream, Connector, TlsInfo};
+use base::ports::{BoxFuture, BoxStream, CertificateFault, Connector, Shown, TlsInfo};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+};
 use tokio::net::TcpSocket;
 use tokio_rustls::TlsConnector;
 
@@ -87,18 +89,44 @@ impl TcpConnector {
             }
             (_, false) => &configs.opportunistic,
         };
-        let server_name = server_name(name)?;
-        let stream = connector.connect(server_name.clone(), stream).await?;
-        let (_, connection) = stream.get_ref();
-        let chain = connection.peer_certificates().unwrap_or_default();
-        let verified = require_valid || configs.is_valid(chain, &server_name);
-        let info = info(
-            connection.protocol_version(),
-            connection.negotiated_cipher_suite(),
-        )
-        .map(|agreed| TlsInfo { verified, ..agreed })?;
-        Ok((Box::new(stream), info))
+        let (stream, info, _) = shake_hands(configs, connector, stream, name).await?;
+        Ok((stream, info))
     }
+
+    async fn show(
+        &self,
+        stream: BoxStream,
+        name: &Domain,
+    ) -> io::Result<(BoxStream, TlsInfo, Shown)> {
+        let configs = self.configs()?;
+        shake_hands(configs, &configs.opportunistic, stream, name).await
+    }
+}
+
+async fn shake_hands(
+    configs: &Configs,
+    connector: &TlsConnector,
+    stream: BoxStream,
+    name: &Domain,
+) -> io::Result<(BoxStream, TlsInfo, Shown)> {
+    let server_name = server_name(name)?;
+    let stream = connector.connect(server_name.clone(), stream).await?;
+    let (_, connection) = stream.get_ref();
+    let chain = connection.peer_certificates().unwrap_or_default();
+    let fault = configs.fault(chain, &server_name);
+    let agreed = info(
+        connection.protocol_version(),
+        connection.negotiated_cipher_suite(),
+    )?;
+    let info = TlsInfo {
+        verified: fault.is_none(),
+        ..agreed
+    };
+    let shown = Shown {
+        certificates: chain.iter().map(|one| one.to_vec()).collect(),
+        fault,
+    };
+    Ok((Box::new(stream), info, shown))
 }
 
 impl Configs {
@@ -142,14 +170,40 @@ impl Configs {
         })
     }
 
-    fn is_valid(&self, chain: &[CertificateDer<'_>], name: &ServerName<'_>) -> bool {
-        let (Some(verifier), Some((end, intermediates))) = (&self.verifier, chain.split_first())
-        else {
-            return false;
+    /// Why the chain is not valid for the name, if it is not.
+    fn fault(
+        &self,
+        chain: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+    ) -> Option<CertificateFault> {
+        let Some((end, intermediates)) = chain.split_first() else {
+            let why = "the server showed no certificate";
+            return Some(CertificateFault::Other(why.to_owned()));
         };
-        verifier
-            .verify_server_cert(end, intermediates, name, &[], UnixTime::now())
-            .is_ok()
+        // The system has no certificate authorities.
+        let Some(verifier) = &self.verifier else {
+            return Some(CertificateFault::Untrusted);
+        };
+        let checked = verifier.verify_server_cert(end, intermediates, name, &[], UnixTime::now());
+        checked.err().map(|error| fault_of(&error))
+    }
+}
+
+/// What is wrong with a certificate, if that is what the error says.
+pub(super) fn fault_of(error: &rustls::Error) -> CertificateFault {
+    let rustls::Error::InvalidCertificate(wrong) = error else {
+        return CertificateFault::Other(error.to_string());
+    };
+    match wrong {
+        CertificateError::Expired
+        | CertificateError::ExpiredContext { .. }
+        | CertificateError::NotValidYet
+        | CertificateError::NotValidYetContext { .. } => CertificateFault::Expired,
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            CertificateFault::OtherName
+        }
+        CertificateError::UnknownIssuer => CertificateFault::Untrusted,
+        other => CertificateFault::Other(other.to_string()),
     }
 }
 
@@ -181,6 +235,14 @@ impl Connector for TcpConnector {
         require_valid: bool,
     ) -> BoxFuture<'a, io::Result<(BoxStream, TlsInfo)>> {
         Box::pin(self.secure(stream, name, require_valid))
+    }
+
+    fn show_tls<'a>(
+        &'a self,
+        stream: BoxStream,
+        name: &'a Domain,
+    ) -> BoxFuture<'a, io::Result<(BoxStream, TlsInfo, Shown)>> {
+        Box::pin(self.show(stream, name))
     }
 }
 

@@ -6,10 +6,14 @@
 pub mod clock;
 pub mod connect;
 mod end_point;
+mod dnssec;
+mod fetch;
 pub mod resolver;
 pub mod tls;
 
 pub use clock::{OsEntropy, SystemClock};
 pub use connect::TcpConnector;
+pub use dnssec::TrustAd;
+pub use fetch::WebClient;
 pub use resolver::HickoryResolver;
 pub use tls::{CertificateSource, RustlsAcceptor, TlsError};

@@ -5,11 +5,13 @@
 //! try, so only an answer that says so itself (RFC 2308 §2: NXDOMAIN, or NOERROR without records)
 //! counts as the first; everything else is temporary.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use base::Domain;
-use base::ports::{BoxFuture, DnsError, Mx, RecordType as Wanted, Records, Resolver};
+use base::ports::{
+    BoxFuture, DnsError, Mx, RecordType as Wanted, Records, Resolver, Tlsa, Vouched,
+};
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{
     ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
@@ -19,7 +21,9 @@ use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError as HickoryDnsError, NetError};
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
+use hickory_resolver::system_conf;
 
+use super::dnssec::Voucher;
 use crate::settings::DnsSettings;
 
 /// Most records of one answer that are used: a domain with more MX records or addresses than this
@@ -33,6 +37,7 @@ const NEGATIVE_TTL_MAX: Duration = Duration::from_secs(3_600);
 pub struct HickoryResolver {
     resolver: TokioResolver,
     time_limit: Duration,
+    voucher: Voucher,
 }
 
 impl HickoryResolver {
@@ -41,15 +46,22 @@ impl HickoryResolver {
     /// # Errors
     /// When the system's configuration cannot be read, in words.
     pub fn new(settings: &DnsSettings) -> Result<Self, String> {
-        let mut builder = if settings.servers.is_empty() {
-            TokioResolver::builder_tokio()
-                .map_err(|error| format!("the system's DNS configuration: {error}"))?
+        let config = if settings.servers.is_empty() {
+            let (config, _) = system_conf::read_system_conf()
+                .map_err(|error| format!("the system's DNS configuration: {error}"))?;
+            config
         } else {
-            TokioResolver::builder_with_config(
-                configured(settings),
-                TokioRuntimeProvider::default(),
-            )
+            configured(settings)
         };
+        let voucher = Voucher::new(
+            settings.trust_ad,
+            addresses_of(&config),
+            settings.timeout,
+            settings.attempts,
+            usize::try_from(settings.cache_answers).unwrap_or(usize::MAX),
+        );
+        let mut builder =
+            TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
         tune(builder.options_mut(), settings);
         let resolver = builder.build().map_err(|error| error.to_string())?;
         let attempts = u32::try_from(settings.attempts).unwrap_or(u32::MAX);
@@ -58,6 +70,7 @@ impl HickoryResolver {
         Ok(Self {
             resolver,
             time_limit,
+            voucher,
         })
     }
 
@@ -230,6 +243,36 @@ impl Resolver for HickoryResolver {
     ) -> BoxFuture<'a, Result<Records, DnsError>> {
         Box::pin(self.any_records(name, kind))
     }
+
+    fn vouched<'a>(
+        &'a self,
+        name: &'a str,
+        kind: Wanted,
+    ) -> BoxFuture<'a, Result<Vouched, DnsError>> {
+        let kind = match kind {
+            Wanted::Txt => RecordType::TXT,
+            Wanted::A => RecordType::A,
+            Wanted::Aaaa => RecordType::AAAA,
+            Wanted::Mx => RecordType::MX,
+            Wanted::Ptr => RecordType::PTR,
+        };
+        Box::pin(async move { self.voucher.vouched(any_name(name)?, kind).await })
+    }
+
+    fn tlsa<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Vec<Tlsa>, DnsError>> {
+        Box::pin(async move { self.voucher.tlsa(any_name(name)?).await })
+    }
+}
+
+/// Where the resolvers of a configuration are asked.
+fn addresses_of(config: &ResolverConfig) -> Vec<SocketAddr> {
+    let servers = config.name_servers().iter();
+    servers
+        .filter_map(|server| {
+            let port = server.connections.first()?.port;
+            Some(SocketAddr::new(server.ip, port))
+        })
+        .collect()
 }
 
 fn configured(settings: &DnsSettings) -> ResolverConfig {

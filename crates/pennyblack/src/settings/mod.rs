@@ -27,6 +27,7 @@ use transport::queue::settings::QueueSettings;
 
 use transport::auth::Network;
 
+pub use crate::outside::TrustAd;
 pub use auth::AuthSettings;
 pub use load::{Mistake, SettingsError, Values};
 pub use markdown::markdown;
@@ -116,6 +117,8 @@ pub struct DnsSettings {
     pub attempts: usize,
     /// How many answers are remembered.
     pub cache_answers: u64,
+    /// When a resolver's word is taken that DNSSEC vouches for an answer.
+    pub trust_ad: TrustAd,
 }
 
 /// How a line of the log is written.
@@ -368,6 +371,7 @@ impl Typing<'_> {
             timeout: self.span("dns.timeout"),
             attempts: self.number("dns.attempts"),
             cache_answers: self.number("dns.cache_answers"),
+            trust_ad: TrustAd::parse(&self.text("dns.trust_ad")).unwrap_or_default(),
         }
     }
 

@@ -94,6 +94,14 @@ const OUTSIDE: &[Setting] = &[
         doc: "How many answers are remembered, each as long as it says itself.",
     },
     Setting {
+        name: "dns.trust_ad",
+        kind: Kind::OneOf(&["loopback", "always", "never"]),
+        default: "\"loopback\"",
+        doc: "When a resolver is believed that DNSSEC vouches for an answer (the AD bit): when all \
+              resolvers are on this machine, always (you vouch for the way to them), or never. \
+              DANE needs a resolver that validates, such as Unbound, and is off without one.",
+    },
+    Setting {
         name: "log.level",
         kind: Kind::Text,
         default: "\"info\"",

@@ -311,7 +311,7 @@ fn handed_over(
     took: Duration,
 ) -> Part {
     let tls = match &taken.tls {
-        Some(tls) => format!("{} {}", tls.version, tls.cipher),
+        Some(tls) => format!("{} {}, {}", tls.version, tls.cipher, taken.proven),
         None => "in clear".to_owned(),
     };
     let detail = format!(

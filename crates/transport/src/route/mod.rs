@@ -2,9 +2,10 @@
 //!
 //! MX by preference, A/AAAA when there is no MX, null MX (RFC 7505), address literals, a smarthost
 //! instead of all that, and no loops to ourselves. It opens no connection, and it does not judge
-//! the servers: policies (MTA-STS, DANE) will narrow a route down, not change how it is found.
+//! the servers: what policies (MTA-STS, DANE) ask of them is said with each ([`Proof`]).
 
 mod cache;
+mod proof;
 #[cfg(test)]
 mod tests;
 mod wish;
@@ -18,6 +19,7 @@ use base::ports::{Clock, DnsError, Entropy, Mx, Resolver};
 use crate::queue::failure::{Failure, Peer, Status};
 use crate::queue::settings::{FixedRoute, Smarthost, TlsPolicy};
 use cache::Cache;
+pub use proof::{Dane, Proof, Proven, Refusal, Unproven, Wanted};
 pub(crate) use wish::for_wish;
 
 /// Most MX hosts that are looked at: the tenth server is never reached in one attempt.
@@ -47,6 +49,8 @@ pub struct Host {
     pub preference: u16,
     /// Where it listens, IPv6 and IPv4 by turns; at least one.
     pub addresses: Vec<SocketAddr>,
+    /// What it must prove.
+    pub proof: Proof,
 }
 
 /// Who we are, so that no letter is sent to ourselves.
@@ -106,7 +110,8 @@ impl std::fmt::Display for Route {
         }
         for (index, host) in self.hosts.iter().enumerate() {
             let comma = if index == 0 { "" } else { ", " };
-            write!(f, "{comma}{} (preference {})", host.name, host.preference)?;
+            let (name, preference, proof) = (&host.name, host.preference, &host.proof);
+            write!(f, "{comma}{name} (preference {preference}{proof})")?;
         }
         Ok(())
     }
@@ -205,7 +210,8 @@ impl Router {
                 Failure::temporary(Status(4, 4, 3), format!("the {what} {name}: {error}"))
             })?,
         };
-        let host = host(name, 0, &ips, port);
+        let mut host = host(name, 0, &ips, port);
+        host.proof = Proof::Named;
         if host.addresses.is_empty() || host.addresses.iter().any(|at| self.own.is_at(*at)) {
             return Err(Failure::temporary(
                 Status(4, 4, 6),
@@ -218,7 +224,8 @@ impl Router {
     async fn find(&self, domain: &Domain) -> Result<Route, Failure> {
         // RFC 5321 §5.1 and §4.1.3: an address literal is the host itself.
         if let Some(ip) = domain.literal() {
-            let host = host(domain, 0, &[ip], self.port);
+            let mut host = host(domain, 0, &[ip], self.port);
+            host.proof = Proof::Named;
             return self.without_ourselves(vec![host], domain);
         }
         match self.resolver.mx(domain).await {
@@ -240,7 +247,9 @@ impl Router {
     async fn find_domain_itself(&self, domain: &Domain) -> Result<Route, Failure> {
         match self.resolver.addresses(domain).await {
             Ok(ips) if !ips.is_empty() => {
-                self.without_ourselves(vec![host(domain, 0, &ips, self.port)], domain)
+                let hosts = vec![host(domain, 0, &ips, self.port)];
+                let route = self.without_ourselves(hosts, domain)?;
+                self.with_proofs(route, domain).await
             }
             Ok(_) | Err(DnsError::NoRecords | DnsError::NoName) => Err(Failure::permanent(
                 Status(5, 1, 2),
@@ -285,7 +294,16 @@ impl Router {
                 )
             }));
         }
-        self.without_ourselves(hosts, domain)
+        let route = self.without_ourselves(hosts, domain)?;
+        self.with_proofs(route, domain).await
+    }
+
+    /// Says with each host what it must prove.
+    async fn with_proofs(&self, mut route: Route, domain: &Domain) -> Result<Route, Failure> {
+        let resolver = self.resolver.as_ref();
+        let asked = proof::by_dane(resolver, domain, &mut route.hosts, self.port).await;
+        asked.map_err(|error| no_answer(domain, &error))?;
+        Ok(route)
     }
 
     /// RFC 5321 §5.1: drops the hosts from the first that is at one of our own addresses on.
@@ -324,6 +342,7 @@ fn host(name: &Domain, preference: u16, ips: &[IpAddr], port: u16) -> Host {
         name: name.clone(),
         preference,
         addresses,
+        proof: Proof::Nothing,
     }
 }
 

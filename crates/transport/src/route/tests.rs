@@ -346,3 +346,62 @@ async fn the_cache_is_bounded() {
     }
     assert_eq!(world.router.cache.len(), cache::ROUTES_MAX);
 }
+
+/// RFC 7672 §2: MX, address and TLSA records must all be vouched for.
+#[tokio::test]
+async fn what_a_host_must_prove_by_dane() {
+    let proof = async |more: &str| {
+        let records = format!("d.test MX 10 mx.test\nmx.test A 192.0.2.1\n{more}");
+        let world = world(&records, None);
+        let domain = Domain::parse("d.test").unwrap();
+        let route = world.router.route(&domain).await.map_err(|failure| {
+            assert!(!failure.permanent);
+            failure.to_string()
+        })?;
+        Ok::<_, String>(route.hosts[0].proof.clone())
+    };
+    let tlsa = "_2525._tcp.mx.test TLSA 3 1 1 7";
+    let secure = format!("d.test SECURE d.test\nmx.test SECURE mx.test\n{tlsa}");
+    let Ok(Proof::Dane(dane)) = proof(&secure).await else {
+        panic!("DANE is missed");
+    };
+    assert_eq!(dane.base.as_str(), "mx.test");
+    let names: Vec<&str> = dane.names.iter().map(Domain::as_str).collect();
+    assert_eq!(names, ["mx.test", "d.test"]);
+    // Without DNSSEC for the MX records nothing is known of the host, without it for the address
+    // nothing of its TLSA records.
+    let insecure = format!("mx.test SECURE mx.test\n{tlsa}");
+    assert_eq!(proof(&insecure).await, Ok(Proof::Nothing));
+    let half = format!("d.test SECURE d.test\n{tlsa}");
+    assert_eq!(proof(&half).await, Ok(Proof::Named));
+    let none = "d.test SECURE d.test\nmx.test SECURE mx.test";
+    assert_eq!(proof(none).await, Ok(Proof::Named));
+    let unusable = secure.replace("3 1 1 7", "1 1 1 7");
+    assert_eq!(proof(&unusable).await, Ok(Proof::DaneUnusable));
+    let bogus = secure.replace("3 1 1 7", "SERVFAIL");
+    let found = proof(&bogus).await;
+    assert!(
+        matches!(&found, Ok(Proof::Refused(Refusal::Unknown(why))) if why.contains("SERVFAIL")),
+        "{found:?}"
+    );
+    let silent = secure.replace("d.test SECURE d.test", "d.test SECURE SERVFAIL");
+    assert!(proof(&silent).await.is_err());
+}
+
+/// RFC 7672 §2.2.3: the records are at the name to which an alias leads, and else at the alias.
+#[tokio::test]
+async fn aliases_of_hosts_with_tlsa_records() {
+    for (at, base) in [("real.test", "real.test"), ("mx.test", "mx.test")] {
+        let records = format!(
+            "d.test MX 10 mx.test\nd.test SECURE d.test\nmx.test A 192.0.2.1\n\
+             mx.test SECURE real.test\n_2525._tcp.{at} TLSA 3 1 1 7"
+        );
+        let world = world(&records, None);
+        let route = world.router.route(&Domain::parse("d.test").unwrap()).await;
+        let Proof::Dane(dane) = route.unwrap().hosts[0].proof.clone() else {
+            panic!("DANE is missed");
+        };
+        assert_eq!(dane.base.as_str(), base);
+        assert_eq!(dane.names[0].as_str(), base);
+    }
+}

@@ -24,7 +24,7 @@ use proto::smtp::client::{Event, Outgoing, RecipientOutcome, Step, Timeouts};
 use crate::queue::failure::{Failure, Peer, Status};
 use crate::queue::planner::Verdict;
 use crate::queue::settings::{QueueSettings, TlsPolicy};
-use crate::route::Route;
+use crate::route::{Proof, Proven, Route, Wanted};
 use memory::Memory;
 use pool::Pool;
 use session::{Session, SessionSettings};
@@ -76,6 +76,8 @@ pub struct Taken {
     pub peer: Peer,
     /// Whether encrypted.
     pub tls: Option<TlsInfo>,
+    /// How it proved itself.
+    pub proven: Proven,
     /// Its reply to the letter.
     pub reply: String,
     /// Whether it sends the reports that were asked for (RFC 3461 §5.2.1).
@@ -171,7 +173,7 @@ impl Outbound {
             }
             // A connection that was kept may have been closed meanwhile: that is no failure of the
             // server, and a fresh one is made.
-            let mut kept = self.pool.take(&peer, route.tls);
+            let mut kept = self.pool.take(&peer, &route.wanted(&peer.host));
             loop {
                 let reused = kept.is_some();
                 let session = match kept.take() {
@@ -229,7 +231,7 @@ impl Outbound {
         peers.sort_by_cached_key(|peer| {
             (
                 self.memory.is_silent(now, peer.address),
-                !(is_best(peer) && self.pool.has_for(peer, route.tls)),
+                !(is_best(peer) && self.pool.has_for(peer, &route.wanted(&peer.host))),
             )
         });
         peers.truncate(ADDRESSES_TRIED_MAX);
@@ -243,6 +245,10 @@ impl Outbound {
         peer: &Peer,
         attempt: &mut Attempt,
     ) -> Result<Session, Failure> {
+        let wanted = route.wanted(&peer.host);
+        if let Proof::Refused(refusal) = &wanted.proof {
+            return Err(refusal.failure().at(peer.clone()));
+        }
         let slot = self.pool.slot(peer.address);
         let Ok(Ok(permit)) = tokio::time::timeout(CONNECTION_WAIT, slot.acquire_owned()).await
         else {
@@ -251,12 +257,15 @@ impl Outbound {
             return Err(Failure::temporary(Status(4, 4, 5), text).at(peer.clone()));
         };
         let started_at = self.clock.now();
-        let mut policy = route.tls;
+        let mut policy = wanted.tls;
         if policy == TlsPolicy::Opportunistic && self.memory.breaks_tls(started_at, peer.address) {
             policy = TlsPolicy::Never;
         }
         let settings = SessionSettings {
-            policy,
+            wanted: Wanted {
+                tls: policy,
+                ..wanted.clone()
+            },
             login_in_clear: route.tls == TlsPolicy::Never,
             lmtp: route.lmtp,
             credentials: route
@@ -275,7 +284,10 @@ impl Outbound {
                 .connections
                 .push((started_at, format!("{}; in clear then", problem.failure)));
             let settings = SessionSettings {
-                policy: TlsPolicy::Never,
+                wanted: Wanted {
+                    tls: TlsPolicy::Never,
+                    ..wanted.clone()
+                },
                 ..settings
             };
             opened = self.connect(peer, &settings).await;
@@ -284,7 +296,7 @@ impl Outbound {
         match opened {
             Ok(mut session) => {
                 session.permit = Some(permit);
-                session.wanted_tls = route.tls;
+                session.wanted = wanted;
                 self.memory.forget_silence(peer.address);
                 let text = format!("{}, in {} ms", session.describe(), took.as_millis());
                 attempt.connections.push((started_at, text));

@@ -15,6 +15,7 @@ pub(super) fn judge(session: &Session, outcome: RecipientOutcome) -> (RecipientR
             let taken = Taken {
                 peer: session.peer.clone(),
                 tls: session.tls.clone(),
+                proven: session.proven,
                 reply: reply.to_string(),
                 reports: session.client.extensions().dsn,
             };

@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 
 use super::session::Session;
 use crate::queue::failure::Peer;
-use crate::queue::settings::TlsPolicy;
+use crate::route::Wanted;
 
 /// Addresses whose places are counted before those that nobody uses are forgotten.
 const ADDRESSES_MAX: usize = 1_000;
@@ -54,13 +54,13 @@ impl Pool {
     }
 
     /// A waiting connection to this server, if there is one and a place for it.
-    pub(super) fn take(&self, peer: &Peer, tls: TlsPolicy) -> Option<Session> {
+    pub(super) fn take(&self, peer: &Peer, wanted: &Wanted) -> Option<Session> {
         let permit = self.slot(peer.address).try_acquire_owned().ok()?;
         let mut inner = self.lock();
         let waiting = inner.idle.get_mut(&peer.address)?;
         let found = waiting
             .iter()
-            .rposition(|(_, session)| session.serves(peer, tls))?;
+            .rposition(|(_, session)| session.serves(peer, wanted))?;
         let (_, mut session) = waiting.remove(found);
         if waiting.is_empty() {
             inner.idle.remove(&peer.address);
@@ -71,12 +71,13 @@ impl Pool {
     }
 
     /// Whether a connection to this server waits.
-    pub(super) fn has_for(&self, peer: &Peer, tls: TlsPolicy) -> bool {
+    pub(super) fn has_for(&self, peer: &Peer, wanted: &Wanted) -> bool {
         let inner = self.lock();
-        inner
-            .idle
-            .get(&peer.address)
-            .is_some_and(|waiting| waiting.iter().any(|(_, session)| session.serves(peer, tls)))
+        inner.idle.get(&peer.address).is_some_and(|waiting| {
+            waiting
+                .iter()
+                .any(|(_, session)| session.serves(peer, wanted))
+        })
     }
 
     /// Keeps a connection for the next letter. With too many waiting it is dropped.

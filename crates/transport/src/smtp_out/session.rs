@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use super::{Outbound, outcome};
 use crate::queue::failure::{Failure, Peer, Status};
 use crate::queue::settings::TlsPolicy;
+use crate::route::{Proven, Unproven, Wanted};
 
 /// How long a TLS handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -27,8 +28,10 @@ pub(crate) struct Session {
     pub(super) client: Client,
     pub(super) peer: Peer,
     pub(super) tls: Option<TlsInfo>,
+    /// How the server proved itself.
+    pub(super) proven: Proven,
     /// What the route asked for; the connection may have less if that is allowed.
-    pub(super) wanted_tls: TlsPolicy,
+    pub(super) wanted: Wanted,
     /// Letters sent on it.
     pub(super) letters: usize,
     /// Its place among the connections to this address, while it has work.
@@ -39,7 +42,7 @@ pub(crate) struct Session {
 /// How a connection is to be made.
 #[derive(Clone)]
 pub(super) struct SessionSettings {
-    pub(super) policy: TlsPolicy,
+    pub(super) wanted: Wanted,
     /// Whether the operator allowed that the password is sent in clear. That TLS broke is no
     /// permission: whoever sits in between could break it to read the password.
     pub(super) login_in_clear: bool,
@@ -74,7 +77,8 @@ impl Outbound {
             client: Client::new(self.client_config(settings), false, self.clock.now()),
             peer: peer.clone(),
             tls: None,
-            wanted_tls: settings.policy,
+            proven: Proven::Not,
+            wanted: settings.wanted.clone(),
             letters: 0,
             permit: None,
             stream,
@@ -82,7 +86,7 @@ impl Outbound {
         loop {
             match session.drive(self.clock.as_ref()).await {
                 Event::Ready => return Ok(session),
-                Event::StartTls => session = self.start_tls(session, settings.policy).await?,
+                Event::StartTls => session = self.start_tls(session).await?,
                 Event::Failed(failure) => return Err(Problem::of_session(peer, &failure)),
                 // There is no letter yet.
                 Event::Done(_) => {}
@@ -106,7 +110,7 @@ impl Outbound {
         });
         client::Config {
             hostname: self.hostname.clone(),
-            tls: match settings.policy {
+            tls: match settings.wanted.tls {
                 TlsPolicy::Never => client::TlsPolicy::Never,
                 TlsPolicy::Opportunistic => client::TlsPolicy::Opportunistic,
                 TlsPolicy::Required | TlsPolicy::Verified => client::TlsPolicy::Required,
@@ -126,27 +130,33 @@ impl Outbound {
             .find(|source| source.is_ipv6() == peer.address.is_ipv6())
     }
 
-    /// RFC 3207 §4.1.
-    async fn start_tls(&self, session: Session, policy: TlsPolicy) -> Result<Session, Problem> {
+    /// RFC 3207 §4.1. Nothing is sent to a server that does not prove what it must.
+    async fn start_tls(&self, session: Session) -> Result<Session, Problem> {
         let Session {
             mut client,
             peer,
-            wanted_tls,
+            wanted,
             letters,
             permit,
             stream,
             ..
         } = session;
-        let require_valid = policy == TlsPolicy::Verified;
-        let handshake = self.connector.start_tls(stream, &peer.host, require_valid);
+        let name = wanted.server_name(&peer.host);
+        let handshake = self.connector.show_tls(stream, name);
         let error = match timeout(HANDSHAKE_TIMEOUT, handshake).await {
-            Ok(Ok((stream, tls))) => {
-                client.tls_started(self.clock.now());
+            Ok(Ok((stream, tls, shown))) => {
+                let now = self.clock.now();
+                let proven = match wanted.judge(&shown, now) {
+                    Ok(proven) => proven,
+                    Err(unproven) => return Err(Problem::unproven(peer, &unproven)),
+                };
+                client.tls_started(now);
                 return Ok(Session {
                     client,
                     peer,
                     tls: Some(tls),
-                    wanted_tls,
+                    proven,
+                    wanted,
                     letters,
                     permit,
                     stream,
@@ -166,6 +176,15 @@ impl Outbound {
 }
 
 impl Problem {
+    fn unproven(peer: Peer, unproven: &Unproven) -> Self {
+        let text = format!("it does not prove to be the right server: {unproven}");
+        Self {
+            failure: Failure::temporary(Status(4, 7, 5), text).at(peer),
+            silent: false,
+            broke_tls: false,
+        }
+    }
+
     fn silent(peer: &Peer, why: &str) -> Self {
         Self {
             failure: Failure::temporary(Status(4, 4, 1), why).at(peer.clone()),
@@ -254,23 +273,16 @@ impl Session {
     }
 
     /// Whether it can take a letter for this server under this policy.
-    pub(super) fn serves(&self, peer: &Peer, tls: TlsPolicy) -> bool {
-        self.peer == *peer && self.wanted_tls == tls
+    pub(super) fn serves(&self, peer: &Peer, wanted: &Wanted) -> bool {
+        self.peer == *peer && self.wanted == *wanted
     }
 
     /// The connection in words, for the journey.
     pub(super) fn describe(&self) -> String {
         match &self.tls {
             Some(tls) => format!(
-                "{} with {} {}, certificate {}",
-                self.peer,
-                tls.version,
-                tls.cipher,
-                if tls.verified {
-                    "valid"
-                } else {
-                    "not verified"
-                }
+                "{} with {} {}, {}",
+                self.peer, tls.version, tls.cipher, self.proven
             ),
             None => format!("{} in clear", self.peer),
         }

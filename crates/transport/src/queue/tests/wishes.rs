@@ -7,7 +7,8 @@ use crate::queue::FixedRoute;
 use crate::testing::{Act, Line, hello, script, takes};
 use Act::{Say, Want, WantLetter};
 
-const FAR: &str = "far.test A 192.0.2.1";
+/// DNSSEC vouches for it: without that a letter with REQUIRETLS goes nowhere.
+const FAR: &str = "far.test A 192.0.2.1\nfar.test SECURE far.test";
 
 async fn submit(world: &World, change: impl FnOnce(&mut Submission)) -> LetterId {
     let mut letter = world.letter(&["carol@far.test"]).await;
@@ -35,6 +36,18 @@ async fn requiretls_fails_where_there_is_no_tls() {
     world.end().await;
 }
 
+/// RFC 8689 §4.2.1: a name that anybody could have put into the DNS is no safe way.
+#[tokio::test]
+async fn requiretls_fails_where_nobody_vouches_for_the_server() {
+    let world = World::new("far.test A 192.0.2.1", &[]).await;
+    let letter = submit(&world, |letter| letter.handling.tls = TlsWish::Required).await;
+    world.gone(letter).await;
+    let reports = world.inbox_after(world.alice, 1).await;
+    assert!(reports[0].contains("Status: 5.7.10\r\n"), "{}", reports[0]);
+    assert!(reports[0].contains("neither DNSSEC"), "{}", reports[0]);
+    world.end().await;
+}
+
 #[tokio::test]
 async fn requiretls_fails_where_the_certificate_is_not_valid() {
     let tls = vec![
@@ -50,7 +63,7 @@ async fn requiretls_fails_where_the_certificate_is_not_valid() {
     let reports = world.inbox_after(world.alice, 1).await;
     assert!(reports[0].contains("Status: 5.7.10\r\n"), "{}", reports[0]);
     assert!(
-        reports[0].contains("unknown certificate authority"),
+        reports[0].contains("no certificate authority that is trusted here"),
         "{}",
         reports[0]
     );
