@@ -28,4 +28,5 @@ pub mod s3;
 pub mod smtp;
 pub mod trace;
 pub mod unbound;
+pub mod web;
 pub mod world;

@@ -30,6 +30,7 @@ mod metrics;
 mod moving;
 mod nodes;
 mod open;
+mod outcomes;
 mod prepare;
 mod queue;
 mod removed;
@@ -38,6 +39,7 @@ mod retention;
 mod search;
 mod shared;
 mod simulated;
+mod sts;
 mod usage;
 mod verify;
 mod watch;
@@ -62,6 +64,7 @@ pub use message_rows::{
 };
 pub use moving::MoveReport;
 pub use open::Lost;
+pub use outcomes::TlsOutcome;
 pub use queue::{
     Claim, ClaimRef, ClaimedRecipient, DeliverBy, DeliverByMode, DsnReturn, DueDestination,
     Handling, Notify, Outcome, QueueEntry, QueueFilter, QueueRecipient, QueueRecipientState,
@@ -71,6 +74,7 @@ pub use removed::{RemovedCursor, RemovedFilter, RemovedMessage};
 pub use restore::{RestoreOptions, RestoreReport};
 pub use search::{Highlights, SearchField, SearchFields, SearchQuery, Snippet, TextExtractor};
 pub use simulated::SimulatedDisk;
+pub use sts::StsPolicy;
 pub use usage::BlobUsage;
 pub use verify::{Finding, VerifyOptions};
 pub use watch::{AccountWatch, QueueSignal};

@@ -1,6 +1,7 @@
 //! The mail transfer agent: letters come in by SMTP and submission ([`smtp_in`]), wait in the queue
 //! ([`queue`]), find their way ([`route`]) are signed and go out ([`sign`], [`smtp_out`]) or into mailboxes here
-//! ([`local`]); the sender hears of what failed ([`dsn`]).
+//! ([`local`]); the sender hears of what failed ([`dsn`]). What other domains ask of the way to them
+//! ([`sts`]) is minded, and what became of it told to them ([`tlsrpt`]).
 //!
 //! It opens no socket itself: connections, DNS, time and randomness come through
 //! [`base::ports`]. It knows no SQL: the store's verbs say what is kept and when.
@@ -15,5 +16,7 @@ pub mod settings;
 pub mod sign;
 pub mod smtp_in;
 pub mod smtp_out;
+pub mod sts;
 #[cfg(test)]
 mod testing;
+pub mod tlsrpt;

@@ -94,8 +94,8 @@ impl Resolver for Table {
         })
     }
 
-    fn txt<'a>(&'a self, _: &'a Domain) -> BoxFuture<'a, Result<Vec<String>, DnsError>> {
-        Box::pin(async { Err(DnsError::NoRecords) })
+    fn txt<'a>(&'a self, name: &'a Domain) -> BoxFuture<'a, Result<Vec<String>, DnsError>> {
+        Box::pin(async move { self.ask(name, "TXT") })
     }
 
     fn vouched<'a>(
@@ -400,4 +400,25 @@ pub(crate) fn hello_with_tls() -> Vec<Act> {
         Want("STARTTLS"),
         Say("220 go"),
     ]
+}
+
+/// A store of its own in a folder.
+pub(crate) async fn store(folder: &std::path::Path, clock: Arc<dyn Clock>) -> store::Store {
+    let options = store::StoreOptions {
+        key_file: None,
+        data_dir: folder.to_owned(),
+        database: store::Database::default(),
+        blobs: store::BlobHome::Inline,
+        node: "here".to_owned(),
+        synchronous: store::Synchronous::Off,
+        limits: Arc::new(base::limits::Limits {
+            free_disk_bytes_min: 0,
+            ..base::limits::Limits::default()
+        }),
+        clock,
+        entropy: Arc::new(Counting::default()),
+        metrics: base::metrics::Metrics::default(),
+        extractor: None,
+    };
+    store::Store::open(options).await.unwrap()
 }

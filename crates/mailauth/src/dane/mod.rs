@@ -133,6 +133,30 @@ impl Usable {
         (!picked.is_empty()).then_some(Self(picked))
     }
 
+    /// The records as a zone file writes them: `3 1 1 00ff…`.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        let line = |record: &Record| {
+            let usage = match record.usage {
+                Usage::TrustAnchor => 2,
+                Usage::EndEntity => 3,
+            };
+            let selector = u8::from(record.selector == Selector::PublicKey);
+            let matching = match record.matching {
+                Matching::Whole => 0,
+                Matching::Sha256 => 1,
+                Matching::Sha512 => 2,
+            };
+            let data: String = record
+                .data
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect();
+            format!("{usage} {selector} {matching} {data}")
+        };
+        self.0.iter().map(line).collect()
+    }
+
     /// Whether the certificates of a server, its own first, are those that the records name. The
     /// names are those by which a certificate may know the server (RFC 7672 §3.2.2).
     ///

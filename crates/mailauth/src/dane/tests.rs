@@ -205,3 +205,11 @@ fn broken_certificates_have_no_key() {
         let _ = check(&[record(2, 0, 0, &broken)], &server.chain, "mx.test", NOW);
     }
 }
+
+#[test]
+fn records_are_shown_as_in_a_zone_file() {
+    let records = Usable::pick(&[record(2, 0, 0, &[0, 255]), record(3, 1, 2, b"x")]).unwrap();
+    let lines = records.lines();
+    assert_eq!(lines[0], "2 0 0 00ff");
+    assert!(lines[1].starts_with("3 1 2 ") && lines[1].len() == 6 + 128);
+}

@@ -5,6 +5,7 @@ use base::ports::{DnsError, Resolver};
 use clap::Subcommand;
 use serde_json::{Value, json};
 use transport::sign::{Published, is_published};
+use transport::sts::OwnPolicy;
 
 use super::exit::Exit;
 use super::key::zone_line;
@@ -37,7 +38,8 @@ pub(super) fn run(operator: &Operator, command: DnsCommand) -> Result<(), Exit> 
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let rows = runtime.block_on(check(&resolver, &domain, hostname, &keys.rows));
+    let sts = operator.settings.safety.sts.as_ref();
+    let rows = runtime.block_on(check(&resolver, &domain, hostname, &keys.rows, sts));
     let mut output = Output::default();
     if list.json {
         output.json(&rows)?;
@@ -74,6 +76,7 @@ async fn check(
     domain: &Domain,
     hostname: &Domain,
     keys: &[Value],
+    sts: Option<&OwnPolicy>,
 ) -> Vec<Value> {
     let mut rows = vec![mx(resolver, domain, hostname).await];
     let spf = zone_line(domain.as_str(), "v=spf1 mx -all");
@@ -83,6 +86,12 @@ async fn check(
     rows.push(text(resolver, &name, "v=DMARC1", &dmarc).await);
     for key in keys {
         rows.push(dkim(resolver, key).await);
+    }
+    if let Some(policy) = sts {
+        let name = format!("_mta-sts.{domain}");
+        let record = policy.record();
+        let wanted = zone_line(&name, &record);
+        rows.push(text(resolver, &name, &record, &wanted).await);
     }
     rows
 }

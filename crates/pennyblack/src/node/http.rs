@@ -1,4 +1,5 @@
-//! The HTTP listener: `/healthz` for a watcher and `/metrics` (OpenMetrics) for Prometheus.
+//! The HTTP listener: `/healthz` for a watcher, `/metrics` (OpenMetrics) for Prometheus, and the
+//! policy of MTA-STS for other mail servers.
 //!
 //! `/metrics` answers this machine only, unless the setting `metrics.public` says otherwise.
 
@@ -12,19 +13,20 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::connect_info::Connected;
 use axum::extract::{ConnectInfo, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::serve::IncomingStream;
-use base::AccountId;
 use base::metrics::Metrics;
 use base::ports::{BoxFuture, BoxStream};
+use base::{AccountId, Domain};
 use store::{Store, StoreError};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, Sleep, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use transport::net::{Crowded, Permit};
+use transport::sts::{self, OwnPolicy};
 
 use super::guard::{Arrival, Guarded};
 
@@ -45,6 +47,8 @@ pub(super) struct HttpContext {
     pub metrics: Metrics,
     pub metrics_public: bool,
     pub store: Store,
+    /// The policy that our domains have.
+    pub sts: Option<OwnPolicy>,
 }
 
 /// The service of HTTP listeners; gives connections to one HTTP server.
@@ -112,6 +116,7 @@ fn routes(context: HttpContext) -> Router {
     Router::new()
         .route("/healthz", get(healthz))
         .route("/metrics", get(metrics))
+        .route(sts::PATH, get(sts_policy))
         .with_state(context)
 }
 
@@ -148,6 +153,32 @@ async fn metrics(
     }
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], context.metrics.encode()).into_response()
+}
+
+/// RFC 8461 §3.3: the policy of a domain of ours, to who asks its host `mta-sts`.
+async fn sts_policy(State(context): State<HttpContext>, headers: HeaderMap) -> Response {
+    let host = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok());
+    let name = host.map(|host| host.split_once(':').map_or(host, |(name, _)| name));
+    let domain = name
+        .and_then(|name| {
+            name.get(.."mta-sts.".len())
+                .zip(name.get("mta-sts.".len()..))
+        })
+        .filter(|(label, _)| label.eq_ignore_ascii_case("mta-sts."))
+        .and_then(|(_, domain)| Domain::parse(domain).ok());
+    let (Some(policy), Some(domain)) = (context.sts, domain) else {
+        return (StatusCode::NOT_FOUND, "there is no policy\n").into_response();
+    };
+    match context.store.is_ours(&domain).await {
+        Ok(true) => ([(header::CONTENT_TYPE, "text/plain")], policy.text).into_response(),
+        Ok(false) => (StatusCode::NOT_FOUND, "not a domain of ours\n").into_response(),
+        Err(error) => {
+            tracing::warn!(%error, "the store does not answer");
+            (StatusCode::SERVICE_UNAVAILABLE, "try again later\n").into_response()
+        }
+    }
 }
 
 /// The client of a request.

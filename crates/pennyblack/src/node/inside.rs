@@ -116,6 +116,12 @@ impl Inside {
         self.services.queue()
     }
 
+    /// What is done beside mail: policies and reports about TLS; it goes on until the node stops.
+    #[must_use]
+    pub fn reports(&self) -> BoxFuture<'static, ()> {
+        self.services.reports()
+    }
+
     /// What the connections to a listener are served by.
     #[must_use]
     pub fn door(&self, listen: Listen) -> Door {

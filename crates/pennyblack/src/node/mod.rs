@@ -13,6 +13,7 @@ mod imap;
 mod keys;
 mod listen;
 mod proxy;
+mod reports;
 mod services;
 
 use std::fmt;
@@ -172,6 +173,7 @@ impl Node {
         tasks.spawn(signals::pat_watchdog(door.shutdown.clone()));
         tasks.spawn(keys::tend(store.clone(), resolver, door.shutdown.clone()));
         tasks.spawn(inside.queue());
+        tasks.spawn(inside.reports());
         let mut ready = Vec::new();
         for (listener, listen) in listeners {
             ready.push(listen);

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use access::imap::{ImapContext, ImapOptions};
 use base::metrics::Metrics;
-use base::ports::{BoxFuture, BoxStream, Clock, Connector, Entropy, Resolver, TlsAcceptor};
+use base::ports::{
+    BoxFuture, BoxStream, Clock, Connector, Entropy, HttpFetch, Resolver, TlsAcceptor,
+};
 use base::throttle::LoginThrottle;
 use proto::smtp::Role;
 use store::Store;
@@ -16,12 +18,16 @@ use transport::net::Gate;
 use transport::queue::{self, QueueContext};
 use transport::route::Own;
 use transport::smtp_in::{self, Listener, Security, SmtpContext, SmtpOptions};
+use transport::sts::Policies;
+use transport::tlsrpt::Ledger;
 
 use super::guard::{Guard, GuardMetrics, GuardOptions};
 use super::http::{HttpContext, HttpService};
 use super::imap::ImapService;
 use super::listen::Service;
 use super::proxy::Proxied;
+use super::reports::Reporter;
+use crate::outside::WebClient;
 use crate::settings::{Listen, Protocol, Settings, TlsMode};
 
 /// What all services of a node are made from.
@@ -47,11 +53,20 @@ pub(super) struct Services {
     guard_metrics: GuardMetrics,
     smtp: Arc<SmtpContext>,
     imap: Arc<ImapContext>,
+    http: Arc<dyn HttpFetch>,
+    policies: Arc<Policies>,
+    ledger: Ledger,
 }
 
 impl Services {
     pub(super) fn new(shared: Shared) -> Self {
+        let (resolver, connector) = (shared.resolver.clone(), shared.connector.clone());
+        let http: Arc<dyn HttpFetch> = Arc::new(WebClient::new(resolver.clone(), connector));
+        let (store, clock) = (shared.store.clone(), shared.clock.clone());
         Self {
+            policies: Arc::new(Policies::new(store, resolver, http.clone(), clock)),
+            ledger: Ledger::default(),
+            http,
             guard_metrics: GuardMetrics::new(&shared.metrics),
             smtp: Arc::new(SmtpContext::new(smtp_options(&shared))),
             imap: Arc::new(ImapContext::new(imap_options(&shared))),
@@ -74,8 +89,33 @@ impl Services {
                 listening: shared.listening.clone(),
             },
             metrics: shared.metrics.clone(),
+            policies: Some(self.policies.clone()),
+            ledger: self.ledger.clone(),
         };
         Box::pin(queue::run(context, shared.shutdown.clone()))
+    }
+
+    /// Policies and reports about TLS.
+    pub(super) fn reports(&self) -> BoxFuture<'static, ()> {
+        let shared = &self.shared;
+        let settings = &shared.settings;
+        let reporter = Reporter {
+            store: shared.store.clone(),
+            resolver: shared.resolver.clone(),
+            http: self.http.clone(),
+            clock: shared.clock.clone(),
+            entropy: shared.entropy.clone(),
+            policies: self.policies.clone(),
+            ledger: self.ledger.clone(),
+            hostname: settings.hostname.clone(),
+            from: settings
+                .domains
+                .first()
+                .unwrap_or(&settings.hostname)
+                .clone(),
+            sends: settings.safety.tls_reports,
+        };
+        Box::pin(reporter.run(shared.shutdown.clone()))
     }
 
     /// The service of one listener.
@@ -123,6 +163,7 @@ impl Services {
             metrics: self.shared.metrics.clone(),
             metrics_public: self.shared.settings.metrics_public,
             store: self.shared.store.clone(),
+            sts: self.shared.settings.safety.sts.clone(),
         };
         let (service, server) = HttpService::new(context, self.shared.shutdown.clone());
         tasks.spawn(server);

@@ -5,8 +5,8 @@
 
 pub mod clock;
 pub mod connect;
-mod end_point;
 mod dnssec;
+mod end_point;
 mod fetch;
 pub mod resolver;
 pub mod tls;

@@ -10,6 +10,7 @@ pub mod load;
 pub mod markdown;
 mod people;
 mod queue;
+mod safety;
 mod storage;
 pub mod suggest;
 pub mod table;
@@ -31,6 +32,7 @@ pub use crate::outside::TrustAd;
 pub use auth::AuthSettings;
 pub use load::{Mistake, SettingsError, Values};
 pub use markdown::markdown;
+pub use safety::SafetySettings;
 use value::Value;
 
 /// The file that is read when none is named.
@@ -171,6 +173,8 @@ pub struct Settings {
     pub proxies: Vec<Network>,
     /// The proxies that may use XCLIENT.
     pub xclient_trusted: Vec<Network>,
+    /// The way between servers.
+    pub safety: SafetySettings,
     /// Queue and mail going out.
     pub queue: QueueSettings,
     /// Whether submission offers SCRAM-SHA-256.
@@ -270,6 +274,7 @@ impl Typing<'_> {
             auth: self.auth(),
             proxies: self.parsed("proxy.trusted", "a network", Network::parse),
             xclient_trusted: self.parsed("smtp.xclient_trusted", "a network", Network::parse),
+            safety: self.safety(hostname.as_ref()),
             queue: self.queue(),
             scram: self.flag("smtp.scram"),
             auth_without_tls_on_loopback: self.text("smtp.auth_without_tls") == "loopback",

@@ -362,6 +362,7 @@ fn tables() -> Vec<&'static [Setting]> {
         transport::settings::ROWS,
         transport::auth::settings::ROWS,
         transport::queue::settings::SETTINGS,
+        super::safety::SAFETY,
     ]
 }
 

@@ -358,3 +358,26 @@ CREATE TABLE dkim_key (
     retired_at BIGINT,
     PRIMARY KEY (domain, selector)
 );
+
+-- Policies of MTA-STS (RFC 8461) that other domains have. body: as it was fetched.
+CREATE TABLE sts_policy (
+    domain TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    id TEXT COLLATE "C" NOT NULL,
+    body TEXT COLLATE "C" NOT NULL,
+    fetched_at BIGINT NOT NULL,
+    expires_at BIGINT NOT NULL
+);
+CREATE INDEX sts_policy_by_age ON sts_policy (fetched_at);
+
+-- Connections to other servers and what became of their TLS, counted for reports (RFC 8460). day: since
+-- 1970. policy: kind and text of the policy that was applied. result: empty for a success.
+CREATE TABLE tls_outcome (
+    day BIGINT NOT NULL,
+    domain TEXT COLLATE "C" NOT NULL,
+    policy TEXT COLLATE "C" NOT NULL,
+    result TEXT COLLATE "C" NOT NULL,
+    host TEXT COLLATE "C" NOT NULL,
+    address TEXT COLLATE "C" NOT NULL,
+    sessions BIGINT NOT NULL,
+    PRIMARY KEY (day, domain, policy, result, host, address)
+);

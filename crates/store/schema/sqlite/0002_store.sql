@@ -95,3 +95,26 @@ CREATE TABLE dkim_key (
     retired_at INTEGER,
     PRIMARY KEY (domain, selector)
 ) WITHOUT ROWID;
+
+-- Policies of MTA-STS (RFC 8461) that other domains have. body: as it was fetched.
+CREATE TABLE sts_policy (
+    domain TEXT NOT NULL PRIMARY KEY,
+    id TEXT NOT NULL,
+    body TEXT NOT NULL,
+    fetched_at INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX sts_policy_by_age ON sts_policy (fetched_at);
+
+-- Connections to other servers and what became of their TLS, counted for reports (RFC 8460). day: since
+-- 1970. policy: kind and text of the policy that was applied. result: empty for a success.
+CREATE TABLE tls_outcome (
+    day INTEGER NOT NULL,
+    domain TEXT NOT NULL,
+    policy TEXT NOT NULL,
+    result TEXT NOT NULL,
+    host TEXT NOT NULL,
+    address TEXT NOT NULL,
+    sessions INTEGER NOT NULL,
+    PRIMARY KEY (day, domain, policy, result, host, address)
+) WITHOUT ROWID;

@@ -48,6 +48,8 @@ pub(crate) const CARRIED: &[&str] = &[
     "sequence",
     "domain",
     "dkim_key",
+    "sts_policy",
+    "tls_outcome",
     "address",
     "alias_target",
     "account",

@@ -45,5 +45,7 @@ pub const TABLES: &[(&str, TableClass)] = &[
     ("search_progress", TableClass::Account),
     ("sequence", TableClass::Global),
     ("server_secret", TableClass::Global),
+    ("sts_policy", TableClass::Global),
     ("thread_key", TableClass::Account),
+    ("tls_outcome", TableClass::Global),
 ];

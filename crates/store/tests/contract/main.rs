@@ -17,6 +17,7 @@ mod queueing;
 mod races;
 mod repairing;
 mod retaining;
+mod safety;
 mod searching;
 mod signing;
 mod statements;
@@ -88,6 +89,8 @@ many_nodes! { postgres, shared:
 
 many_nodes! { two_nodes, beside_another:
     delivering::a_repetition_after_a_lost_reply,
+    safety::a_policy_is_kept_and_forgotten,
+    safety::outcomes_of_tls_are_counted,
     signing::a_key_lives,
     signing::keys_have_a_limit,
     people::addresses,

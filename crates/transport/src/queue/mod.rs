@@ -29,6 +29,8 @@ pub use settings::{FixedRoute, QueueSettings, SETTINGS, Smarthost, TlsPolicy};
 pub use worker::run;
 
 use crate::route::Own;
+use crate::sts::Policies;
+use crate::tlsrpt::Ledger;
 
 /// What the queue's worker needs.
 #[derive(Clone)]
@@ -49,4 +51,8 @@ pub struct QueueContext {
     pub own: Own,
     /// Where the figures go.
     pub metrics: Metrics,
+    /// The policies of MTA-STS that other domains have; `None`: they are not minded.
+    pub policies: Option<Arc<Policies>>,
+    /// Counts what becomes of TLS.
+    pub ledger: Ledger,
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::ports::{Clock, Connector, Entropy, Resolver};
+use base::ports::{Clock, Entropy};
 use base::{Domain, Timestamp};
 use store::{Claim, ClaimRef, QueueSignal, Store, StoreError};
 use tokio::task::{Id, JoinError, JoinSet};
@@ -84,20 +84,8 @@ enum Wake {
 /// Works on the queue until `stop` is cancelled, then finishes what it can within the grace and
 /// gives the rest back.
 pub async fn run(context: QueueContext, stop: CancellationToken) {
-    let QueueContext {
-        store,
-        resolver,
-        connector,
-        clock,
-        entropy,
-        settings,
-        own,
-        metrics,
-    } = context;
-    let mut signal = store.queue_signal();
-    let shared = shared(
-        store, resolver, connector, clock, entropy, settings, own, &metrics,
-    );
+    let mut signal = context.store.queue_signal();
+    let shared = shared(context);
     let mut worker = Worker::new(Arc::new(shared));
     loop {
         match worker.wait(&mut signal, &stop).await {
@@ -111,17 +99,19 @@ pub async fn run(context: QueueContext, stop: CancellationToken) {
     worker.stop().await;
 }
 
-#[expect(clippy::too_many_arguments, reason = "the parts of the context, once")]
-fn shared(
-    store: Store,
-    resolver: Arc<dyn Resolver>,
-    connector: Arc<dyn Connector>,
-    clock: Arc<dyn Clock>,
-    entropy: Arc<dyn Entropy>,
-    settings: QueueSettings,
-    own: Own,
-    metrics: &base::metrics::Metrics,
-) -> Shared {
+fn shared(context: QueueContext) -> Shared {
+    let QueueContext {
+        store,
+        resolver,
+        connector,
+        clock,
+        entropy,
+        settings,
+        own,
+        metrics,
+        policies,
+        ledger,
+    } = context;
     Shared {
         router: Router::new(
             resolver,
@@ -130,15 +120,17 @@ fn shared(
             settings.port,
             settings.smarthost.clone(),
             settings.routes.clone(),
-        ),
+        )
+        .with_policies(policies),
         outbound: Outbound::new(
             connector,
             Arc::clone(&clock),
             Arc::clone(&entropy),
             own.hostname.clone(),
             settings.clone(),
-        ),
-        metrics: QueueMetrics::new(metrics),
+        )
+        .with_ledger(ledger),
+        metrics: QueueMetrics::new(&metrics),
         signer: Signer::new(store.clone(), Arc::clone(&clock)),
         cut_off: CancellationToken::new(),
         store,

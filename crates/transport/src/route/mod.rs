@@ -18,6 +18,8 @@ use base::ports::{Clock, DnsError, Entropy, Mx, Resolver};
 
 use crate::queue::failure::{Failure, Peer, Status};
 use crate::queue::settings::{FixedRoute, Smarthost, TlsPolicy};
+use crate::sts::Policies;
+use crate::tlsrpt::Destination;
 use cache::Cache;
 pub use proof::{Dane, Proof, Proven, Refusal, Unproven, Wanted};
 pub(crate) use wish::for_wish;
@@ -38,6 +40,8 @@ pub struct Route {
     pub smarthost: bool,
     /// Whether LMTP is spoken (RFC 2033).
     pub lmtp: bool,
+    /// Whose servers they are, when the DNS says so: what becomes of TLS there is counted.
+    pub destination: Option<Arc<Destination>>,
 }
 
 /// One server of a route.
@@ -70,6 +74,7 @@ pub struct Router {
     port: u16,
     smarthost: Option<Smarthost>,
     fixed: Vec<FixedRoute>,
+    policies: Option<Arc<Policies>>,
     cache: Cache,
 }
 
@@ -149,8 +154,16 @@ impl Router {
             port,
             smarthost,
             fixed,
+            policies: None,
             cache: Cache::default(),
         }
+    }
+
+    /// The same router, which minds the policies of MTA-STS that domains have.
+    #[must_use]
+    pub fn with_policies(mut self, policies: Option<Arc<Policies>>) -> Self {
+        self.policies = policies;
+        self
     }
 
     /// The route to a domain.
@@ -187,6 +200,7 @@ impl Router {
             tls: smarthost.tls,
             smarthost: true,
             lmtp: false,
+            destination: None,
         })
     }
 
@@ -198,6 +212,7 @@ impl Router {
             tls: fixed.tls,
             smarthost: false,
             lmtp: fixed.lmtp,
+            destination: None,
         })
     }
 
@@ -303,6 +318,17 @@ impl Router {
         let resolver = self.resolver.as_ref();
         let asked = proof::by_dane(resolver, domain, &mut route.hosts, self.port).await;
         asked.map_err(|error| no_answer(domain, &error))?;
+        let sts = match &self.policies {
+            Some(policies) => policies.of(domain).await,
+            None => None,
+        };
+        if let Some(applied) = &sts {
+            proof::by_sts(&applied.policy, &mut route.hosts);
+        }
+        route.destination = Some(Arc::new(Destination {
+            domain: domain.clone(),
+            sts,
+        }));
         Ok(route)
     }
 
@@ -323,6 +349,7 @@ impl Router {
             tls: TlsPolicy::Opportunistic,
             smarthost: false,
             lmtp: false,
+            destination: None,
         })
     }
 }

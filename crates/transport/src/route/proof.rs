@@ -6,14 +6,15 @@
 
 use std::sync::Arc;
 
-use base::Domain;
-use base::Timestamp;
 use base::ports::{DnsError, RecordType, Resolver, Shown};
+use base::{Domain, Timestamp};
 use mailauth::dane::{Mismatch, Usable};
+use mailauth::sts::{Mode, Policy};
 
 use super::{Host, Route};
 use crate::queue::failure::{Failure, Status};
 use crate::queue::settings::TlsPolicy;
+use crate::tlsrpt::Fault;
 
 /// What is known of a server before it is asked, and what it must prove.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -183,6 +184,18 @@ impl Wanted {
     }
 }
 
+impl Wanted {
+    /// What is wrong with a certificate by the domain's policy, though the letter goes (a policy on
+    /// trial, RFC 8461 §5).
+    #[must_use]
+    pub fn fault(&self, shown: &Shown) -> Option<Fault> {
+        match &self.proof {
+            Proof::StsTesting { .. } => shown.fault.as_ref().map(Fault::from),
+            _ => None,
+        }
+    }
+}
+
 /// Shows what is asked of a host, after its name.
 impl std::fmt::Display for Proof {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -222,6 +235,22 @@ pub(super) async fn by_dane(
         host.proof = of_host(resolver, domain, &host.name, port).await;
     }
     Ok(())
+}
+
+/// Says what each host must prove by the domain's policy of MTA-STS, where DANE asks for nothing.
+pub(super) fn by_sts(policy: &Policy, hosts: &mut [Host]) {
+    for host in hosts {
+        if !matches!(host.proof, Proof::Nothing | Proof::Named) {
+            continue;
+        }
+        let named = policy.names(&host.name);
+        host.proof = match (policy.mode, named) {
+            (Mode::Enforce, true) => Proof::Sts,
+            (Mode::Enforce, false) => Proof::Refused(Refusal::NotInPolicy),
+            (Mode::Testing, named) => Proof::StsTesting { named },
+            (Mode::None, _) => continue,
+        };
+    }
 }
 
 async fn of_host(resolver: &dyn Resolver, domain: &Domain, name: &Domain, port: u16) -> Proof {

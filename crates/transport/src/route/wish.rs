@@ -59,6 +59,7 @@ mod tests {
                 tls,
                 smarthost,
                 lmtp: false,
+                destination: None,
             };
             assert_eq!(
                 for_wish(Arc::new(route), wish).tls,
@@ -80,6 +81,7 @@ mod tests {
             tls: TlsPolicy::Opportunistic,
             smarthost: false,
             lmtp: false,
+            destination: None,
         };
         for_wish(Arc::new(route), wish).hosts[0].proof.clone()
     }

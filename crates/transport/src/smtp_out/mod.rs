@@ -25,9 +25,10 @@ use crate::queue::failure::{Failure, Peer, Status};
 use crate::queue::planner::Verdict;
 use crate::queue::settings::{QueueSettings, TlsPolicy};
 use crate::route::{Proof, Proven, Route, Wanted};
+use crate::tlsrpt::{Fault, Ledger};
 use memory::Memory;
 use pool::Pool;
-use session::{Session, SessionSettings};
+use session::{Problem, Session, SessionSettings};
 
 /// Addresses that are tried in one attempt. A route may have more; they come in turn with the next
 /// attempts, as equal ones are shuffled and silent ones go last.
@@ -47,6 +48,7 @@ pub struct Outbound {
     timeouts: Timeouts,
     pool: Pool,
     memory: Memory,
+    ledger: Ledger,
 }
 
 /// What became of one attempt.
@@ -132,7 +134,15 @@ impl Outbound {
             timeouts: Timeouts::default(),
             pool,
             memory: Memory::default(),
+            ledger: Ledger::default(),
         }
+    }
+
+    /// The same, which counts in this ledger what becomes of TLS.
+    #[must_use]
+    pub fn with_ledger(mut self, ledger: Ledger) -> Self {
+        self.ledger = ledger;
+        self
     }
 
     /// Makes one attempt to hand a letter over, for who has nothing to settle.
@@ -247,6 +257,7 @@ impl Outbound {
     ) -> Result<Session, Failure> {
         let wanted = route.wanted(&peer.host);
         if let Proof::Refused(refusal) = &wanted.proof {
+            self.count(route, peer, &wanted, Some(refusal.into()));
             return Err(refusal.failure().at(peer.clone()));
         }
         let slot = self.pool.slot(peer.address);
@@ -274,6 +285,9 @@ impl Outbound {
                 .flatten(),
         };
         let mut opened = self.connect(peer, &settings).await;
+        if let Some(fault) = fault_of(&opened, &wanted) {
+            self.count(route, peer, &wanted, fault);
+        }
         if let Err(problem) = &opened
             && problem.broke_tls
             && policy == TlsPolicy::Opportunistic
@@ -308,6 +322,15 @@ impl Outbound {
                 }
                 Err(problem.failure)
             }
+        }
+    }
+
+    /// Counts for the reports to the domain (RFC 8460).
+    fn count(&self, route: &Route, peer: &Peer, wanted: &Wanted, fault: Option<Fault>) {
+        if let Some(destination) = &route.destination {
+            let now = self.clock.now();
+            self.ledger
+                .note(now, destination, (peer, &wanted.proof), fault);
         }
     }
 
@@ -372,6 +395,19 @@ impl Outbound {
                 Event::Ready | Event::StartTls => {}
             }
         }
+    }
+}
+
+/// What a connection says about TLS; `None` when it did not come to that.
+fn fault_of(opened: &Result<Session, Problem>, wanted: &Wanted) -> Option<Option<Fault>> {
+    match opened {
+        Ok(session) => Some(match (&session.fault, &wanted.proof) {
+            (Some(fault), _) => Some(*fault),
+            (None, Proof::DaneUnusable) => Some(Fault::TlsaInvalid),
+            (None, Proof::StsTesting { named: false }) => Some(Fault::Validation),
+            (None, _) => None,
+        }),
+        Err(problem) => problem.fault.map(Some),
     }
 }
 

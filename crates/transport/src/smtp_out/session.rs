@@ -15,6 +15,7 @@ use super::{Outbound, outcome};
 use crate::queue::failure::{Failure, Peer, Status};
 use crate::queue::settings::TlsPolicy;
 use crate::route::{Proven, Unproven, Wanted};
+use crate::tlsrpt::Fault;
 
 /// How long a TLS handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -30,6 +31,8 @@ pub(crate) struct Session {
     pub(super) tls: Option<TlsInfo>,
     /// How the server proved itself.
     pub(super) proven: Proven,
+    /// What is wrong with TLS there, though the letter goes.
+    pub(super) fault: Option<Fault>,
     /// What the route asked for; the connection may have less if that is allowed.
     pub(super) wanted: Wanted,
     /// Letters sent on it.
@@ -58,6 +61,8 @@ pub(super) struct Problem {
     pub(super) silent: bool,
     /// It was the handshake that failed.
     pub(super) broke_tls: bool,
+    /// What is wrong with TLS there, if it came to that.
+    pub(super) fault: Option<Fault>,
 }
 
 impl Outbound {
@@ -78,6 +83,7 @@ impl Outbound {
             peer: peer.clone(),
             tls: None,
             proven: Proven::Not,
+            fault: None,
             wanted: settings.wanted.clone(),
             letters: 0,
             permit: None,
@@ -85,7 +91,12 @@ impl Outbound {
         };
         loop {
             match session.drive(self.clock.as_ref()).await {
-                Event::Ready => return Ok(session),
+                Event::Ready => {
+                    if session.tls.is_none() && settings.wanted.tls != TlsPolicy::Never {
+                        session.fault = Some(Fault::StartTlsNotSupported);
+                    }
+                    return Ok(session);
+                }
                 Event::StartTls => session = self.start_tls(session).await?,
                 Event::Failed(failure) => return Err(Problem::of_session(peer, &failure)),
                 // There is no letter yet.
@@ -156,6 +167,7 @@ impl Outbound {
                     peer,
                     tls: Some(tls),
                     proven,
+                    fault: wanted.fault(&shown),
                     wanted,
                     letters,
                     permit,
@@ -171,6 +183,7 @@ impl Outbound {
                 .at(peer),
             silent: false,
             broke_tls: true,
+            fault: Some(Fault::Validation),
         })
     }
 }
@@ -182,6 +195,7 @@ impl Problem {
             failure: Failure::temporary(Status(4, 7, 5), text).at(peer),
             silent: false,
             broke_tls: false,
+            fault: Some(unproven.into()),
         }
     }
 
@@ -190,6 +204,7 @@ impl Problem {
             failure: Failure::temporary(Status(4, 4, 1), why).at(peer.clone()),
             silent: true,
             broke_tls: false,
+            fault: None,
         }
     }
 
@@ -201,6 +216,8 @@ impl Problem {
                 client::Failure::Timeout(_) | client::Failure::Disconnected(_)
             ),
             broke_tls: false,
+            fault: matches!(failure, client::Failure::TlsNotOffered)
+                .then_some(Fault::StartTlsNotSupported),
         }
     }
 }

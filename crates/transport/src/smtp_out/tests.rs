@@ -72,6 +72,7 @@ fn route(ips: &[&str]) -> Route {
         tls: TlsPolicy::Opportunistic,
         smarthost: false,
         lmtp: false,
+        destination: None,
     }
 }
 
@@ -650,6 +651,7 @@ fn smarthost_world(tls: TlsPolicy, lines: Vec<Line>) -> (World, Route) {
         tls,
         smarthost: true,
         lmtp: false,
+        destination: None,
         ..route(&["192.0.2.1"])
     };
     (world_with(&[("192.0.2.1", lines)], settings), route)

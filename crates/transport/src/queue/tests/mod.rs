@@ -110,6 +110,8 @@ impl World {
                 listening: vec!["192.0.2.99:25".parse().unwrap()],
             },
             metrics,
+            policies: None,
+            ledger: Ledger::default(),
         };
         let stop = CancellationToken::new();
         Self {
