@@ -65,6 +65,8 @@ struct Worker {
     claims: HashMap<Id, Claim>,
     /// All claims in hand, whose leases are kept alive.
     leases: BTreeMap<ClaimRef, Domain>,
+    /// When, by the clock that leases go by, all of them were surely alive.
+    renewed: Timestamp,
     goodbyes: JoinSet<()>,
     /// When the store is to be looked at next.
     look_at: Instant,
@@ -150,6 +152,7 @@ impl Worker {
             tasks: JoinSet::new(),
             claims: HashMap::new(),
             leases: BTreeMap::new(),
+            renewed: shared.clock.now(),
             goodbyes: JoinSet::new(),
             look_at: now,
             looked_at: now,
@@ -213,6 +216,9 @@ impl Worker {
     /// Looks for due letters and claims what there is room for; when to look again.
     async fn look(&mut self) -> Result<Instant, StoreError> {
         let now = self.shared.clock.now();
+        if !self.keeps_leases(now).await {
+            return Ok(Instant::now() + STORE_PAUSE);
+        }
         let due = self.due(now).await?;
         let total: usize = due.iter().map(|work| work.letters).sum();
         self.shared
@@ -342,14 +348,29 @@ impl Worker {
         self.planner.finished(now, &domain, verdict);
     }
 
-    /// Keeps all leases alive. A claim that waits and is lost is dropped; one in work goes on, and
-    /// its settlement will change nothing.
-    async fn renew(&mut self) {
-        let all: Vec<ClaimRef> = self.leases.keys().copied().collect();
-        if all.is_empty() {
-            return;
+    /// Whether no lease in hand has ended at this time. One that has would be claimed again by this
+    /// very node, and its letter sent twice: after the clock has jumped forward, or while the store
+    /// could not be written.
+    async fn keeps_leases(&mut self, now: Timestamp) -> bool {
+        let half_over = now.since(self.renewed) >= self.shared.settings.lease / 2;
+        if !half_over || self.leases.is_empty() {
+            if self.leases.is_empty() {
+                self.renewed = now;
+            }
+            return true;
         }
+        self.renew().await
+    }
+
+    /// Keeps all leases alive; whether the store has heard it. A claim that waits and is lost is
+    /// dropped; one in work goes on, and its settlement will change nothing.
+    async fn renew(&mut self) -> bool {
+        let all: Vec<ClaimRef> = self.leases.keys().copied().collect();
         let now = self.shared.clock.now();
+        if all.is_empty() {
+            self.renewed = now;
+            return true;
+        }
         let lost = match self
             .shared
             .store
@@ -359,9 +380,10 @@ impl Worker {
             Ok(lost) => lost,
             Err(error) => {
                 warn!(%error, "leases cannot be renewed");
-                return;
+                return false;
             }
         };
+        self.renewed = now;
         for reference in lost {
             let Some(domain) = self.leases.remove(&reference) else {
                 continue;
@@ -377,6 +399,7 @@ impl Worker {
                 self.planner.released(&domain);
             }
         }
+        true
     }
 
     fn end_idle_connections(&mut self, all: bool) {

@@ -273,3 +273,30 @@ async fn an_operator_may_drop_a_letter_under_way() {
     assert!(world.entry(dropped).await.is_none());
     world.end().await;
 }
+
+/// A clock that jumps beyond the lease ends no lease of a letter that is being sent: it would be
+/// claimed again and sent twice.
+#[tokio::test]
+async fn a_letter_under_way_is_not_claimed_again_when_the_clock_jumps() {
+    let mut slow = takes();
+    slow.insert(6, Act::Pause(Duration::from_millis(700)));
+    let lines = vec![script(&[hello(), slow]), script(&[hello(), takes()])];
+    let world = World::new("far.test A 192.0.2.1", &[("192.0.2.1", lines)]).await;
+    let letter = world.submit(&["carol@far.test"]).await;
+    world
+        .until("the letter is being sent", async || {
+            world.net.has_heard("DATA")
+        })
+        .await;
+    let jump = world.context.settings.lease.as_millis() * 3;
+    let jump = i64::try_from(jump).unwrap();
+    world.clock.offset_ms.fetch_add(jump, Ordering::Relaxed);
+    // Another letter makes the worker look.
+    let other = world.submit(&["bob@here.test"]).await;
+    world.gone(other).await;
+    world.gone(letter).await;
+    let heard = world.net.heard();
+    let connections = heard.iter().filter(|line| *line == "[192.0.2.1]");
+    assert_eq!(connections.count(), 1, "{heard:?}");
+    world.end().await;
+}
