@@ -1,7 +1,7 @@
 # Every command a person needs, each with one line of help. `make` alone prints them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run test test-cluster check bench clean
+.PHONY: help run test test-cluster soak check bench clean
 
 # What is run by hand is built like what the tests ran: one profile.
 PENNYBLACK := $(or $(CARGO_TARGET_DIR),target)/debug/pennyblack
@@ -21,6 +21,11 @@ GARAGE ?= $(abspath $(or $(CARGO_TARGET_DIR),target))/garage/bin/garage
 test-cluster: ## Run the tests that need Garage, a real object store (builds it first: 10 minutes).
 	@script/setup build test cluster
 	GARAGE=$(GARAGE) cargo nextest run -p pennyblack-store --run-ignored only -E 'test(garage)'
+
+SEED ?= $(shell date +%s)
+soak: ## Run new simulated worlds for an hour (SEED=n chooses where they begin).
+	@script/setup build
+	cargo run --release --quiet -p pennyblack-sim -- --seed $(SEED)000 --minutes 60
 
 check: ## Format, lints, house rules and dependencies, as asked of every change.
 	@script/setup build check

@@ -43,8 +43,7 @@ impl Session {
         options: &EngineOptions,
         statements: &Statements,
     ) -> Result<Self, StoreError> {
-        let mut session = Self::open(options, OpenFlags::default(), statements, WRITER_CACHE_KIB)?;
-        session.simulated.clone_from(&options.simulated);
+        let session = Self::open(options, OpenFlags::default(), statements, WRITER_CACHE_KIB)?;
         // Page size and auto_vacuum only take effect while the file is empty.
         session.batch(&format!(
             "PRAGMA page_size = {PAGE_BYTES}; PRAGMA auto_vacuum = INCREMENTAL;"
@@ -80,7 +79,9 @@ impl Session {
     ) -> Result<Self, StoreError> {
         let vfs = options.simulated.as_ref().map(|disk| disk.vfs());
         let connection = connect(&options.path, flags, vfs).map_err(failure)?;
-        Self::new(connection, statements, cache_kib)
+        let mut session = Self::new(connection, statements, cache_kib)?;
+        session.simulated.clone_from(&options.simulated);
+        Ok(session)
     }
 
     fn new(

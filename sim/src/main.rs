@@ -1,0 +1,198 @@
+//! `sim`: runs worlds by seed, and shows what happened in one that broke a promise.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use pennyblack_sim::faults::Faults;
+use pennyblack_sim::mutation::Mutation;
+use pennyblack_sim::node::Templates;
+use pennyblack_sim::world::{Options, Report, run};
+
+/// Runs whole nodes in a simulated world.
+#[derive(Parser, Debug)]
+struct Arguments {
+    /// The first seed.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How many seeds, one after the other.
+    #[arg(long, default_value_t = 1)]
+    seeds: u64,
+    /// Run new seeds for so many minutes instead.
+    #[arg(long)]
+    minutes: Option<u64>,
+    /// Nodes.
+    #[arg(long, default_value_t = 3)]
+    nodes: usize,
+    /// Domains, shared out among the nodes; as many as nodes when not given.
+    #[arg(long)]
+    domains: Option<usize>,
+    /// Letters that people send.
+    #[arg(long, default_value_t = 20)]
+    letters: u64,
+    /// `all`, `none`, or names separated by commas.
+    #[arg(long, default_value = "all", value_parser = Faults::parse)]
+    faults: Faults,
+    /// How long people send, and faults last, in seconds of the world.
+    #[arg(long, default_value_t = 480)]
+    span: u64,
+    /// People at each node who send at the same time.
+    #[arg(long, default_value_t = 1)]
+    senders: usize,
+    /// Empty the mailboxes on the way, for long runs.
+    #[arg(long)]
+    empties: bool,
+    /// A deliberate mistake, which should be noticed.
+    #[arg(long, default_value = "none", value_parser = Mutation::parse)]
+    mutation: Mutation,
+    /// Print the trace of each run.
+    #[arg(long)]
+    trace: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match work(&arguments) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("sim: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Runs all seeds; whether all were clean.
+fn work(arguments: &Arguments) -> Result<bool, Box<dyn std::error::Error>> {
+    let mut templates = Templates::new()?;
+    let begun = Instant::now();
+    let limit = arguments
+        .minutes
+        .map(|minutes| Duration::from_secs(60 * minutes));
+    let mut clean = true;
+    let mut total = Total::default();
+    for seed in arguments.seed.. {
+        let over = match limit {
+            Some(limit) => begun.elapsed() >= limit,
+            None => seed - arguments.seed >= arguments.seeds,
+        };
+        if over {
+            break;
+        }
+        let report = run(&options(arguments, seed), &mut templates)?;
+        show(
+            &report,
+            arguments.trace,
+            arguments.seeds > 1 || limit.is_some(),
+        );
+        total.add(&report);
+        clean &= report.is_clean();
+    }
+    total.show(begun.elapsed());
+    Ok(clean)
+}
+
+fn options(arguments: &Arguments, seed: u64) -> Options {
+    Options {
+        seed,
+        nodes: arguments.nodes,
+        domains: arguments.domains.unwrap_or(arguments.nodes),
+        letters: arguments.letters,
+        faults: arguments.faults,
+        span: Duration::from_secs(arguments.span),
+        senders: arguments.senders,
+        empties: arguments.empties,
+        mutation: arguments.mutation,
+    }
+}
+
+fn show(report: &Report, trace: bool, many: bool) {
+    if trace || !report.is_clean() {
+        eprint!("{}", report.trace);
+    }
+    if !many || !report.is_clean() {
+        eprintln!(
+            "seed {}: {} events, hash {}",
+            report.seed, report.digest.0, report.digest.1
+        );
+    }
+    for violation in &report.books.violations {
+        eprintln!("seed {}: {violation}", report.seed);
+    }
+}
+
+/// The sum of all runs.
+#[derive(Default)]
+struct Total {
+    seeds: u64,
+    failed: Vec<u64>,
+    letters: u64,
+    taken: u64,
+    stored: u64,
+    reported: u64,
+    lost: u64,
+    explained: u64,
+    unexplained: u64,
+    virtual_time: Duration,
+    faults: std::collections::BTreeMap<&'static str, u64>,
+    open_max: u64,
+}
+
+impl Total {
+    fn add(&mut self, report: &Report) {
+        let books = &report.books;
+        self.seeds += 1;
+        if !report.is_clean() {
+            self.failed.push(report.seed);
+        }
+        self.letters += books.letters;
+        self.taken += books.taken;
+        self.stored += books.stored;
+        self.reported += books.reported;
+        self.lost += books.lost;
+        self.explained += books.explained_duplicates;
+        self.unexplained += books.unexplained_duplicates;
+        self.virtual_time += report.virtual_time;
+        for (kind, count) in &books.faults {
+            *self.faults.entry(kind).or_default() += count;
+        }
+        self.open_max = self.open_max.max(books.open_max);
+    }
+
+    fn show(&self, took: Duration) {
+        let faults: Vec<String> = self
+            .faults
+            .iter()
+            .map(|(kind, count)| format!("{kind} {count}"))
+            .collect();
+        eprintln!(
+            "{} seeds, {} letters sent, {} taken, {} copies stored, {} failures reported",
+            self.seeds, self.letters, self.taken, self.stored, self.reported
+        );
+        eprintln!(
+            "{:.1} virtual hours in {:.1} s; faults: {} ({})",
+            self.virtual_time.as_secs_f64() / 3_600.0,
+            took.as_secs_f64(),
+            self.faults.values().sum::<u64>(),
+            faults.join(", ")
+        );
+        eprintln!(
+            "lost {}, unexplained duplicates {}, explained duplicates {}, connections at once {}, memory {}",
+            self.lost,
+            self.unexplained,
+            self.explained,
+            self.open_max,
+            peak_memory()
+        );
+        if !self.failed.is_empty() {
+            eprintln!("failed seeds: {:?}", self.failed);
+        }
+    }
+}
+
+/// The most memory that the process had.
+fn peak_memory() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    peak.map_or_else(|| "unknown".to_owned(), |peak| peak.trim().to_owned())
+}

@@ -1,0 +1,170 @@
+//! Who is who in a world: nodes with their domains and addresses, servers and people outside.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+/// The password of every user.
+pub const PASSWORD: &str = "correct horse battery staple";
+/// The domain of the server outside.
+pub const OUTSIDE: &str = "outside.test";
+
+/// A node.
+#[derive(Clone, Debug)]
+pub struct NodePlan {
+    /// Its number, from 0.
+    pub number: usize,
+    /// Its name in the trace.
+    pub name: String,
+    /// Its host name.
+    pub host: String,
+    /// Its domains; each has a user.
+    pub domains: Vec<String>,
+    /// Where the alias `team@` of its first domain leads to.
+    pub forward: String,
+}
+
+/// How letters for an address go.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Way {
+    /// The address in whose mailbox they end.
+    pub address: String,
+    /// The servers that take them, the last one first.
+    pub servers: Vec<String>,
+}
+
+/// All of them.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The nodes.
+    pub nodes: Vec<NodePlan>,
+}
+
+impl NodePlan {
+    /// Its address.
+    #[must_use]
+    pub fn ip(&self) -> IpAddr {
+        address(10, self.number)
+    }
+
+    /// Where its users come from.
+    #[must_use]
+    pub fn users_ip(&self) -> IpAddr {
+        address(11, self.number)
+    }
+
+    /// Where it listens for servers.
+    #[must_use]
+    pub fn smtp(&self) -> SocketAddr {
+        SocketAddr::new(self.ip(), 25)
+    }
+
+    /// Where it listens for users.
+    #[must_use]
+    pub fn submission(&self) -> SocketAddr {
+        SocketAddr::new(self.ip(), 465)
+    }
+
+    /// The users' addresses.
+    #[must_use]
+    pub fn users(&self) -> Vec<String> {
+        let user = |domain: &String| format!("user@{domain}");
+        self.domains.iter().map(user).collect()
+    }
+
+    /// The alias.
+    #[must_use]
+    pub fn alias(&self) -> String {
+        format!("team@{}", self.domains[0])
+    }
+}
+
+impl Plan {
+    /// A world of so many nodes that share so many domains.
+    #[must_use]
+    pub fn new(nodes: usize, domains: usize) -> Self {
+        let domain = |number: usize| format!("d{number}.test");
+        let nodes = nodes.max(1);
+        let domains = domains.max(nodes);
+        let of = |node: usize| (node..domains).step_by(nodes).map(domain).collect();
+        Self {
+            nodes: (0..nodes)
+                .map(|number| NodePlan {
+                    number,
+                    name: format!("node{number}"),
+                    host: format!("mx{number}.test"),
+                    domains: of(number),
+                    forward: format!("user@{}", domain((number + 1) % nodes)),
+                })
+                .collect(),
+        }
+    }
+
+    /// The node of a domain.
+    #[must_use]
+    pub fn node_of(&self, domain: &str) -> Option<&NodePlan> {
+        let has = |node: &&NodePlan| node.domains.iter().any(|own| own == domain);
+        self.nodes.iter().find(has)
+    }
+
+    /// Where letters for an address arrive in the end, and by way of which servers.
+    #[must_use]
+    pub fn way(&self, address: &str) -> Way {
+        let (local, domain) = address.split_once('@').unwrap_or((address, ""));
+        let node = self.node_of(domain);
+        let server = node.map_or("outside", |node| node.name.as_str()).to_owned();
+        match node {
+            Some(node) if local == "team" => {
+                let mut way = self.way(&node.forward);
+                way.servers.push(server);
+                way
+            }
+            _ => Way {
+                address: address.to_owned(),
+                servers: vec![server],
+            },
+        }
+    }
+}
+
+/// The server outside.
+#[must_use]
+pub fn outside_ip() -> IpAddr {
+    address(12, 0)
+}
+
+/// People outside who send to nodes.
+#[must_use]
+pub fn strangers_ip() -> IpAddr {
+    address(12, 1)
+}
+
+/// An address at which nobody is.
+#[must_use]
+pub fn nobody_ip() -> IpAddr {
+    address(12, 2)
+}
+
+/// A server that takes nothing.
+#[must_use]
+pub fn elsewhere_ip() -> IpAddr {
+    address(12, 3)
+}
+
+fn address(network: u8, number: usize) -> IpAddr {
+    let [high, low] = u16::try_from(number).unwrap_or(u16::MAX).to_be_bytes();
+    Ipv4Addr::new(network, 0, high, low).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn domains_are_shared_out_and_aliases_followed() {
+        let plan = Plan::new(2, 5);
+        assert_eq!(plan.nodes[0].domains, ["d0.test", "d2.test", "d4.test"]);
+        let way = plan.way("team@d0.test");
+        assert_eq!(way.address, "user@d1.test");
+        assert_eq!(way.servers, ["node1", "node0"]);
+        assert_eq!(plan.way("x@outside.test").servers, ["outside"]);
+    }
+}
