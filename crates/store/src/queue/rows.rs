@@ -61,7 +61,14 @@ pub(crate) async fn insert_letter(
         ],
     )
     .await?;
-    let due_at = Timestamp(new.due_at.millis() - new.handling.head_start_ms());
+    // One that is held back until a moment is not sent before it.
+    let is_held = new.due_at > new.received_at;
+    let head_start_ms = if is_held {
+        0
+    } else {
+        new.handling.head_start_ms()
+    };
+    let due_at = Timestamp(new.due_at.millis() - head_start_ms);
     for recipient in new.recipients {
         tx.send(
             "INSERT INTO recipient (letter_id, recipient_id, address, domain, original, notify,

@@ -5,6 +5,7 @@
 //! A DKIM signature over the body does break; it would say nothing either if the old server cut the
 //! eighth bits off.
 
+use base::EmailAddress;
 use bytes::Bytes;
 use message::write::to_seven_bit;
 use proto::smtp::Reply;
@@ -21,6 +22,10 @@ pub(super) fn for_peer(
     if (!eight_bit || extensions.eight_bit_mime) && !null {
         return Ok(outgoing);
     }
+    // What needs SMTPUTF8 is refused for want of that, in words that say so (RFC 6531 §3.2).
+    if !extensions.smtputf8 && needs_utf8(&outgoing) {
+        return Ok(outgoing);
+    }
     let letter = outgoing.parts.concat();
     match to_seven_bit(&letter) {
         Ok(converted) => {
@@ -34,9 +39,17 @@ pub(super) fn for_peer(
     }
 }
 
+/// Whether no recipient can have it without SMTPUTF8.
+fn needs_utf8(outgoing: &Outgoing) -> bool {
+    let sender = outgoing.reverse_path.as_ref();
+    let mut recipients = outgoing.recipients.iter();
+    outgoing.needs_utf8
+        || sender.is_some_and(EmailAddress::needs_utf8)
+        || recipients.all(|recipient| recipient.address.needs_utf8())
+}
+
 #[cfg(test)]
 mod tests {
-    use base::EmailAddress;
     use proto::smtp::client::OutgoingRecipient;
 
     use super::*;

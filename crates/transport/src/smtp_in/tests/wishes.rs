@@ -40,7 +40,8 @@ const BOBS: &str = "From: bob@black.test\r\nSubject: x\r\n\r\nx";
 async fn a_letter_may_be_held() {
     let world = World::new().await;
     let start = world.clock.now();
-    world.bob_sends(" HOLDFOR=3600", BOBS).await;
+    world.bob_sends(" HOLDFOR=3600 MT-PRIORITY=9", BOBS).await;
+    world.clock.set(start + HOUR - Duration::from_secs(1));
     assert!(world.far().await.is_empty(), "not yet");
     world.clock.set(start + HOUR);
     let claims = world.far().await;
