@@ -282,7 +282,7 @@ enum Expect {
     LetterEnd,
     /// LMTP and PRDR: the reply to the letter for one recipient.
     LetterEndOf(usize),
-    /// PRDR: the reply to the whole, behind those for each.
+    /// PRDR: the reply to the whole, behind those for each; only it makes them count.
     LetterEndOfAll,
     Quit,
 }
@@ -511,7 +511,7 @@ impl Client {
             Expect::Data => self.data_answered(&reply),
             Expect::LetterEnd => self.letter_answered(&reply),
             Expect::LetterEndOf(index) => self.letter_answered_for(index, reply),
-            Expect::LetterEndOfAll => self.letter_answered_for_all(),
+            Expect::LetterEndOfAll => self.letter_answered_for_all(reply),
             Expect::Quit => self.closed = true,
         }
     }

@@ -20,6 +20,9 @@ pub(super) struct Transaction {
     outcomes: Vec<Option<RecipientOutcome>>,
     stage: Stage,
     accepted: usize,
+    /// PRDR: the recipients the peer would take the letter for, each with its reply. They count once
+    /// the reply to the whole letter says so.
+    promised: Vec<(usize, Reply)>,
     /// Nothing more is asked; what is outstanding is waited for.
     given_up: bool,
 }
@@ -69,6 +72,7 @@ impl Client {
             outgoing,
             stage: Stage::Mail,
             accepted: 0,
+            promised: Vec::new(),
             given_up: false,
         };
         if !self.is_ready() || recipients == 0 {
@@ -205,20 +209,36 @@ impl Client {
         if reply.is_positive() && reply.code / 100 != 2 {
             return self.refused(Step::LetterEnd, reply);
         }
+        let provisional = matches!(self.expected.back(), Some(Expect::LetterEndOfAll));
         if let Some(transaction) = &mut self.transaction {
-            transaction.outcomes[index] = Some(if reply.is_positive() {
-                RecipientOutcome::Accepted(reply)
-            } else {
-                RecipientOutcome::Refused(reply)
-            });
+            match reply.is_positive() {
+                true if provisional => transaction.promised.push((index, reply)),
+                true => transaction.outcomes[index] = Some(RecipientOutcome::Accepted(reply)),
+                false => transaction.outcomes[index] = Some(RecipientOutcome::Refused(reply)),
+            }
         }
         if self.config.lmtp && self.expected.is_empty() {
-            self.letter_answered_for_all();
+            self.needs_reset = false;
+            self.finish(None);
         }
     }
 
-    /// All recipients have their replies; what is said to the whole adds nothing.
-    pub(super) fn letter_answered_for_all(&mut self) {
+    /// In PRDR: the reply to the whole letter. Only with it the peer takes the responsibility
+    /// (draft-hall-prdr §3), so a letter it refuses now is refused for every recipient.
+    pub(super) fn letter_answered_for_all(&mut self, reply: Reply) {
+        if reply.is_positive() && reply.code / 100 != 2 {
+            return self.refused(Step::LetterEnd, reply);
+        }
+        if let Some(transaction) = &mut self.transaction {
+            let promised = std::mem::take(&mut transaction.promised);
+            if reply.is_positive() {
+                for (index, reply) in promised {
+                    transaction.outcomes[index] = Some(RecipientOutcome::Accepted(reply));
+                }
+            } else {
+                transaction.refuse_rest(&reply);
+            }
+        }
         self.needs_reset = false;
         self.finish(None);
     }
