@@ -32,7 +32,7 @@ impl Certificate {
             .args(["ec_paramgen_curve:prime256v1", "-nodes", "-days", "30"])
             .args(["-subj", &format!("/CN={name}")])
             .args(["-addext", "keyUsage=critical,keyCertSign"]);
-        must_run(made.into_files(&mut command), LIMIT);
+        must_run(made.named_in(&mut command), LIMIT);
         made
     }
 
@@ -99,7 +99,7 @@ impl Certificate {
         Certificate { chain, key }
     }
 
-    fn into_files<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+    fn named_in<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         command
             .arg("-keyout")
             .arg(&self.key)

@@ -1,6 +1,8 @@
 //! DANE (RFC 6698, RFC 7671, RFC 7672) against real parts: zones signed by ldns, served by NSD,
 //! validated by Unbound; the mail goes to Postfix with a certificate of OpenSSL.
 
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
+
 use std::time::Duration;
 
 use interop::certificates::Certificate;

@@ -1,6 +1,8 @@
 //! MTA-STS (RFC 8461) against real parts: policies of a web server of OpenSSL, MX records of NSD, and
 //! Postfix with a certificate that is good for some of the domains.
 
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
+
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;

@@ -9,6 +9,7 @@ pub mod dane;
 pub mod dkim;
 pub mod dmarc;
 mod dns;
+pub mod feedback;
 pub mod iprev;
 mod name;
 mod report;

@@ -20,3 +20,6 @@ pub mod sts;
 #[cfg(test)]
 mod testing;
 pub mod tlsrpt;
+
+/// Reports that others send about our domains.
+pub use mailauth::feedback;

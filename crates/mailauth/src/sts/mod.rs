@@ -40,7 +40,7 @@ pub fn policy_id(texts: &[Vec<u8>]) -> Option<String> {
         if let Some((name, value)) = field.split_once('=')
             && name.trim_matches(is_blank) == "id"
         {
-            id = id.or(Some(value.trim_matches(is_blank)));
+            id = id.or_else(|| Some(value.trim_matches(is_blank)));
         }
     }
     let id = id?;

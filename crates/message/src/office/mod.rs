@@ -104,6 +104,13 @@ impl OfficeKind {
     }
 }
 
+/// The first file in a zip, at most `bytes_max` bytes of it; `None` if there is none.
+#[must_use]
+pub fn first_file_of_zip(data: &[u8], bytes_max: usize) -> Option<Vec<u8>> {
+    let file = Zip::open(data)?.files().next()?;
+    Some(file.unpack(bytes_max))
+}
+
 /// The text of a document, at most about `bytes_max` bytes of it. What is damaged, encrypted or no
 /// such document gives as much as could be read.
 #[must_use]

@@ -22,6 +22,7 @@ pub mod output;
 mod password;
 mod progress;
 mod queue;
+mod reports;
 mod serve;
 mod store;
 mod usage;
@@ -87,6 +88,9 @@ enum Command {
     /// Letters that are still to be sent.
     #[command(subcommand)]
     Queue(queue::QueueCommand),
+    /// Reports of others about our domains (DMARC, TLS).
+    #[command(subcommand)]
+    Reports(reports::ReportsCommand),
     /// Imports letters: mbox, Maildir, folders and zips, or another server by IMAP.
     Import(import::ImportArgs),
     /// Exports letters: mbox, Maildir, a folder or a zip.
@@ -153,6 +157,7 @@ fn run(cli: Cli) -> Result<(), Exit> {
         Command::Key(command) => key::run(&Operator::new(&cli.config)?, command),
         Command::Dns(command) => dns::run(&Operator::new(&cli.config)?, command),
         Command::Queue(command) => queue::run(&Operator::new(&cli.config)?, command),
+        Command::Reports(command) => reports::run(command),
         Command::Import(args) => import::run(&Operator::new(&cli.config)?, args),
         Command::Export(args) => export::run(&Operator::new(&cli.config)?, args),
         Command::Verify(args) => verify::run(&Operator::new(&cli.config)?, args),

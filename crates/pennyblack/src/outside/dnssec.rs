@@ -59,6 +59,9 @@ impl TrustAd {
     }
 }
 
+/// An answer, and until when it is remembered.
+type Kept = (Instant, Arc<Message>);
+
 /// Asks trusted resolvers for what they vouch for.
 pub(super) struct Voucher {
     /// Those that are trusted; none: nothing is vouched for.
@@ -66,7 +69,7 @@ pub(super) struct Voucher {
     time_limit: Duration,
     attempts: usize,
     kept_max: usize,
-    kept: Mutex<BTreeMap<(Name, RecordType), (Instant, Arc<Message>)>>,
+    kept: Mutex<BTreeMap<(Name, RecordType), Kept>>,
 }
 
 impl Voucher {

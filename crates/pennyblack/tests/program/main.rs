@@ -6,6 +6,7 @@ mod accounts;
 mod disk;
 mod keys;
 mod limits;
+mod reports;
 mod store;
 mod support;
 mod transfer;

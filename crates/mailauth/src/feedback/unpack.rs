@@ -1,0 +1,34 @@
+//! Unpacks a report: gzip (RFC 8460 §5.3, RFC 9990) or a zip, as older senders have it.
+
+use std::borrow::Cow;
+use std::io::Read as _;
+
+use flate2::read::GzDecoder;
+use message::office::first_file_of_zip;
+
+use super::FeedbackError;
+
+/// The most bytes that a report may have when it is unpacked. The largest of real ones, for a domain
+/// with a hundred thousand senders, have some 10 MB.
+pub const UNPACKED_BYTES_MAX: usize = 20_000_000;
+
+pub(super) fn unpack(bytes: &[u8]) -> Result<Cow<'_, [u8]>, FeedbackError> {
+    let unpacked = if bytes.starts_with(&[0x1f, 0x8b]) {
+        let mut out = Vec::new();
+        // One more than allowed shows that there is more.
+        let mut reader = GzDecoder::new(bytes).take(UNPACKED_BYTES_MAX as u64 + 1);
+        reader
+            .read_to_end(&mut out)
+            .map_err(|_| FeedbackError::Packed)?;
+        Cow::Owned(out)
+    } else if bytes.starts_with(b"PK\x03\x04") {
+        let file = first_file_of_zip(bytes, UNPACKED_BYTES_MAX + 1);
+        Cow::Owned(file.ok_or(FeedbackError::Packed)?)
+    } else {
+        Cow::Borrowed(bytes)
+    };
+    if unpacked.len() > UNPACKED_BYTES_MAX {
+        return Err(FeedbackError::Packed);
+    }
+    Ok(unpacked)
+}
