@@ -1,3 +1,5 @@
+//! Records of every kind against certificates made here; no DNS.
+
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, PublicKeyData as _,
 };

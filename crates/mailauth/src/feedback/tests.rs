@@ -1,3 +1,5 @@
+//! Reports written here, packed in every way, damaged, and too large.
+
 use std::io::Write as _;
 
 use flate2::Compression;

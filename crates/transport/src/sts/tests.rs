@@ -1,3 +1,5 @@
+//! Policies of a web server of one page; the real one is asked in `interop/tests/mta_sts.rs`.
+
 use base::ports::{BoxFuture, CertificateFault, HttpError, HttpReply};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Where reports go, and a day of them, with a web server that takes everything.
+
 use std::io::Read as _;
 use std::sync::{Arc, Mutex};
 
