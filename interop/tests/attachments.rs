@@ -22,6 +22,7 @@ const TRACE_FIELDS: &[&str] = &[
     "delivered-to",
     "received",
     "authentication-results",
+    "dkim-signature",
 ];
 
 #[test]

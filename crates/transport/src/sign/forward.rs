@@ -58,7 +58,7 @@ impl Signer {
         let Some(results) = found(&claim.head) else {
             return Ok(None);
         };
-        let keys = self.keys.of(via, now).await?;
+        let keys = self.keys.of(via, self.clock.now()).await?;
         // RFC 8617 §4.1.1: one seal; RSA is what every verifier knows.
         let rsa = keys
             .iter()

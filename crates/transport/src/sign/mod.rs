@@ -119,11 +119,13 @@ impl Signer {
         letter: &Letter,
         mut leaving: Leaving,
     ) -> Result<Leaving, StoreError> {
-        let now = self.clock.now();
+        // Whoever gets the letter twice, because a reply was lost, must know it again by its bytes: a
+        // signature is the same at every attempt.
+        let now = claim.received_at;
         match self.task(claim, letter).await? {
             Task::Pass => {}
             Task::Sign(domain) => {
-                let keys = self.keys.of(&domain, now).await?;
+                let keys = self.keys.of(&domain, self.clock.now()).await?;
                 if keys.is_empty() {
                     debug!(%domain, "the domain has no key to sign with");
                     return Ok(leaving);
