@@ -12,6 +12,7 @@
 #[cfg(test)]
 mod tests {
     use std::fmt::Write as _;
+    use std::net::IpAddr;
     use std::num::NonZeroU32;
     use std::path::{Path, PathBuf};
     use std::sync::Arc;
@@ -135,13 +136,15 @@ mod tests {
         /// Each recipient gets its own reply to the letter.
         each: bool,
         accepted: Vec<String>,
+        /// The address of another proxy that may use XCLIENT.
+        xclient: Option<IpAddr>,
     }
 
     impl Stage {
         fn new(lines: &[Line]) -> Self {
             let mut config = config();
             let (mut tls, mut disk_full, mut crowded) = (false, false, false);
-            let (mut xclient, mut bound) = (false, false);
+            let (mut xclient, mut bound) = (None, false);
             for line in lines {
                 let Line::Set(name, value) = line else {
                     continue;
@@ -165,7 +168,7 @@ mod tests {
                     "recipients_max" => config.recipients_max = value.parse().unwrap(),
                     "errors_max" => config.errors_max = value.parse().unwrap(),
                     "letters_max" => config.letters_max = value.parse().unwrap(),
-                    "xclient" => xclient = value == "yes",
+                    "xclient" => xclient = Some(value.parse().unwrap()),
                     "bound" => bound = value == "yes",
                     "tokens" => config.offers.tokens = value == "yes",
                     "disk_full" => disk_full = value == "yes",
@@ -176,7 +179,7 @@ mod tests {
             let now = Timestamp::from_secs(1_800_000_000);
             let lmtp = config.role == Role::Lmtp;
             let mut server = Server::new(Arc::new(config), tls, now);
-            if xclient {
+            if xclient.is_some() {
                 server.offer_xclient();
             }
             if bound {
@@ -198,6 +201,7 @@ mod tests {
                 heard: String::new(),
                 said: Vec::new(),
                 disk_full,
+                xclient,
                 lmtp,
                 each: false,
                 accepted: Vec::new(),
@@ -293,6 +297,9 @@ mod tests {
                     Some("start tls".to_owned())
                 }
                 Event::Xclient(told) => {
+                    if told.address != self.xclient {
+                        self.server.withdraw_xclient();
+                    }
                     self.server.accept();
                     Some(format!("xclient {told:?}"))
                 }

@@ -3,13 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use base::ports::{BoxStream, TlsInfo};
 use base::{AccountId, LetterId};
+use proto::smtp::server::Xclient;
 use proto::smtp::{Event, Reply, Server};
 use store::{StoreError, Unconfirmed};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -238,11 +239,7 @@ impl Session<'_> {
                 }
             }
             Event::Xclient(told) => {
-                let address = told.address.unwrap_or_else(|| self.peer.ip());
-                let port = told.port.unwrap_or_else(|| self.peer.port());
-                info!(proxy = %self.peer, peer = %address, "a proxy tells of its client");
-                self.peer = SocketAddr::new(address, port);
-                self.account = None;
+                self.told_of_client(&told);
                 self.server.accept();
             }
             Event::Password { login, password } => self.check_password(&login, &password).await,
@@ -263,6 +260,24 @@ impl Session<'_> {
                 self.confirmed.append(&mut self.answered);
             }
         }
+    }
+
+    /// The session is now that of a proxy's client, who has the trust of its own address and not
+    /// that of the proxy: it may be anybody, and what is passed on are its own commands.
+    fn told_of_client(&mut self, told: &Xclient) {
+        let address = told.address.unwrap_or_else(|| self.peer.ip());
+        let port = told.port.unwrap_or_else(|| self.peer.port());
+        info!(proxy = %self.peer, peer = %address, "a proxy tells of its client");
+        self.peer = SocketAddr::new(address, port);
+        self.account = None;
+        // A client of unknown address is no proxy, and not on this machine.
+        let unknown = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        let trusted_as = SocketAddr::new(told.address.unwrap_or(unknown), port);
+        if !self.context.options.trusts_proxy(trusted_as) {
+            self.server.withdraw_xclient();
+        }
+        let config = self.context.config(self.listener, trusted_as);
+        self.server.set_config(config);
     }
 
     /// Says no to what the engine asks.

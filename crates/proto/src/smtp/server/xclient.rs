@@ -1,9 +1,10 @@
 //! XCLIENT: a proxy of the same house tells whose session it passes on (Postfix `XCLIENT_README`).
-//! Offered only where the driver says that the peer is such a proxy.
+//! Offered only where the driver says that the peer is such a proxy, and until it withdraws that.
 
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
 
-use super::{Event, Reply, Server, Step, Waiting};
+use super::{Config, Event, Reply, Server, Step, Waiting};
 use crate::smtp::params;
 
 /// What the proxy tells; what it does not know is not there.
@@ -21,6 +22,16 @@ impl Server {
     /// Offers XCLIENT: the peer is a proxy of the same house.
     pub fn offer_xclient(&mut self) {
         self.xclient = true;
+    }
+
+    /// Offers XCLIENT no more: the peer is now the proxy's client, who may not do the same again.
+    pub fn withdraw_xclient(&mut self) {
+        self.xclient = false;
+    }
+
+    /// What applies to the proxy's client, where it is not what applied to the proxy.
+    pub fn set_config(&mut self, config: Arc<Config>) {
+        self.config = config;
     }
 
     pub(super) fn xclient(&mut self, argument: &str) -> Step {

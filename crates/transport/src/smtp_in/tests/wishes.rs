@@ -210,7 +210,9 @@ async fn a_trusted_proxy_tells_of_its_client() {
     );
     peer.ask("XCLIENT ADDR=192.0.2.77 PORT=99 HELO=mail.red.test", "220")
         .await;
-    peer.ask("EHLO proxy", "250").await;
+    let hello = peer.ask("EHLO proxy", "250").await;
+    assert!(!hello.contains("XCLIENT"), "{hello}");
+    peer.ask("XCLIENT ADDR=127.0.0.1", "502").await;
     let reply = peer
         .letter("alice@red.test", &["bob@black.test"], LETTER)
         .await;
@@ -223,4 +225,20 @@ async fn a_trusted_proxy_tells_of_its_client() {
     );
     let mut stranger = world.stranger().await;
     stranger.ask("XCLIENT ADDR=192.0.2.77", "502").await;
+}
+
+/// What this machine may do is not for whom a proxy on it passes on.
+#[tokio::test]
+async fn a_client_of_a_proxy_does_not_inherit_its_trust() {
+    let world = World::new().await;
+    for told in ["ADDR=192.0.2.77", "ADDR=[UNAVAILABLE] HELO=mail.red.test"] {
+        let mut peer = world.connect(SUBMISSION, HOME);
+        peer.expect("220").await;
+        let hello = peer.ask("EHLO proxy", "250").await;
+        assert!(hello.contains("AUTH "), "{hello}");
+        peer.ask(&format!("XCLIENT {told}"), "220").await;
+        let hello = peer.ask("EHLO proxy", "250").await;
+        assert!(!hello.contains("AUTH "), "{hello}");
+        assert!(!hello.contains("XCLIENT"), "{hello}");
+    }
 }
