@@ -58,7 +58,7 @@ impl Field<'_> {
 /// An iterator over the fields of a header; ends at the empty line or at the end of the bytes.
 ///
 /// A line that is no field (no colon) is passed over, and so are continuation lines before the
-/// first field. The name loses the white space that obsolete syntax allows before the colon.
+/// first field; both count towards the limit. [`Fields::is_cut`] tells whether it was reached. The name loses the white space that obsolete syntax allows before the colon.
 #[derive(Clone, Debug)]
 pub struct Fields<'a> {
     bytes: &'a [u8],
@@ -85,6 +85,18 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Whether the iterator ended at a limit, with more of the header behind it. Lines that are no
+    /// field count towards the limit, so the fields that were given say nothing of the others.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        let line = line_end(self.bytes, self.position).map(|end| &self.bytes[self.position..end]);
+        self.is_at_limit() && line.is_some_and(|line| !is_empty_line(line))
+    }
+
+    fn is_at_limit(&self) -> bool {
+        self.fields_left == 0 || self.position >= self.bytes_max
+    }
+
     /// The first field of this name.
     #[must_use]
     pub fn find(self, name: &str) -> Option<Field<'a>> {
@@ -102,7 +114,7 @@ impl<'a> Iterator for Fields<'a> {
 
     fn next(&mut self) -> Option<Field<'a>> {
         loop {
-            if self.fields_left == 0 || self.position >= self.bytes_max {
+            if self.is_at_limit() {
                 return None;
             }
             let start = self.position;
@@ -217,5 +229,24 @@ mod tests {
             ..ParseLimits::default()
         };
         assert_eq!(Fields::with_limits(header, &limits).count(), 2);
+    }
+
+    #[test]
+    fn a_header_beyond_a_limit_is_cut() {
+        let is_cut = |header: &str, fields: usize, bytes: usize| {
+            let limits = ParseLimits {
+                header_fields_max: fields,
+                header_bytes_max: bytes,
+                ..ParseLimits::default()
+            };
+            let mut fields = Fields::with_limits(header.as_bytes(), &limits);
+            fields.by_ref().for_each(drop);
+            fields.is_cut()
+        };
+        assert!(!is_cut("A: 1\r\nB: 2\r\n\r\nC: 3\r\n", 2, 100));
+        assert!(!is_cut("A: 1\r\nB: 2\r\n", 2, 12));
+        assert!(is_cut("A: 1\r\nB: 2\r\nC: 3\r\n\r\n", 2, 100));
+        assert!(is_cut("junk\r\njunk\r\nC: 3\r\n\r\n", 2, 100));
+        assert!(is_cut("A: 1\r\nB: 2\r\nC: 3\r\n\r\n", 9, 12));
     }
 }

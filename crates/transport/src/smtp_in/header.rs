@@ -5,7 +5,7 @@ use base::EmailAddress;
 use message::{Fields, ParseLimits};
 use proto::smtp::Reply;
 
-/// Fields of one header; real letters have at most some hundred.
+/// Fields of one header, and lines that are none; real letters have at most some hundred.
 const FIELDS_MAX: usize = 2_000;
 /// Bytes of one header; Postfix takes 100 KiB, we leave more room.
 const HEADER_BYTES_MAX: usize = 256 * 1024;
@@ -41,22 +41,23 @@ impl Header {
     /// The reply for a header beyond our limits, or for a letter that goes round in circles.
     pub(super) fn read(letter: &[u8], hops_max: usize) -> Result<Self, Reply> {
         let limits = ParseLimits {
-            header_fields_max: FIELDS_MAX + 1,
-            header_bytes_max: HEADER_BYTES_MAX + 1,
+            header_fields_max: FIELDS_MAX,
+            header_bytes_max: HEADER_BYTES_MAX,
             ..ParseLimits::default()
         };
         let mut header = Self::default();
-        let (mut fields, mut bytes) = (0, 0);
-        for field in Fields::with_limits(letter, &limits) {
-            fields += 1;
+        let mut bytes = 0;
+        let mut fields = Fields::with_limits(letter, &limits);
+        for field in fields.by_ref() {
             bytes = field.span.range().end;
             header.take(&field);
         }
-        if fields > FIELDS_MAX {
-            return Err(Reply::bad_letter("its header has too many fields"));
-        }
-        if bytes > HEADER_BYTES_MAX {
-            return Err(Reply::bad_letter("its header is too long"));
+        // What is behind a limit is seen by nobody here, but by mail programs: a second author, or
+        // results in our name.
+        if fields.is_cut() || bytes > HEADER_BYTES_MAX {
+            return Err(Reply::bad_letter(
+                "its header is too long or has too many lines",
+            ));
         }
         // RFC 5321 §6.3.
         if header.hops > hops_max {
@@ -149,6 +150,16 @@ mod tests {
     fn fields_at_the_limit_and_one_more() {
         assert!(read(&format!("{}\r\n", "X: y\r\n".repeat(FIELDS_MAX))).is_ok());
         assert!(read(&format!("{}\r\n", "X: y\r\n".repeat(FIELDS_MAX + 1))).is_err());
+    }
+
+    /// Nothing can hide behind lines that are no fields.
+    #[test]
+    fn lines_that_are_no_fields_count() {
+        let letter = |lines: usize| format!("{}From: a@x.test\r\n\r\n", "junk\r\n".repeat(lines));
+        let header = read(&letter(FIELDS_MAX - 1)).unwrap();
+        assert!(header.check_from().is_ok());
+        let reply = read(&letter(FIELDS_MAX)).unwrap_err();
+        assert!(reply.is_permanent(), "{reply}");
     }
 
     #[test]
