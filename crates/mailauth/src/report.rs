@@ -277,7 +277,8 @@ impl Report {
         }
         for (position, outcome) in self.dmarc.iter().enumerate() {
             let mut result = dmarc_result(outcome);
-            if position == 0 && outcome.result == DmarcResult::Fail {
+            let fails = outcome.result == DmarcResult::Fail || outcome.wish() > Policy::None;
+            if position == 0 && fails {
                 result.comment = Some(self.disposition());
             }
             results.push(result);
@@ -453,6 +454,20 @@ mod tests {
         assert!(
             field.contains("dmarc=fail (done: quarantine) reason="),
             "{field}"
+        );
+    }
+
+    #[test]
+    fn who_cannot_be_read_is_suspect() {
+        let letter = b"From: nobody\r\nSubject: x\r\n\r\ny\r\n";
+        let (mut report, _) = run(letter, "v=spf1 ip4:192.0.2.1 -all", "");
+        report.decide(Policy::Reject, &[]);
+        assert_eq!(report.applied, Policy::Quarantine);
+        let field = report.results("mx.black.test", "a@bounce.red.test");
+        let shown = field.payload(false);
+        assert!(
+            shown.contains("dmarc=permerror (done: quarantine) reason="),
+            "{shown}"
         );
     }
 

@@ -1,8 +1,7 @@
 //! Whose letter it says it is: the domains of the From field (RFC 9989 §5.3.1).
 
+use base::Domain;
 use message::Fields;
-
-use crate::name::to_ascii;
 
 /// Author domains of one letter that are checked. A letter with more is a trick or a mistake.
 pub const AUTHOR_DOMAINS_MAX: usize = 10;
@@ -61,7 +60,7 @@ impl Authors {
                     authors.note(AuthorFault::TooManyDomains);
                     break;
                 }
-                match to_ascii(&mailbox.domain).filter(|domain| !domain.starts_with('[')) {
+                match host_name(&mailbox.domain) {
                     Some(domain) => authors.add(domain),
                     None => authors.note(AuthorFault::Unreadable),
                 }
@@ -86,10 +85,20 @@ impl Authors {
 
     /// The worst fault is kept: one that leaves domains unchecked.
     fn note(&mut self, fault: AuthorFault) {
-        if self.fault != Some(AuthorFault::TooManyDomains) {
-            self.fault = Some(fault);
+        match (self.fault, fault) {
+            (Some(AuthorFault::TooManyDomains), _)
+            | (Some(AuthorFault::Unreadable), AuthorFault::SeveralFields) => {}
+            _ => self.fault = Some(fault),
         }
     }
+}
+
+/// The domain of an address in A-labels; `None` for what is no host name, so that nobody can stand
+/// behind it.
+fn host_name(text: &str) -> Option<String> {
+    let domain = Domain::parse(text.strip_suffix('.').unwrap_or(text)).ok()?;
+    let is_name = !domain.as_str().starts_with('[');
+    is_name.then(|| domain.as_str().to_owned())
 }
 
 #[cfg(test)]
@@ -121,6 +130,13 @@ mod tests {
         let half = read("From: a@red.test, b@[nowhere\r\n\r\n");
         assert_eq!(half.0, ["red.test"]);
         assert_eq!(half.1, Some(AuthorFault::Unreadable));
+        let odd = read("From: a@red.test, b@bl$ue.test\r\n\r\n");
+        assert_eq!(odd.0, ["red.test"]);
+        assert_eq!(odd.1, Some(AuthorFault::Unreadable));
+        let both = read("From: b@[nowhere\r\nFrom: a@red.test\r\n\r\n");
+        assert_eq!(both.1, Some(AuthorFault::Unreadable));
+        let two = read("From: <ceo@bank.test> <a@evil.test>\r\n\r\n");
+        assert_eq!(two.0, ["bank.test", "evil.test"]);
     }
 
     #[test]

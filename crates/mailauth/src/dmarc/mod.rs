@@ -134,11 +134,8 @@ impl DmarcOutcome {
     #[must_use]
     pub fn wish(&self) -> Policy {
         match self.result {
-            DmarcResult::Fail => self.policy,
-            DmarcResult::None
-            | DmarcResult::Pass
-            | DmarcResult::TempError
-            | DmarcResult::PermError => Policy::None,
+            DmarcResult::Fail | DmarcResult::PermError => self.policy,
+            DmarcResult::None | DmarcResult::Pass | DmarcResult::TempError => Policy::None,
         }
     }
 
@@ -155,7 +152,9 @@ impl DmarcOutcome {
 
 /// Checks every author domain of a letter; the outcome with the strongest wish comes first, so the
 /// first is the letter's. There is always one. A letter of more domains than are checked fails for a
-/// domain that is not named, with the wish to reject: nobody writes such letters but to get by.
+/// domain that is not named, with the wish to reject: nobody writes such letters but to get by. One
+/// without an author, or with an author that cannot be read, has the wish for quarantine at least: a
+/// mail program may show a name that nobody has checked.
 ///
 /// # Errors
 /// [`Need`] while answers are missing.
@@ -175,13 +174,20 @@ pub fn evaluate(
     if !missing.is_empty() {
         return Err(Need(missing));
     }
-    let fault = authors.fault.map(DmarcReason::Author);
-    if authors.fault == Some(AuthorFault::TooManyDomains) {
-        let mut outcome = DmarcOutcome::without_record("", DmarcResult::Fail, fault);
-        outcome.policy = Policy::Reject;
-        outcomes.push(outcome);
-    } else if outcomes.is_empty() {
-        let outcome = DmarcOutcome::without_record("", DmarcResult::PermError, fault);
+    let reason = authors.fault.map(DmarcReason::Author);
+    let unchecked = match authors.fault {
+        Some(AuthorFault::TooManyDomains) => Some((DmarcResult::Fail, Policy::Reject)),
+        Some(AuthorFault::Missing | AuthorFault::Unreadable) => {
+            Some((DmarcResult::PermError, Policy::Quarantine))
+        }
+        Some(AuthorFault::SeveralFields) | None if outcomes.is_empty() => {
+            Some((DmarcResult::PermError, Policy::Quarantine))
+        }
+        Some(AuthorFault::SeveralFields) | None => None,
+    };
+    if let Some((result, policy)) = unchecked {
+        let mut outcome = DmarcOutcome::without_record("", result, reason);
+        outcome.policy = policy;
         outcomes.push(outcome);
     }
     // Stable: equal wishes stay in the order of the letter.

@@ -296,8 +296,18 @@ fn the_strongest_wish_of_several_authors_counts() {
         "nobody",
         &[],
         &expect![[r#"
-             permerror none (no author) wish none
+             permerror quarantine (no author) wish quarantine
             0 questions
+        "#]],
+    );
+    check(
+        &[("_dmarc.blue.test", "v=DMARC1; p=none")],
+        "a@blue.test, b@[nowhere",
+        &[dkim("blue.test")],
+        &expect![[r#"
+             permerror quarantine (an author's address cannot be read) wish quarantine
+            blue.test pass none (dkim of blue.test aligned) wish none
+            1 questions
         "#]],
     );
 }

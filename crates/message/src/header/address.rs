@@ -178,6 +178,10 @@ impl Parser<'_> {
 
     /// `angle-addr = "<" [obs-route] addr-spec ">"`.
     fn angle(&mut self) {
+        // `<a@b> <c@d>` has no comma, but two addresses all the same: none may hide the other.
+        if self.current.angle.is_some() {
+            self.finish();
+        }
         let mut local = String::new();
         let mut at = None;
         while let Some(c) = self.rest.chars().next() {
@@ -385,6 +389,15 @@ mod tests {
                 - <x|y.z>
                 - <user|[192.0.2.1]>
                 > <a|b>
+            "#]],
+        );
+        check(
+            "A <a@b> B <c@d>, <e@f><g@h>",
+            &expect![[r#"
+                A B <a|b>
+                - <c|d>
+                - <e|f>
+                - <g|h>
             "#]],
         );
         check(
