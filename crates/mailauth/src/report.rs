@@ -9,6 +9,7 @@ use crate::dkim::{self, DkimResult, Outcome, Prepared};
 use crate::dmarc::{self, Authors, DmarcOutcome, DmarcResult, Identifier, Method, Policy};
 use crate::dns::{Answers, Need};
 use crate::iprev::{self, IprevOutcome, IprevResult};
+use crate::name::to_ascii;
 use crate::results::{AuthResults, MethodResult};
 use crate::spf::{self, SpfIdentity, SpfInput, SpfOutcome, SpfResult};
 
@@ -22,6 +23,7 @@ pub struct Checks {
     dkim: Option<Vec<DkimResult>>,
     arc: Option<ArcResult>,
     dmarc: Option<Vec<DmarcOutcome>>,
+    sole_author: Option<String>,
 }
 
 /// What is read of a letter before the DNS is asked.
@@ -99,6 +101,7 @@ impl Checks {
     /// [`Need`] with everything that can be asked at once.
     pub fn advance_author(&mut self, letter: &LetterInput, answers: &Answers) -> Result<(), Need> {
         let mut missing = Missing::default();
+        self.sole_author = letter.authors.sole().map(str::to_owned);
         let signatures = self.dkim.as_deref().unwrap_or_default();
         let known = identifiers(self.mail_from.as_ref(), signatures);
         missing.fill(&mut self.dmarc, || {
@@ -117,6 +120,7 @@ impl Checks {
             dkim: self.dkim?,
             arc: self.arc?,
             dmarc: self.dmarc?,
+            sole_author: self.sole_author,
             applied: Policy::None,
             overridden: None,
         })
@@ -210,6 +214,8 @@ pub struct Report {
     pub arc: ArcResult,
     /// Each author domain, the one that decides first; never empty.
     pub dmarc: Vec<DmarcOutcome>,
+    /// The author's domain, if the letter has one From field with one domain, and nothing else in it.
+    pub sole_author: Option<String>,
     /// What is done with the letter.
     pub applied: Policy,
     /// Why it is less than the author's domain wishes.
@@ -236,19 +242,23 @@ impl Report {
     }
 
     /// RFC 8617 §7.2: a chain that is right, whose last sealer is trusted and found that DMARC had
-    /// passed when the letter came to it.
+    /// passed when the letter came to it, for the author that the letter has now. Whoever got a letter
+    /// of another author sealed, or adds a second one, has no voucher for this one.
     fn vouching_sealer(&self, trusted: &[Domain]) -> Option<&Domain> {
         let sealer = self.arc.sealers.last()?;
         if self.arc.outcome != ArcOutcome::Pass || !trusted.contains(sealer) {
             return None;
         }
+        let author = self.sole_author.as_deref()?;
         let found = AuthResults::parse(self.arc.results.as_ref()?.as_bytes())?;
         let is_dmarc = |result: &&MethodResult| result.method == "dmarc";
         let mut dmarc = found.results.iter().filter(is_dmarc).peekable();
         dmarc.peek()?;
-        dmarc
-            .all(|result| result.result == "pass")
-            .then_some(sealer)
+        let vouches = |result: &MethodResult| {
+            let from = result.property("header", "from").and_then(to_ascii);
+            result.result == "pass" && from.as_deref() == Some(author)
+        };
+        dmarc.all(vouches).then_some(sealer)
     }
 
     /// The outcome of DMARC that decides.
@@ -489,11 +499,15 @@ mod tests {
         let passed =
             "mx.list.test; spf=pass smtp.mailfrom=red.test; dmarc=pass header.from=red.test";
         let failed = "mx.list.test; dmarc=fail header.from=red.test";
+        let of_another = "mx.list.test; dmarc=pass header.from=evil.test";
+        let of_nobody = "mx.list.test; dmarc=pass";
         for (results, outcome, trusted, applied) in [
             (passed, ArcOutcome::Pass, true, Policy::None),
             (passed, ArcOutcome::Pass, false, Policy::Reject),
             (passed, ArcOutcome::TempError, true, Policy::Reject),
             (failed, ArcOutcome::Pass, true, Policy::Reject),
+            (of_another, ArcOutcome::Pass, true, Policy::Reject),
+            (of_nobody, ArcOutcome::Pass, true, Policy::Reject),
             ("mx.list.test; none", ArcOutcome::Pass, true, Policy::Reject),
         ] {
             let mut report = sealed(results, outcome);
@@ -505,6 +519,14 @@ mod tests {
             report.decide(Policy::Reject, &trusted);
             assert_eq!(report.applied, applied, "{results}");
         }
+        let twice = b"From: a@red.test\r\nFrom: b@red.test\r\n\r\ny\r\n";
+        let (other, _) = run(twice, "v=spf1 -all", "v=DMARC1; p=reject");
+        let mut report = Report {
+            arc: sealed(passed, ArcOutcome::Pass).arc,
+            ..other
+        };
+        report.decide(Policy::Reject, std::slice::from_ref(&list));
+        assert_eq!(report.applied, Policy::Reject);
     }
 
     #[test]

@@ -72,6 +72,15 @@ impl Authors {
         authors
     }
 
+    /// The only domain of the only From field; `None` if there is another, or a fault.
+    #[must_use]
+    pub fn sole(&self) -> Option<&str> {
+        match (self.fault, self.domains.as_slice()) {
+            (None, [only]) => Some(only),
+            _ => None,
+        }
+    }
+
     fn add(&mut self, domain: String) {
         if self.domains.contains(&domain) {
             return;
