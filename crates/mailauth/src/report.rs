@@ -158,11 +158,11 @@ fn identifiers<'a>(
 ) -> Vec<Identifier<'a>> {
     let signed = signatures.iter().filter_map(|signature| {
         let verified = match signature.outcome {
-            Outcome::Pass => !is_partial(signature),
+            Outcome::Pass => open_part(signature).is_none(),
             Outcome::TempError => false,
             Outcome::Fail(_) | Outcome::PermError(_) => return None,
         };
-        // A signature that leaves a part of the body open is as none.
+        // A signature that leaves a part of the letter open is as none.
         if signature.is_pass() && !verified {
             return None;
         }
@@ -191,12 +191,17 @@ fn identifiers<'a>(
     signed.chain(spf).collect()
 }
 
-/// Whether anyone may have added to the body (RFC 6376 §8.2).
-fn is_partial(signature: &DkimResult) -> bool {
-    signature
-        .notes
-        .unsigned_body_bytes
-        .is_some_and(|bytes| bytes > 0)
+/// What of the letter anyone may have added to: the body (RFC 6376 §8.2), or a field that mail programs
+/// show instead of the one that is signed (§8.15).
+fn open_part(signature: &DkimResult) -> Option<&'static str> {
+    let notes = &signature.notes;
+    if notes.unsigned_body_bytes.is_some_and(|bytes| bytes > 0) {
+        Some("a part of the body is not signed")
+    } else if notes.unsigned_double {
+        Some("a field stands several times and is not signed each time")
+    } else {
+        None
+    }
 }
 
 /// What all checks of a letter found.
@@ -336,9 +341,9 @@ fn spf_result(outcome: &SpfOutcome, reverse_path: &str) -> MethodResult {
 fn dkim_result(signature: &DkimResult) -> MethodResult {
     let mut result = MethodResult::new("dkim", signature.outcome.word());
     result.reason = signature.outcome.reason();
-    if signature.is_pass() && is_partial(signature) {
+    if let Some(open) = open_part(signature).filter(|_| signature.is_pass()) {
         result.result = "policy".to_owned();
-        result.reason = Some("a part of the body is not signed".to_owned());
+        result.reason = Some(open.to_owned());
     }
     if signature.notes.testing {
         result.comment = Some("the domain is testing".to_owned());
@@ -550,7 +555,7 @@ mod tests {
 
     /// RFC 6376 §8.2: what anyone may add to is not the signer's.
     #[test]
-    fn a_signature_that_leaves_the_body_open_does_not_count() {
+    fn a_signature_that_leaves_a_part_open_does_not_count() {
         let (report, _) = run(LETTER, "v=spf1 -all", "v=DMARC1; p=reject");
         assert_eq!(
             report.deciding().unwrap().reason,
@@ -567,6 +572,11 @@ mod tests {
         };
         assert_eq!(identifiers(None, std::slice::from_ref(&signature)).len(), 1);
         signature.notes.unsigned_body_bytes = Some(1);
+        assert_eq!(identifiers(None, std::slice::from_ref(&signature)).len(), 0);
+        assert_eq!(dkim_result(&signature).result, "policy");
+        signature.notes.unsigned_body_bytes = Some(0);
+        assert_eq!(identifiers(None, std::slice::from_ref(&signature)).len(), 1);
+        signature.notes.unsigned_double = true;
         assert_eq!(identifiers(None, std::slice::from_ref(&signature)).len(), 0);
         assert_eq!(dkim_result(&signature).result, "policy");
         signature.outcome = Outcome::TempError;

@@ -49,7 +49,21 @@ pub(crate) struct Ready {
     pub(crate) digest: Digest,
     /// Canonical bytes of the body beyond `l=`.
     pub(crate) unsigned_body_bytes: Option<u64>,
+    /// Whether the letter has one of [`SINGLE_FIELDS`] more often than it is signed.
+    pub(crate) has_unsigned_double: bool,
 }
+
+/// Fields that a letter has once (RFC 5322 §3.6, RFC 2045 §3), and that change what a reader sees. Of
+/// two, a mail program may show the upper one, and a signature covers the lower one.
+const SINGLE_FIELDS: [&str; 7] = [
+    "From",
+    "Subject",
+    "Date",
+    "To",
+    "Cc",
+    "Content-Type",
+    "MIME-Version",
+];
 
 impl Prepared {
     /// Reads and hashes a letter, given in pieces that follow one another; each but the last holds
@@ -134,9 +148,20 @@ pub(crate) fn ready(
         return Err(Outcome::Fail(Reason::BodyChanged));
     }
     Ok(Ready {
+        has_unsigned_double: has_unsigned_double(&signature.signed_fields, halves),
         digest: header_digest(&signature, own, halves),
         signature,
         unsigned_body_bytes: unsigned.flatten(),
+    })
+}
+
+/// RFC 6376 §8.15: whether somebody may have put another field above the one that was signed. A field
+/// that stands once and is not signed is the signer's choice.
+fn has_unsigned_double(signed: &[String], halves: &Halves<'_>) -> bool {
+    SINGLE_FIELDS.iter().any(|name| {
+        let there = halves.named(name).count();
+        let is_it = |signed: &&String| signed.eq_ignore_ascii_case(name);
+        there > 1 && there > signed.iter().filter(is_it).count()
     })
 }
 

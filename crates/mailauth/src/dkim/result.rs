@@ -160,6 +160,9 @@ pub struct Notes {
     /// `l=` leaves a part of the body unsigned, so that anyone may have added to it: how many
     /// canonical bytes. Zero where `l=` covers all.
     pub unsigned_body_bytes: Option<u64>,
+    /// A field that a letter has once, such as From or Subject, stands there several times, and not
+    /// all of them are signed: anyone may have added the others.
+    pub unsigned_double: bool,
     /// The bits of the RSA key; below 2,048 it is weak (RFC 8301 §3.2).
     pub rsa_bits: Option<usize>,
     /// The domain only tests (RFC 6376 §3.6.1, `t=y`).

@@ -123,6 +123,25 @@ fn all_keys_are_asked_for_at_once_and_only_where_they_matter() {
     );
 }
 
+/// RFC 6376 §8.15: a second field above the signed one leaves the signature right, and is known.
+#[test]
+fn fields_that_stand_twice_and_are_signed_once_are_noted() {
+    for (added, double) in [
+        ("", false),
+        ("Cc: b@x.test\r\n", false),
+        ("Content-Type: text/html\r\n", false),
+        ("X-Other: 1\r\nX-Other: 2\r\n", false),
+        ("TO : b@x.test\r\n", true),
+        ("Content-Type: text/html\r\nContent-Type: text/plain\r\n", true),
+    ] {
+        let letter = LETTER.replace("To: Suzie", &format!("{added}To: Suzie"));
+        let prepared = Prepared::new(&[letter.as_bytes()]);
+        let results = verify(&prepared, &answers(ED25519, RSA), NOW).unwrap();
+        assert!(results.iter().all(DkimResult::is_pass), "{results:?}");
+        assert_eq!(results[0].notes.unsigned_double, double, "{added:?}");
+    }
+}
+
 #[test]
 fn what_may_and_may_not_change_on_the_way() {
     let pass = [Outcome::Pass; 2];

@@ -67,6 +67,7 @@ fn check(
 ) -> Result<Outcome, Need> {
     let signature = &ready.signature;
     notes.unsigned_body_bytes = ready.unsigned_body_bytes;
+    notes.unsigned_double = ready.has_unsigned_double;
     let now = u64::try_from(now.secs()).unwrap_or(0);
     if signature.expires_at.is_some_and(|at| at < now) {
         return Ok(Outcome::Fail(Reason::Expired));
