@@ -132,7 +132,10 @@ fn fields_that_stand_twice_and_are_signed_once_are_noted() {
         ("Content-Type: text/html\r\n", false),
         ("X-Other: 1\r\nX-Other: 2\r\n", false),
         ("TO : b@x.test\r\n", true),
-        ("Content-Type: text/html\r\nContent-Type: text/plain\r\n", true),
+        (
+            "Content-Type: text/html\r\nContent-Type: text/plain\r\n",
+            true,
+        ),
     ] {
         let letter = LETTER.replace("To: Suzie", &format!("{added}To: Suzie"));
         let prepared = Prepared::new(&[letter.as_bytes()]);

@@ -130,12 +130,15 @@ pub struct DmarcOutcome {
 }
 
 impl DmarcOutcome {
-    /// What the owner wants done with this letter.
+    /// What the owner wants done with this letter. One that could not be checked to the end, but whose
+    /// owner's wish is known, is not refused, and not believed either: a stranger who can keep a
+    /// key or an SPF record from being answered must not reach the inbox by that.
     #[must_use]
     pub fn wish(&self) -> Policy {
         match self.result {
             DmarcResult::Fail | DmarcResult::PermError => self.policy,
-            DmarcResult::None | DmarcResult::Pass | DmarcResult::TempError => Policy::None,
+            DmarcResult::TempError => self.policy.min(Policy::Quarantine),
+            DmarcResult::None | DmarcResult::Pass => Policy::None,
         }
     }
 

@@ -244,7 +244,7 @@ fn without_an_answer_nothing_fails() {
         "a@red.test",
         &[unsure("red.test"), spf("evil.test")],
         &expect![[r#"
-            red.test temperror reject (dkim of red.test could not be checked) wish none
+            red.test temperror reject (dkim of red.test could not be checked) wish quarantine
             2 questions
         "#]],
     );
@@ -254,7 +254,7 @@ fn without_an_answer_nothing_fails() {
         "a@red.test",
         &[spf("mail.red.test")],
         &expect![[r#"
-            red.test temperror reject (no answer from the DNS for mail.red.test) wish none
+            red.test temperror reject (no answer from the DNS for mail.red.test) wish quarantine
             3 questions
         "#]],
     );
