@@ -12,7 +12,7 @@ use base::Timestamp;
 use base::ports::BoxFuture;
 use mailauth::dmarc::Policy;
 use mailauth::results::forged_fields;
-use mailauth::spf::SpfInput;
+use mailauth::spf::{SpfInput, SpfResult};
 use mailauth::{Checks, LetterInput, Report};
 use proto::smtp::{Reply, Role as ListenerRole};
 use store::{Letter, StoreError};
@@ -56,6 +56,15 @@ pub(super) struct Verdict {
     pub(super) detail: String,
     /// Into Junk with it.
     pub(super) is_suspect: bool,
+    /// The domain of the reverse-path says by SPF that the letter is not from there.
+    pub(super) sender_is_denied: bool,
+}
+
+impl Verdict {
+    /// Whether a report to the sender would likely go to somebody whose name was taken (RFC 3834 §2).
+    pub(super) fn may_be_backscatter(&self) -> bool {
+        self.is_suspect || self.sender_is_denied
+    }
 }
 
 impl Early {
@@ -169,6 +178,7 @@ impl Session<'_> {
             field: results.field(utf8),
             detail,
             is_suspect: report.applied == Policy::Quarantine,
+            sender_is_denied: report.mail_from.result == SpfResult::Fail,
         }))
     }
 }

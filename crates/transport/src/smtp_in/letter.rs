@@ -140,6 +140,7 @@ impl Session<'_> {
         let local = local_copies(envelope, &received, verdict.as_ref());
         let forward_head = forward_head(envelope, &received);
         let handling = handling(envelope, &complete.header, complete.at);
+        let backscatter = verdict.as_ref().is_some_and(Verdict::may_be_backscatter);
         let notes = self.notes(&complete, verdict);
         let Complete {
             letter,
@@ -151,9 +152,13 @@ impl Session<'_> {
         let bytes = letter.bytes().len();
         let recipients = envelope.recipients.len();
         let needs_utf8 = needs_utf8(&envelope, letter.bytes());
-        let reports = self
-            .success_reports(&envelope, &letter, &received, at)
-            .await;
+        let reports = match backscatter {
+            true => Ok(Vec::new()),
+            false => {
+                self.success_reports(&envelope, &letter, &received, at)
+                    .await
+            }
+        };
         let reports = reports.map_err(|error| self.reply_for(&error))?;
         let sender = envelope.mail.reverse_path.clone();
         let delivered = self.context.options.store.deliver(Delivery {

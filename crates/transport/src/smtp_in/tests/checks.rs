@@ -224,3 +224,25 @@ async fn each_letter_of_a_connection_is_checked() {
         .await;
     assert!(reply.starts_with("550 5.7.1"), "{reply}");
 }
+
+/// Who asks in another's name to hear of success would have the other hear of it.
+#[tokio::test]
+async fn success_is_not_reported_to_a_sender_that_was_likely_forged() {
+    let world = world(Policy::Quarantine).await;
+    for (sender, author, reports) in [
+        // SPF says no, though DMARC has no wish; and into Junk by DMARC.
+        ("a@blue.test", "a@other.test", 0),
+        ("a@red.test", "a@blue.test", 0),
+        ("a@red.test", "a@red.test", 1),
+    ] {
+        let mut peer = world.stranger().await;
+        peer.ask(&format!("MAIL FROM:<{sender}>"), "250").await;
+        peer.ask("RCPT TO:<bob@black.test> NOTIFY=SUCCESS", "250")
+            .await;
+        peer.ask("DATA", "354").await;
+        peer.ask(&format!("{}.", letter(author)), "250").await;
+        let domain = sender.split_once('@').unwrap().1;
+        let claims = world.claim(domain).await;
+        assert_eq!(claims.len(), reports, "{sender}, {author}");
+    }
+}

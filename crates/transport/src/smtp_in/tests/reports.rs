@@ -14,7 +14,7 @@ const ASKED: Notify = Notify {
 
 impl World {
     /// What is queued for a domain, claimed for good.
-    async fn claim(&self, domain: &str) -> Vec<Claim> {
+    pub(super) async fn claim(&self, domain: &str) -> Vec<Claim> {
         let wanted = [(Domain::parse(domain).unwrap(), 10)];
         let lease = Duration::from_secs(3_600);
         let now = self.clock.now();
