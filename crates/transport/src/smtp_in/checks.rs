@@ -21,9 +21,9 @@ use tracing::info;
 use super::session::Session;
 use crate::auth::{AuthOptions, Lookups};
 
-/// Letters up to this size are hashed where they are, in about a millisecond; larger ones on a thread
+/// Letters up to this size are hashed or converted where they are, in about a millisecond; larger ones on a thread
 /// of their own, so that other sessions go on.
-const HASHED_HERE_BYTES_MAX: usize = 256 * 1024;
+const DONE_HERE_BYTES_MAX: usize = 256 * 1024;
 
 /// The checks of the connection.
 pub(super) enum Early {
@@ -150,7 +150,7 @@ impl Session<'_> {
             return Ok(None);
         };
         let auth = &self.context.options.auth;
-        let input = read(letter).await?;
+        let input = aside(letter, LetterInput::new).await?;
         let Begun {
             mut checks,
             mut lookups,
@@ -189,13 +189,19 @@ fn author(report: &Report) -> Option<&str> {
     Some(deciding.author.as_str()).filter(|author| !author.is_empty())
 }
 
-/// Reads and hashes a letter.
-async fn read(letter: &Letter) -> Result<LetterInput, Reply> {
-    if letter.bytes().len() <= HASHED_HERE_BYTES_MAX {
-        return Ok(LetterInput::new(letter.bytes()));
+/// Goes once through a letter, on a thread of its own where that takes long.
+///
+/// # Errors
+/// The reply for work that came to no end.
+pub(super) async fn aside<T: Send + 'static>(
+    letter: &Letter,
+    work: impl FnOnce(&[u8]) -> T + Send + 'static,
+) -> Result<T, Reply> {
+    if letter.bytes().len() <= DONE_HERE_BYTES_MAX {
+        return Ok(work(letter.bytes()));
     }
     let letter = letter.clone();
-    tokio::task::spawn_blocking(move || LetterInput::new(letter.bytes()))
+    tokio::task::spawn_blocking(move || work(letter.bytes()))
         .await
         .map_err(|_| Reply::try_later())
 }

@@ -16,7 +16,7 @@ use store::{
 use tracing::info;
 
 use super::asked::{addresses, dsn_return, expires_at, handling, needs_utf8};
-use super::checks::Verdict;
+use super::checks::{Verdict, aside};
 use super::envelope::Envelope;
 use super::header::Header;
 use super::session::Session;
@@ -93,10 +93,6 @@ impl Session<'_> {
             Err(error) => Err(error),
         };
         let letter = letter.map_err(|error| self.reply_for(&error))?;
-        let letter = match envelope.mail.body {
-            Body::Binary => self.without_binary(letter).await?,
-            Body::SevenBit | Body::EightBitMime => letter,
-        };
         let header = Header::read(letter.bytes(), self.context.options.limits.hops_max)?;
         let at = self.context.now();
         let random = self.context.options.entropy.next_u64();
@@ -110,14 +106,19 @@ impl Session<'_> {
     }
 
     /// RFC 3030 §3: behind the door nothing has to know of binary letters: their parts are written
-    /// as base64.
-    async fn without_binary(&self, letter: Letter) -> Result<Letter, Reply> {
-        let converted = message::write::without_binary(letter.bytes());
+    /// as base64. Signatures are of the letter as it came, so they are checked before.
+    async fn without_binary(&self, complete: Complete) -> Result<Complete, Reply> {
+        match complete.envelope.mail.body {
+            Body::Binary => {}
+            Body::SevenBit | Body::EightBitMime => return Ok(complete),
+        }
+        let converted = aside(&complete.letter, message::write::without_binary).await?;
         // Who holds a large letter and waits for room for another could wait for ever.
-        drop(letter);
+        drop(complete.letter);
         let converted = converted.map_err(|error| Reply::bad_letter(&error.to_string()))?;
         let letter = self.context.options.store.letter(converted.into()).await;
-        letter.map_err(|error| self.reply_for(&error))
+        let letter = letter.map_err(|error| self.reply_for(&error))?;
+        Ok(Complete { letter, ..complete })
     }
 
     /// From another server: into the mailboxes, and on to where aliases lead.
@@ -135,6 +136,7 @@ impl Session<'_> {
             Some(_) => self.without_forged(complete).await?,
             None => complete,
         };
+        let complete = self.without_binary(complete).await?;
         let envelope = &complete.envelope;
         let received = self.trace_fields(&complete, verdict.as_ref());
         let local = local_copies(envelope, &received, verdict.as_ref());
@@ -219,6 +221,7 @@ impl Session<'_> {
     /// From a user: into the queue.
     async fn submit(&mut self, complete: Complete) -> Result<LetterId, Reply> {
         self.check_from(&complete.header).await?;
+        let complete = self.without_binary(complete).await?;
         let head = self.submission_head(&complete);
         let note = self.note(&complete, Step::Submitted);
         let handling = handling(&complete.envelope, &complete.header, complete.at);

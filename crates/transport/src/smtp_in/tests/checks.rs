@@ -246,3 +246,27 @@ async fn success_is_not_reported_to_a_sender_that_was_likely_forged() {
         assert_eq!(claims.len(), reports, "{sender}, {author}");
     }
 }
+
+/// RFC 3030 §3: what is signed is the letter before its parts are written as base64. The body's hash
+/// is right, so the key is asked for, and there is none.
+#[tokio::test]
+async fn a_binary_letter_is_checked_as_it_came() {
+    let world = world(Policy::Reject).await;
+    let mut peer = world.stranger().await;
+    peer.ask("MAIL FROM:<a@red.test> BODY=BINARYMIME", "250")
+        .await;
+    peer.ask("RCPT TO:<bob@black.test>", "250").await;
+    let text = "DKIM-Signature: v=1; a=rsa-sha256; d=red.test; s=none; h=from;\r\n \
+                bh=bgdeDAKLqMF2jyyrQVKlIfsvWG9adJfl+Gz9s1Bcve0=; b=AAAA\r\n\
+                From: a@red.test\r\nMIME-Version: 1.0\r\nContent-Type: image/x\r\n\
+                Content-Transfer-Encoding: binary\r\n\r\n\0\u{1}\r\n";
+    peer.say(&format!("BDAT {} LAST\r\n{text}", text.len()))
+        .await;
+    peer.expect("250").await;
+    let stored = world.folder("INBOX").await.remove(0);
+    assert!(
+        stored.contains("dkim=permerror reason=\"there is no key\""),
+        "{stored}"
+    );
+    assert!(stored.ends_with("base64\r\n\r\nAAENCg==\r\n"), "{stored}");
+}
