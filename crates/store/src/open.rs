@@ -211,7 +211,7 @@ impl Store {
     }
 }
 
-fn space_of(folder: &Path) -> DiskSpace {
+pub(crate) fn space_of(folder: &Path) -> DiskSpace {
     nix::sys::statvfs::statvfs(folder).map_or(
         // A disk that does not answer is no reason to refuse mail: a write will tell.
         DiskSpace {

@@ -136,15 +136,14 @@ impl Body for OpenMany {
         let mut bytes = 0;
         for message in &self.messages {
             let (account, message) = (self.account, *message);
-            let opened = match (Open { account, message }).run(tx).await {
+            let opened = match open(tx, account, message).await? {
                 Ok(found) if bytes < FIRST_PARTS_BYTES => {
                     let part = first_part(tx, &found.hash).await?;
                     bytes += part.as_ref().map_or(0, |part| part.plain_bytes);
                     Ok((found, part))
                 }
                 Ok(found) => Ok((found, None)),
-                Err(error @ (StoreError::NotFound(_) | StoreError::Io(_))) => Err(error),
-                Err(error) => return Err(error),
+                Err(error) => Err(error),
             };
             out.push((message, opened));
         }
@@ -162,15 +161,28 @@ impl Body for Open {
     type Out = Found;
 
     async fn run(&self, tx: &mut Tx<'_>) -> Result<Found, StoreError> {
-        let sql = "SELECT head, blob_hash FROM message WHERE account_id = $1 AND message_id = $2";
-        let row = tx.row(sql, params![self.account, self.message]).await?;
-        let mut row = row.ok_or(StoreError::NotFound("message"))?;
-        let hash = row.hash(1)?;
-        let blob = blob_info(tx, &hash).await?;
-        Ok(Found {
-            head: row.bytes(0)?.into(),
-            hash,
-            blob: blob.ok_or_else(|| StoreError::Io("a letter's bytes are missing".to_owned()))?,
-        })
+        open(tx, self.account, self.message).await?
     }
+}
+
+/// Looks a message up. The inner error is of this message alone.
+async fn open(
+    tx: &mut Tx<'_>,
+    account: AccountId,
+    message: MessageId,
+) -> Result<Result<Found, StoreError>, StoreError> {
+    let sql = "SELECT head, blob_hash FROM message WHERE account_id = $1 AND message_id = $2";
+    let Some(mut row) = tx.row(sql, params![account, message]).await? else {
+        return Ok(Err(StoreError::NotFound("message")));
+    };
+    let hash = row.hash(1)?;
+    let Some(blob) = blob_info(tx, &hash).await? else {
+        let missing = "a letter's bytes are missing".to_owned();
+        return Ok(Err(StoreError::Io(missing)));
+    };
+    Ok(Ok(Found {
+        head: row.bytes(0)?.into(),
+        hash,
+        blob,
+    }))
 }

@@ -277,6 +277,8 @@ impl Indexer {
             && bytes < BATCH_BYTES
             && let Some(account) = self.next_account()
         {
+            // Whatever fails below, it is looked at again.
+            batch.taken.push(account);
             let held_elsewhere = !self.is_thorough
                 && !inner
                     .search
@@ -293,7 +295,6 @@ impl Indexer {
             let Some(work) = inner.engine.read(look).await? else {
                 continue;
             };
-            batch.taken.push(account);
             let room = BATCH_BYTES.saturating_sub(bytes);
             let (work, read) = self.read_letters(store, account, work, room).await?;
             letters += read.len();

@@ -94,9 +94,15 @@ impl Raw {
         })
     }
 
-    /// Bytes held.
+    /// Bytes held, and what is unpacked later: a small document may hold a long text.
     pub(crate) fn bytes(&self) -> usize {
-        self.parts.iter().map(Bytes::len).sum::<usize>() + self.header.len()
+        let held = self.parts.iter().map(Bytes::len).sum::<usize>() + self.header.len();
+        let limits = TextLimits::default();
+        let packed = sources(&self.structure, &limits)
+            .iter()
+            .filter(|source| matches!(source.kind, SourceKind::Office(_) | SourceKind::Pdf))
+            .count();
+        held + packed * limits.part_bytes_max
     }
 
     /// Whether there are parts that take longer than plain text.

@@ -11,7 +11,7 @@ use crate::copies::{ChangeKind, Operation};
 use crate::engine::{Body, Tx, params};
 
 /// Rows of the log, and messages of a mailbox, that one look reads.
-const LOOK_ROWS: i64 = 2_000;
+const LOOK_ROWS: i64 = 1_000;
 
 /// What one look has found.
 pub(crate) struct Work {

@@ -30,10 +30,10 @@ pub(super) struct Dead {
 }
 
 impl Dead {
-    /// The marks that touch the rows from `first` to `last`.
+    /// The marks of an account, whose rows are from `first` to `last`: none crosses accounts.
     pub(super) fn load(connection: &Connection, first: i64, last: i64) -> Result<Self, StoreError> {
-        let sql = "SELECT first, last, through FROM dead WHERE first <= ?2 AND last >= ?1
-            ORDER BY first";
+        let sql =
+            "SELECT first, last, through FROM dead WHERE first BETWEEN ?1 AND ?2 ORDER BY first";
         let mut statement = connection.prepare_cached(sql).map_err(failure)?;
         let rows = statement.query_map([first, last], |row| {
             Ok((row.get(0)?, row.get(1)?, row.get(2)?))

@@ -46,6 +46,16 @@ impl Docs {
         self.0.is_empty()
     }
 
+    /// The least and the greatest.
+    pub(super) fn range(&self) -> Option<(u32, u32)> {
+        let first = self.from(0).next()?;
+        let (number, page) = self.0.last_key_value()?;
+        let mut words = page.iter().enumerate().rev();
+        let (at, word) = words.find(|(_, word)| **word != 0)?;
+        let at = u32::try_from(at).ok()?;
+        Some((first, number << PAGE_BITS | at << 6 | word.ilog2()))
+    }
+
     /// Those from a number on, ascending.
     pub(super) fn from(&self, least: u32) -> impl Iterator<Item = u32> {
         let pages = self.0.range(least >> PAGE_BITS..);
@@ -97,6 +107,8 @@ mod tests {
             prop_assert_eq!(both.from(0).collect::<BTreeSet<u32>>(), expected);
             let from: Vec<u32> = docs(&one).from(least).collect();
             prop_assert_eq!(from, one.range(least..).copied().collect::<Vec<u32>>());
+            let range = one.first().copied().zip(one.last().copied());
+            prop_assert_eq!(docs(&one).range(), range);
             prop_assert!(one.iter().all(|message| docs(&one).contains(*message)));
             prop_assert!(other.iter().all(|m| docs(&one).contains(*m) == one.contains(m)));
         }

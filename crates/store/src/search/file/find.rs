@@ -13,6 +13,8 @@ use crate::StoreError;
 use crate::search::index::keys;
 use crate::search::query::{SearchField, SearchFields, SearchQuery, Term};
 
+/// Bytes of places that are looked at together; one letter may have more.
+const WINDOW_BYTES: usize = 512 * 1024;
 /// Above every byte of a token.
 const LAST: u8 = 0xff;
 
@@ -79,20 +81,52 @@ impl<'c> View<'c> {
         }
         let common = common.unwrap_or_default();
         // The words stand in the same letters: which of these have them in a row?
-        let mut row = Hits::default();
-        for (at, word) in words.iter().enumerate() {
-            let hits = self.hits(word, is_prefix(at), term.fields, &common)?;
-            row = if at == 0 { hits } else { row.followed(&hits) };
-        }
         let mut docs = Docs::default();
-        row.0.iter().for_each(|(message, _)| docs.insert(*message));
+        for window in self.windows(&words, term, &common)? {
+            let mut row = Hits::default();
+            for (at, word) in words.iter().enumerate() {
+                let hits = self.hits(word, is_prefix(at), term.fields, &window)?;
+                row = if at == 0 { hits } else { row.followed(&hits) };
+            }
+            row.0.iter().for_each(|(message, _)| docs.insert(*message));
+        }
         Ok(docs)
+    }
+
+    /// Messages some at a time, so that the places of the words in them take little memory.
+    fn windows(&self, words: &[String], term: &Term, all: &Docs) -> Result<Vec<Docs>, StoreError> {
+        let mut bytes = Vec::new();
+        for (at, word) in words.iter().enumerate() {
+            let prefix = term.prefix && at + 1 == words.len();
+            self.each_chunk(word, prefix, (0, u32::MAX), |_, chunk| {
+                chunk.each(|message, places| {
+                    if all.contains(message) {
+                        bytes.push((message, places.len()));
+                    }
+                    Ok(())
+                })
+            })?;
+        }
+        bytes.sort_unstable_by_key(|(message, _)| *message);
+        let (mut windows, mut window, mut sum) = (Vec::new(), Docs::default(), 0);
+        for of_one in bytes.chunk_by(|(one, _), (next, _)| one == next) {
+            if sum > WINDOW_BYTES {
+                windows.push(std::mem::take(&mut window));
+                sum = 0;
+            }
+            of_one.iter().for_each(|(message, bytes)| {
+                window.insert(*message);
+                sum += bytes;
+            });
+        }
+        windows.push(window);
+        Ok(windows)
     }
 
     /// The messages of a word.
     fn docs(&self, word: &str, prefix: bool, fields: SearchFields) -> Result<Docs, StoreError> {
         let mut docs = Docs::default();
-        self.each_chunk(word, prefix, |gone, chunk| {
+        self.each_chunk(word, prefix, (0, u32::MAX), |gone, chunk| {
             chunk.each(|message, places| {
                 if !self.is_gone(gone, message)? && has_field(places, fields)? {
                     docs.insert(message);
@@ -112,7 +146,10 @@ impl<'c> View<'c> {
         within: &Docs,
     ) -> Result<Hits, StoreError> {
         let mut hits = Vec::new();
-        self.each_chunk(word, prefix, |gone, chunk| {
+        let Some(range) = within.range() else {
+            return Ok(Hits::default());
+        };
+        self.each_chunk(word, prefix, range, |gone, chunk| {
             chunk.each(|message, places| {
                 if within.contains(message) && !self.is_gone(gone, message)? {
                     each_place(places, |place| {
@@ -137,13 +174,20 @@ impl<'c> View<'c> {
         &self,
         word: &str,
         prefix: bool,
+        (from, to): (u32, u32),
         mut take: impl FnMut(&Gone, Chunk<'_>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let word = word.as_bytes();
-        let start = key(word, 0);
-        let mut end = word.to_vec();
         // Behind a word stands a zero, and then the message.
-        end.push(if prefix { LAST } else { 1 });
+        let (start, end) = if prefix {
+            let mut end = word.to_vec();
+            end.push(LAST);
+            (key(word, 0), end)
+        } else {
+            let mut end = key(word, to);
+            end.push(0);
+            (key(word, from), end)
+        };
         let sql = "SELECT block_id FROM fence WHERE segment_id = ?1 AND first < ?3
             AND first >= coalesce((SELECT max(first) FROM fence
                 WHERE segment_id = ?1 AND first <= ?2), x'')
@@ -157,7 +201,10 @@ impl<'c> View<'c> {
                 while let Some(found) = reader.next()? {
                     let term = reader.term();
                     if term == word || (prefix && term.starts_with(word)) {
-                        take(gone, reader.chunk(found))?;
+                        let chunk = reader.chunk(found);
+                        if chunk.first <= to && chunk.last >= from {
+                            take(gone, chunk)?;
+                        }
                     } else if term > word {
                         break;
                     }

@@ -69,7 +69,7 @@ impl Joiner {
         };
         match group.as_slice() {
             [] => {}
-            [one] if one.2.len() <= CHUNK_BYTES => self.append(chunk_of(one)),
+            [one] if one.2.len() <= CHUNK_BYTES => self.append(chunk_of(one))?,
             several => {
                 let mut messages = BTreeMap::new();
                 for one in several {
@@ -79,7 +79,7 @@ impl Joiner {
                     })?;
                 }
                 for (message, places) in messages {
-                    self.append_message(message, places);
+                    self.append_message(message, places)?;
                 }
             }
         }
@@ -92,18 +92,18 @@ impl Joiner {
         Ok(())
     }
 
-    fn append(&mut self, chunk: Chunk<'_>) {
+    fn append(&mut self, chunk: Chunk<'_>) -> Result<(), StoreError> {
         if !self.open.is_empty() && !self.open.has_room(chunk.body.len()) {
             self.end_chunk();
         }
-        self.open.add(chunk);
+        self.open.add(chunk)
     }
 
-    fn append_message(&mut self, message: u32, places: &[u8]) {
+    fn append_message(&mut self, message: u32, places: &[u8]) -> Result<(), StoreError> {
         if !self.open.is_empty() && !self.open.has_room(places.len() + 1) {
             self.end_chunk();
         }
-        self.open.add_message(message, places);
+        self.open.add_message(message, places)
     }
 
     fn end_chunk(&mut self) {

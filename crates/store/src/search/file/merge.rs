@@ -24,11 +24,16 @@ const LEVEL_BITS: u32 = 3;
 const GONE_SHARE: i64 = 5;
 /// but not for fewer than these,
 const GONE_LETTERS_MIN: i64 = 64;
-/// or when there are so many marks.
-const MARKS_MAX: i64 = 1_000;
+/// or when there are so many marks, and one for so many letters.
+const MARKS_MAX: i64 = 10_000;
+const LETTERS_OF_MARK: i64 = 20;
 /// Bytes of blocks that are written, and blocks that are removed, in one transaction.
 const WRITE_BYTES: usize = 1024 * 1024;
 const REMOVE_BLOCKS: i64 = 200;
+/// What a block takes in the file and, for a while, in its log.
+const BLOCK_ROOM: u64 = 10 * 1024;
+/// Below this much of free disk nothing is merged.
+const SPARE_BYTES: u64 = 256 * 1024 * 1024;
 /// Pages given back to the disk in one transaction.
 const VACUUM_PAGES: i64 = 256;
 
@@ -49,6 +54,8 @@ struct Plan {
     dead: Dead,
     /// The last mark that is taken into account, if all segments are merged.
     clears: Option<i64>,
+    /// About what the result and the log of writing it take.
+    bytes: u64,
 }
 
 /// Merges until nothing is left to merge. Blocks. Ends early when the file is closed.
@@ -57,8 +64,14 @@ pub(super) fn run(inner: &Inner) -> Result<(), StoreError> {
     let reader = open_reader(&inner.path, inner.vfs())?;
     tidy(inner, &reader)?;
     while let Some(plan) = plan(&reader)? {
-        merge(inner, &reader, &plan)?;
+        if inner.free_bytes() < plan.bytes + SPARE_BYTES {
+            tracing::debug!("the search index is not merged: the disk is too full");
+            return Ok(());
+        }
+        let merged = merge(inner, &reader, &plan);
+        // What a merge that failed has built goes too.
         tidy(inner, &reader)?;
+        merged?;
     }
     Ok(())
 }
@@ -85,7 +98,7 @@ fn plan(reader: &Connection) -> Result<Option<Plan>, StoreError> {
         .map_err(failure)?;
     let letters: i64 = segments.iter().map(|segment| segment.letters).sum();
     let is_worth_it = gone >= GONE_LETTERS_MIN && gone * GONE_SHARE >= letters;
-    let inputs = if marks > MARKS_MAX || is_worth_it {
+    let inputs = if marks > MARKS_MAX.max(letters / LETTERS_OF_MARK) || is_worth_it {
         0..segments.len()
     } else {
         match crowd(&segments) {
@@ -94,8 +107,17 @@ fn plan(reader: &Connection) -> Result<Option<Plan>, StoreError> {
         }
     };
     let all = inputs.len() == segments.len();
+    let inputs: Vec<Segment> = segments.drain(inputs).collect();
+    let mut blocks: i64 = 0;
+    for segment in &inputs {
+        let sql = "SELECT count(*) FROM fence WHERE segment_id = ?1";
+        let mut statement = snapshot.prepare_cached(sql).map_err(failure)?;
+        let count = statement.query_row([segment.id], |row| row.get::<_, i64>(0));
+        blocks += count.map_err(failure)?;
+    }
     Ok(Some(Plan {
-        inputs: segments.drain(inputs).collect(),
+        inputs,
+        bytes: u64::try_from(blocks).unwrap_or(0) * BLOCK_ROOM,
         dead: Dead::load(&snapshot, i64::MIN, i64::MAX)?,
         clears: last.filter(|_| all),
     }))
@@ -230,7 +252,11 @@ fn tidy(inner: &Inner, reader: &Connection) -> Result<(), StoreError> {
         }
         inner.write(|connection| {
             let give = format!("PRAGMA incremental_vacuum({VACUUM_PAGES})");
-            connection.execute_batch(&give).map_err(failure)
+            let mut statement = connection.prepare(&give).map_err(failure)?;
+            // Each row is a page.
+            let mut pages = statement.raw_query();
+            while pages.next().map_err(failure)?.is_some() {}
+            Ok(())
         })?;
     }
 }
@@ -312,7 +338,7 @@ impl Source {
         left.clear();
         chunk.each(|message, places| {
             if !self.gone.has(row(message)?) {
-                left.add_message(message, places);
+                left.add_message(message, places)?;
             }
             Ok(())
         })?;

@@ -33,10 +33,13 @@ use super::query::SearchQuery;
 use super::text::Document;
 use crate::aside::Aside;
 use crate::engine::{sqlite_connect as connect, sqlite_failure as failure};
+use crate::open::space_of;
 use crate::{SimulatedDisk, StoreError};
 
 /// Raised whenever tokens or tables change: the file is then made anew.
 const VERSION: i64 = 2;
+/// The version of a file that is to be made anew.
+const DAMAGED_VERSION: i64 = -1;
 /// Bits of a row's number that are the message's; the account's are above.
 const MESSAGE_BITS: u32 = 32;
 /// The page cache of the writing connection, in KiB.
@@ -84,6 +87,15 @@ const TABLES: &str = "
 #[derive(Clone)]
 pub(crate) struct IndexFile(Arc<Inner>);
 
+/// Somebody merges, until this is dropped.
+struct Merging<'i>(&'i Inner);
+
+impl Drop for Merging<'_> {
+    fn drop(&mut self) {
+        self.0.merges.store(false, Ordering::Release);
+    }
+}
+
 /// A step whose letters were taken out of it, and how many.
 struct Taken {
     step: Step,
@@ -114,6 +126,41 @@ impl Inner {
 
     fn vfs(&self) -> Option<&str> {
         self.simulated.as_ref().map(|disk| disk.vfs())
+    }
+
+    /// Bytes that the disk has left.
+    fn free_bytes(&self) -> u64 {
+        match (&self.simulated, self.path.parent()) {
+            (Some(disk), _) => disk.space().free_bytes,
+            (None, Some(folder)) => space_of(folder).free_bytes,
+            (None, None) => 0,
+        }
+    }
+
+    /// Merges. What goes wrong is told: nobody waits for it.
+    fn merge(&self) {
+        match merge::run(self) {
+            Ok(()) | Err(StoreError::Closed) => {}
+            Err(error) => {
+                self.mark_damaged(&error);
+                tracing::warn!(%error, "the search index could not be merged");
+            }
+        }
+    }
+
+    /// Sees to it that a damaged file is made anew at the next start: until then what can be read of
+    /// it answers.
+    fn mark_damaged(&self, error: &StoreError) {
+        let is_damage = matches!(error, StoreError::Io(what) if what == postings::DAMAGED);
+        if is_damage {
+            let marked = self.write(|connection| {
+                let pragma = format!("PRAGMA user_version = {DAMAGED_VERSION}");
+                connection.execute_batch(&pragma).map_err(failure)
+            });
+            if let Err(error) = marked {
+                tracing::warn!(%error, "a damaged search index could not be marked");
+            }
+        }
     }
 
     /// Runs work on the writing connection. Blocks.
@@ -180,11 +227,12 @@ impl IndexFile {
             let blocks = batch::join(runs)?;
             let segments = inner.write(|connection| take_all(connection, &steps, &blocks))?;
             if segments > SEGMENTS_MAX {
-                return merge::run(&inner);
+                inner.merge();
             }
             Ok(())
         };
-        self.0.aside().run("the search index", work).await??;
+        let taken = self.0.aside().run("the search index", work).await?;
+        taken.map_err(|error: StoreError| error)?;
         self.merge_soon();
         Ok(())
     }
@@ -243,12 +291,8 @@ impl IndexFile {
         }
         let inner = Arc::clone(&self.0);
         let merge = move || {
-            let merged = merge::run(&inner);
-            inner.merges.store(false, Ordering::Release);
-            match merged {
-                Ok(()) | Err(StoreError::Closed) => {}
-                Err(error) => tracing::warn!(%error, "the search index could not be merged"),
-            }
+            let _merging = Merging(&inner);
+            inner.merge();
         };
         match self.0.aside() {
             Aside::Inline => merge(),
@@ -332,6 +376,9 @@ impl IndexFile {
             let snapshot = connection.transaction().map_err(failure)?;
             let answer = work(&snapshot);
             drop(snapshot);
+            if let Err(error) = &answer {
+                inner.mark_damaged(error);
+            }
             if let Some(readers) = lock(&inner.readers).as_mut()
                 && readers.len() < READERS_MAX
             {
@@ -442,7 +489,11 @@ fn take(connection: &Connection, taken: &Taken) -> Result<(), StoreError> {
         ));
     }
     let mut removed = i64::try_from(step.removed.len()).unwrap_or(0);
-    let is_anew = step.from.is_some_and(|from| from.scan_after.is_none());
+    // Read through from the beginning although it had come further.
+    let is_anew = step.from.is_some_and(|from| {
+        let is_back = |at| step.cleared.is_some_and(|(after, _)| after < at);
+        from.scan_after.is_none_or(is_back)
+    });
     let mut again = false;
     if let Some((after, through)) = step.cleared {
         again = is_anew || is_again(connection, step.account)?;
@@ -454,9 +505,15 @@ fn take(connection: &Connection, taken: &Taken) -> Result<(), StoreError> {
             removed += documents;
         }
     }
-    for message in &step.removed {
-        let row = row_of(step.account, *message)?;
-        dead::mark(connection, row, row, 1)?;
+    let mut gone: Vec<i64> = step.removed.iter().map(|message| message.0).collect();
+    gone.sort_unstable();
+    for run in gone.chunk_by(|one, next| next - one <= 1) {
+        if let (Some(first), Some(last)) = (run.first(), run.last()) {
+            let first = row_of(step.account, MessageId(*first))?;
+            let last = row_of(step.account, MessageId(*last))?;
+            let letters = i64::try_from(run.len()).unwrap_or(0);
+            dead::mark(connection, first, last, letters)?;
+        }
     }
     let sql = "INSERT INTO progress (account_id, modseq, scan_after, letters, again)
         VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (account_id) DO UPDATE

@@ -13,9 +13,13 @@ pub(super) const FIELD_BITS: u32 = 3;
 /// From the place of a word to that of the next in the same field.
 pub(super) const NEXT_WORD: u32 = 1 << FIELD_BITS;
 
+/// What is said of bytes that nobody has written.
+pub(super) const DAMAGED: &str =
+    "the search index is damaged: it is made anew when the node starts again";
+
 /// The error of bytes that nobody has written.
 pub(super) fn damaged() -> StoreError {
-    StoreError::Io("the search index is damaged: `pennyblack store reindex` makes it anew".into())
+    StoreError::Io(DAMAGED.to_owned())
 }
 
 /// Writes a number.
@@ -68,7 +72,11 @@ impl<'b> Chunk<'b> {
             take(message, places)?;
             rest = &behind[1..];
             if rest.is_empty() {
-                return Ok(());
+                return if message == self.last {
+                    Ok(())
+                } else {
+                    Err(damaged())
+                };
             }
             let distance = get(&mut rest)?;
             message = message.checked_add(distance).ok_or_else(damaged)?;
@@ -151,24 +159,28 @@ impl Joined {
     }
 
     /// Adds a chunk whose messages all come later.
-    pub(super) fn add(&mut self, chunk: Chunk<'_>) {
+    pub(super) fn add(&mut self, chunk: Chunk<'_>) -> Result<(), StoreError> {
         if self.body.is_empty() {
             self.first = chunk.first;
         } else {
-            put(&mut self.body, chunk.first - self.last);
+            let distance = chunk.first.checked_sub(self.last);
+            let distance = distance.filter(|distance| *distance > 0);
+            put(&mut self.body, distance.ok_or_else(damaged)?);
         }
         self.last = chunk.last;
         self.body.extend_from_slice(chunk.body);
+        Ok(())
     }
 
     /// Adds a later message with the bytes of its places.
-    pub(super) fn add_message(&mut self, message: u32, places: &[u8]) {
+    pub(super) fn add_message(&mut self, message: u32, places: &[u8]) -> Result<(), StoreError> {
         self.add(Chunk {
             first: message,
             last: message,
             body: places,
-        });
+        })?;
         self.body.push(0);
+        Ok(())
     }
 
     pub(super) fn chunk(&self) -> Chunk<'_> {
@@ -237,7 +249,7 @@ mod tests {
             let mut joined = Joined::default();
             for part in [early, late] {
                 if let Some(mut growing) = grow(part) {
-                    joined.add(growing.end());
+                    joined.add(growing.end()).unwrap();
                 }
             }
             let mut whole = grow(&all).unwrap();

@@ -312,3 +312,26 @@ async fn beginning_anew() {
     assert_eq!(find(&file, "red").await, (Some(5), vec![]));
     assert_eq!(find(&file, "hen").await.1.len(), 50);
 }
+
+/// What nobody has written is told, and the file is made anew at the next start.
+#[tokio::test]
+async fn a_damaged_block() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("search.db");
+    let file = IndexFile::open(&path, None).unwrap();
+    file.take(vec![step(None, 5, vec![document(1, "red fox")])])
+        .await
+        .unwrap();
+    file.0
+        .write(|connection| {
+            let damage = "UPDATE block SET data = x'00ff'";
+            connection.execute_batch(damage).map_err(failure)
+        })
+        .unwrap();
+    let query = SearchQuery::parse("red");
+    let found = file.find(ACCOUNT, &query, MessageId(0), 9).await;
+    assert_eq!(found.err(), Some(postings::damaged()));
+    file.close();
+    let file = IndexFile::open(&path, None).unwrap();
+    assert_eq!(find(&file, "red").await, (None, vec![]));
+}
