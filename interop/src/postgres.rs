@@ -179,8 +179,6 @@ impl Postgres {
 
     /// Starts it again where it was.
     pub fn begin(&mut self) {
-        // A killed server leaves the number of its process, which may belong to another by now.
-        let _ = fs::remove_file(self.data.join("postmaster.pid"));
         let program = self.bin.join("postgres");
         let mut command = match self.disk_mb {
             Some(megabytes) => with_disk(&self.disk, megabytes, &program),
@@ -204,8 +202,18 @@ impl Postgres {
         for setting in &settings {
             command.args(["-c", setting]);
         }
-        let mut daemon = Daemon::start(&mut command, &self.log);
-        daemon.wait_for_port(self.address, LIMIT);
+        let from = std::time::Instant::now();
+        let daemon = loop {
+            // A killed server leaves the number of its process, which may belong to another by now,
+            // and for a moment processes that hold its address and its memory.
+            let _ = fs::remove_file(self.data.join("postmaster.pid"));
+            let mut daemon = Daemon::start(&mut command, &self.log);
+            if daemon.comes_to_listen(self.address, LIMIT) {
+                break daemon;
+            }
+            assert!(from.elapsed() < LIMIT, "the server ends: {}", self.log());
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        };
         self.daemon = Some(daemon);
         self.wait_until_ready();
     }

@@ -55,6 +55,21 @@ impl Daemon {
         }
     }
 
+    /// Waits until something listens at an address; `false` when the process ends first.
+    ///
+    /// # Panics
+    /// When the time is over.
+    pub fn comes_to_listen(&mut self, address: SocketAddr, limit: Duration) -> bool {
+        let from = Instant::now();
+        while TcpStream::connect_timeout(&address, Duration::from_millis(200)).is_err() {
+            if let Ok(Some(_)) = self.child.try_wait() {
+                return false;
+            }
+            self.still_runs(from, limit, &format!("nothing listens at {address}"));
+        }
+        true
+    }
+
     /// Waits until the log, from byte `start` on, contains `text`.
     ///
     /// # Panics

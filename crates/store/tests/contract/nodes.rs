@@ -13,7 +13,7 @@ use crate::house::{House, address, domain, letter, person, secret};
 
 const LEASE: Duration = Duration::from_secs(60);
 /// More than what any of it takes.
-const LONG: Duration = Duration::from_secs(10);
+const LONG: Duration = Duration::from_secs(60);
 /// A node that shows no sign of life for so long is dead.
 const DEAD_AFTER: Duration = Duration::from_secs(31);
 
