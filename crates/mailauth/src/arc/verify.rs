@@ -87,22 +87,20 @@ pub fn verify(prepared: &Prepared, answers: &Answers) -> Result<ArcResult, Need>
 
 /// Steps 4 and 6; what is broken for good counts more than what cannot be had now.
 fn check(chain: &ReadyChain, answers: &Answers) -> Result<ArcOutcome, Need> {
-    let mut needs = Vec::new();
-    let mut outcomes = Vec::with_capacity(chain.seals.len() + 1);
-    match message_signature(chain, answers) {
-        Ok(outcome) => outcomes.push(outcome),
-        Err(Need(questions)) => needs.extend(questions),
+    // Nothing is verified before all keys are there, or it would be done again with each answer.
+    let message = &chain.message_signature.signature;
+    let seals = chain.seals.iter().map(|(s, _)| (&s.selector, &s.domain));
+    let keys = seals.chain([(&message.selector, &message.domain)]);
+    let needs = keys.filter_map(|(selector, domain)| key::find(selector, domain, answers).err());
+    let mut missing: Vec<_> = needs.flat_map(|Need(questions)| questions).collect();
+    if !missing.is_empty() {
+        missing.sort_unstable();
+        missing.dedup();
+        return Err(Need(missing));
     }
+    let mut outcomes = vec![message_signature(chain, answers)?];
     for (at, (seal, digest)) in chain.seals.iter().enumerate().rev() {
-        match check_seal(at + 1, seal, digest, answers) {
-            Ok(outcome) => outcomes.push(outcome),
-            Err(Need(questions)) => needs.extend(questions),
-        }
-    }
-    if !needs.is_empty() {
-        needs.sort_unstable();
-        needs.dedup();
-        return Err(Need(needs));
+        outcomes.push(check_seal(at + 1, seal, digest, answers)?);
     }
     let fails = outcomes
         .iter()

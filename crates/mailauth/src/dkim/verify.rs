@@ -5,7 +5,7 @@ use base::Timestamp;
 use super::key::{self, NoKey};
 use super::prepare::{Prepared, PreparedSignature, Ready};
 use super::result::{DkimResult, Notes, Outcome, Reason};
-use super::signature::Algorithm;
+use super::signature::{Algorithm, Signature};
 use crate::dns::{Answers, Need};
 
 /// How far ahead a signature's time may be: a clock in the wrong time zone is no forgery.
@@ -21,20 +21,31 @@ pub fn verify(
     answers: &Answers,
     now: Timestamp,
 ) -> Result<Vec<DkimResult>, Need> {
-    let mut needs = Vec::new();
-    let mut results = Vec::with_capacity(prepared.signatures.len());
-    for signature in &prepared.signatures {
-        match verify_one(signature, answers, now) {
-            Ok(result) => results.push(result),
-            Err(Need(questions)) => needs.extend(questions),
-        }
+    // Nothing is verified before all keys are there, or it would be done again with each answer.
+    let ready = prepared
+        .signatures
+        .iter()
+        .filter_map(|s| s.state.as_ref().ok());
+    let needs = ready.filter_map(|ready| needed_key(ready, answers, now));
+    let mut missing: Vec<_> = needs.flat_map(|Need(questions)| questions).collect();
+    if !missing.is_empty() {
+        missing.sort_unstable();
+        missing.dedup();
+        return Err(Need(missing));
     }
-    if needs.is_empty() {
-        return Ok(results);
+    let signatures = prepared.signatures.iter();
+    signatures
+        .map(|signature| verify_one(signature, answers, now))
+        .collect()
+}
+
+/// What is to be asked for a signature; nothing where its time decides.
+fn needed_key(ready: &Ready, answers: &Answers, now: Timestamp) -> Option<Need> {
+    let signature = &ready.signature;
+    match untimely(signature, now) {
+        Some(_) => None,
+        None => key::find(&signature.selector, &signature.domain, answers).err(),
     }
-    needs.sort_unstable();
-    needs.dedup();
-    Err(Need(needs))
 }
 
 fn verify_one(
@@ -68,15 +79,8 @@ fn check(
     let signature = &ready.signature;
     notes.unsigned_body_bytes = ready.unsigned_body_bytes;
     notes.unsigned_double = ready.has_unsigned_double;
-    let now = u64::try_from(now.secs()).unwrap_or(0);
-    if signature.expires_at.is_some_and(|at| at < now) {
-        return Ok(Outcome::Fail(Reason::Expired));
-    }
-    if signature
-        .signed_at
-        .is_some_and(|at| at > now.saturating_add(AHEAD_SECONDS_MAX))
-    {
-        return Ok(Outcome::Fail(Reason::Future));
+    if let Some(reason) = untimely(signature, now) {
+        return Ok(Outcome::Fail(reason));
     }
     let key = match key::find(&signature.selector, &signature.domain, answers)? {
         Ok(key) => key,
@@ -95,4 +99,17 @@ fn check(
         Err(reason @ Reason::SignatureWrong) => Outcome::Fail(reason),
         Err(reason) => Outcome::PermError(reason),
     })
+}
+
+/// RFC 6376 §3.5, t= and x=.
+fn untimely(signature: &Signature, now: Timestamp) -> Option<Reason> {
+    let now = u64::try_from(now.secs()).unwrap_or(0);
+    let latest = now.saturating_add(AHEAD_SECONDS_MAX);
+    if signature.expires_at.is_some_and(|at| at < now) {
+        Some(Reason::Expired)
+    } else if signature.signed_at.is_some_and(|at| at > latest) {
+        Some(Reason::Future)
+    } else {
+        None
+    }
 }
