@@ -4,11 +4,12 @@
 //! The forms are those that others have used since 2003 and know: `SRS0=hash=day=domain=local` for
 //! a sender, `SRS1=hash=host==rest` for one that another forwarder has rewritten already. Only who
 //! made an address reads it, so that the hash is our own: nobody can make one and have mail sent on
-//! to where they please. An address is good for 21 days.
+//! to where they please. An address is good for 21 days. The second form has no place for the day that
+//! other forwarders would leave alone, so it is in the hash, and each day that may be is tried.
 //!
 //! There is no RFC. Nothing is stored: the address holds everything.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use aws_lc_rs::hmac;
 use base::{Domain, EmailAddress, LocalPart, Timestamp};
@@ -18,7 +19,8 @@ use base::{Domain, EmailAddress, LocalPart, Timestamp};
 pub const DAYS_MAX: u32 = 21;
 /// Days are counted modulo this: two letters of 32 each.
 const DAYS: u32 = 1_024;
-/// Letters of a hash; of 5 bits each, so that a stranger guesses one in a thousand million.
+/// Letters of a hash; of 5 bits each, so that a stranger guesses one in a thousand million, or one in
+/// 45 million where 23 days are tried.
 const HASH_LETTERS: usize = 6;
 /// Letters and digits that stay what they are when a relay changes upper case to lower.
 const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
@@ -26,9 +28,9 @@ const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 /// Why an address is not sent on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SrsError {
-    /// It is not of the form, or not made here.
+    /// It is not of the form, not made here, or of the second form and too old.
     NotOurs,
-    /// It is too old.
+    /// It is of the first form and too old.
     Expired,
 }
 
@@ -70,10 +72,11 @@ impl Srs {
             Some((Form::Again, rest)) => after_hash(rest)?.to_owned(),
             None => {
                 let rest = format!("{}={}={local}", day_text(day(now)), sender.domain);
-                return self.address("SRS0", &rest, via);
+                return address("SRS0", &self.hash(&rest, via, None), &rest, via);
             }
         };
-        self.address("SRS1", &inner, via)
+        let hash = self.hash(&inner, via, Some(whole_day(now)));
+        address("SRS1", &hash, &inner, via)
     }
 
     /// The address that a rewritten one stands for.
@@ -87,12 +90,23 @@ impl Srs {
     ) -> Result<EmailAddress, SrsError> {
         let (form, content) = form(address.local.as_str()).ok_or(SrsError::NotOurs)?;
         let (hash, rest) = content.split_once('=').ok_or(SrsError::NotOurs)?;
-        let own = self.hash(rest, &address.domain);
-        let matches = aws_lc_rs::constant_time::verify_slices_are_equal(
-            own.as_bytes(),
-            hash.to_ascii_lowercase().as_bytes(),
-        );
-        matches.map_err(|_| SrsError::NotOurs)?;
+        let made_here = |day| {
+            let own = self.hash(rest, &address.domain, day);
+            let hash = hash.to_ascii_lowercase();
+            let (own, hash) = (own.as_bytes(), hash.as_bytes());
+            aws_lc_rs::constant_time::verify_slices_are_equal(own, hash).is_ok()
+        };
+        let today = whole_day(now);
+        let found = match form {
+            Form::First => made_here(None),
+            // A day ahead is a node whose clock is behind.
+            Form::Again => {
+                (today - i64::from(DAYS_MAX)..=today + 1).any(|day| made_here(Some(day)))
+            }
+        };
+        if !found {
+            return Err(SrsError::NotOurs);
+        }
         match form {
             Form::First => {
                 let (at, rest) = rest.split_once('=').ok_or(SrsError::NotOurs)?;
@@ -118,20 +132,23 @@ impl Srs {
         form(address.local.as_str()).is_some()
     }
 
-    fn address(&self, form: &str, rest: &str, via: &Domain) -> Option<EmailAddress> {
-        let local = format!("{form}={}={rest}", self.hash(rest, via));
-        Some(EmailAddress {
-            local: local_part(&local)?,
-            domain: via.clone(),
-        })
-    }
-
-    fn hash(&self, rest: &str, via: &Domain) -> String {
-        let text = format!("{}@{via}", rest.to_lowercase());
+    fn hash(&self, rest: &str, via: &Domain, day: Option<i64>) -> String {
+        let mut text = format!("{}@{via}", rest.to_lowercase());
+        if let Some(day) = day {
+            // Writing to a String cannot fail.
+            let _ = write!(text, " {day}");
+        }
         let tag = hmac::sign(&self.0, text.as_bytes());
         let letter = |byte: &u8| char::from(ALPHABET[usize::from(byte % 32)]);
         tag.as_ref().iter().take(HASH_LETTERS).map(letter).collect()
     }
+}
+
+fn address(form: &str, hash: &str, rest: &str, via: &Domain) -> Option<EmailAddress> {
+    Some(EmailAddress {
+        local: local_part(&format!("{form}={hash}={rest}"))?,
+        domain: via.clone(),
+    })
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -175,8 +192,12 @@ fn local_part(content: &str) -> Option<LocalPart> {
     })
 }
 
+fn whole_day(now: Timestamp) -> i64 {
+    now.secs().div_euclid(86_400)
+}
+
 fn day(now: Timestamp) -> u32 {
-    let day = now.secs().div_euclid(86_400).rem_euclid(i64::from(DAYS));
+    let day = whole_day(now).rem_euclid(i64::from(DAYS));
     u32::try_from(day).unwrap_or(0)
 }
 
@@ -267,6 +288,14 @@ mod tests {
         let second = two.forward(&first, &via("two.test"), NOW).unwrap();
         assert!(second.to_string().starts_with("SRS1="), "{second}");
         assert_eq!(two.reverse(&second, NOW).unwrap(), first);
+        for (at, good) in [
+            (NOW - DAY, true),
+            (NOW + DAY * DAYS_MAX, true),
+            (NOW - DAY * 2, false),
+            (NOW + DAY * (DAYS_MAX + 1), false),
+        ] {
+            assert_eq!(two.reverse(&second, at).is_ok(), good, "{at:?}");
+        }
         let third = three.forward(&second, &via("three.test"), NOW).unwrap();
         assert_eq!(third.to_string().len(), second.to_string().len() + 2);
         assert_eq!(three.reverse(&third, NOW).unwrap(), first);
