@@ -19,8 +19,14 @@ fn domain(text: &str) -> Domain {
 fn zones() -> Result<Zones, String> {
     let long = "x".repeat(255);
     let long: Vec<&str> = std::iter::repeat_n(long.as_str(), 8).collect();
-    Zones::default()
-        .zone("red.test")?
+    let string = "y".repeat(255);
+    let longer: Vec<&str> = std::iter::repeat_n(string.as_str(), 70).collect();
+    let mut zones = Zones::default().zone("red.test")?;
+    for number in 0..100 {
+        zones = zones.txt("many.red.test", &[&format!("proof {number}")])?;
+    }
+    zones
+        .txt("longer.red.test", &longer)?
         .mx("red.test", 20, "mx2.red.test")?
         .mx("red.test", 10, "mx1.red.test")?
         .address("mx1.red.test", "127.0.0.1".parse().unwrap())?
@@ -135,6 +141,17 @@ async fn an_answer_too_long_for_udp_comes_over_tcp() {
     let (resolver, _shutdown) = start().await;
     let texts = resolver.txt(&domain("long.red.test")).await.unwrap();
     assert_eq!(texts[0].len(), 8 * 255);
+}
+
+/// A policy may be the last of many texts; a text is cut where no policy is so long.
+#[tokio::test]
+async fn texts_are_many_but_not_of_any_length() {
+    let (resolver, _shutdown) = start().await;
+    let texts = resolver.txt(&domain("many.red.test")).await.unwrap();
+    assert_eq!(texts.len(), 100);
+    let cut = Records::Txt(vec![vec![b'y'; 16 * 1024]]);
+    let found = resolver.records("longer.red.test", RecordType::Txt).await;
+    assert_eq!(found, Ok(cut));
 }
 
 #[tokio::test]

@@ -20,6 +20,7 @@ use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError as HickoryDnsError, NetError};
 use hickory_resolver::proto::op::ResponseCode;
+use hickory_resolver::proto::rr::rdata::TXT;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use hickory_resolver::system_conf;
 
@@ -29,6 +30,11 @@ use crate::settings::DnsSettings;
 /// Most records of one answer that are used: a domain with more MX records or addresses than this
 /// is either broken or an attack.
 const RECORDS_MAX: usize = 64;
+/// Most TXT records of one answer: what a message of 65,535 octets can hold with 13 for each, so that
+/// nobody's policy is lost among the notes of others who proved that the domain is theirs.
+const TXT_RECORDS_MAX: usize = 5_041;
+/// Bytes of one TXT record that are used; the largest keys and policies have a tenth of it.
+const TXT_BYTES_MAX: usize = 16 * 1024;
 
 /// The least and the most time that a negative answer is remembered (RFC 2308 §5: at most hours).
 const NEGATIVE_TTL_MAX: Duration = Duration::from_secs(3_600);
@@ -89,12 +95,16 @@ impl HickoryResolver {
         kind: RecordType,
         pick: impl Fn(&RData) -> Option<T>,
     ) -> Result<Vec<T>, DnsError> {
+        let records_max = match kind {
+            RecordType::TXT => TXT_RECORDS_MAX,
+            _ => RECORDS_MAX,
+        };
         let answer = self.ask(name, kind).await?;
         let found: Vec<T> = answer
             .answers()
             .iter()
             .filter_map(|record| pick(&record.data))
-            .take(RECORDS_MAX)
+            .take(records_max)
             .collect();
         if found.is_empty() {
             Err(DnsError::NoRecords)
@@ -109,7 +119,7 @@ impl HickoryResolver {
         Ok(match kind {
             Wanted::Txt => Records::Txt(
                 self.records(name, RecordType::TXT, |data| match data {
-                    RData::TXT(txt) => Some(txt.txt_data.concat()),
+                    RData::TXT(txt) => Some(joined(txt)),
                     _ => None,
                 })
                 .await?,
@@ -162,6 +172,13 @@ impl HickoryResolver {
         );
         both(v6, v4)
     }
+}
+
+/// The strings of a TXT record as one (RFC 7208 §3.3), up to [`TXT_BYTES_MAX`].
+fn joined(txt: &TXT) -> Vec<u8> {
+    let mut bytes = txt.txt_data.concat();
+    bytes.truncate(TXT_BYTES_MAX);
+    bytes
 }
 
 /// Joins the two halves of a look-up. One half that failed for now does not hide the other's
@@ -217,9 +234,7 @@ impl Resolver for HickoryResolver {
     fn txt<'a>(&'a self, domain: &'a Domain) -> BoxFuture<'a, Result<Vec<String>, DnsError>> {
         Box::pin(async move {
             self.records(absolute(domain)?, RecordType::TXT, |data| match data {
-                RData::TXT(txt) => {
-                    Some(String::from_utf8_lossy(&txt.txt_data.concat()).into_owned())
-                }
+                RData::TXT(txt) => Some(String::from_utf8_lossy(&joined(txt)).into_owned()),
                 _ => None,
             })
             .await
