@@ -212,7 +212,7 @@ impl Postgres {
                 break daemon;
             }
             assert!(from.elapsed() < LIMIT, "the server ends: {}", self.log());
-            std::thread::sleep(std::time::Duration::from_millis(100));
+            std::thread::sleep(Duration::from_millis(100));
         };
         self.daemon = Some(daemon);
         self.wait_until_ready();
