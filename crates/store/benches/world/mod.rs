@@ -265,7 +265,8 @@ impl Place {
     pub(crate) fn print_sizes(&self) {
         let (index, all) = match &self.postgres {
             Some(server) => {
-                let sql = "SELECT pg_total_relation_size('search_document')";
+                let sql = "SELECT sum(pg_total_relation_size(oid)) FROM pg_class
+                    WHERE relkind = 'r' AND relname LIKE 'search\\_%'";
                 let index: u64 = server.psql("mail", sql).trim().parse().unwrap();
                 (index, self.bytes())
             }

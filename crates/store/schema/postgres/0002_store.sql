@@ -315,26 +315,49 @@ CREATE TABLE commit_mark (
 
 -- Full-text search (with SQLite it is in a file of its own). How far the index has come with an
 -- account: changes up to modseq are in it (-1: none); scan_after: while the mailboxes are being read
--- through, the last message that is in it. node, held_until: who is at work on it.
+-- through, the last message that is in it; again: they are read through once more. segments: the last
+-- number of a segment that was given. node, held_until: who is at work on it.
 CREATE TABLE search_progress (
     account_id BIGINT NOT NULL PRIMARY KEY,
     modseq BIGINT NOT NULL,
     scan_after BIGINT,
+    segments BIGINT NOT NULL,
+    again BIGINT NOT NULL,
     node TEXT COLLATE "C" NOT NULL,
     held_until BIGINT NOT NULL
 );
 
--- The words of letters. A long letter is several rows (pieces). Every word begins with its account,
--- so that one index serves all accounts and no query touches another's words.
-CREATE TABLE search_document (
+-- The segments of an account's index, each the words of some letters. epoch: the number of the last
+-- step whose letters are in it. state: 0 it is being built, 1 searched, 2 it is to be removed.
+CREATE TABLE search_segment (
     account_id BIGINT NOT NULL,
-    message_id BIGINT NOT NULL,
-    piece BIGINT NOT NULL,
-    pieces BIGINT NOT NULL,
-    document TSVECTOR NOT NULL,
-    PRIMARY KEY (account_id, message_id, piece)
+    segment_id BIGINT NOT NULL,
+    epoch BIGINT NOT NULL,
+    letters BIGINT NOT NULL,
+    state BIGINT NOT NULL,
+    PRIMARY KEY (account_id, segment_id)
 );
-CREATE INDEX search_document_words ON search_document USING GIN (document);
+
+-- The blocks of segments, by their first words. A block fills a page: it is kept in its row, not
+-- beside it in pieces. Merging removes many.
+CREATE TABLE search_block (
+    account_id BIGINT NOT NULL,
+    segment_id BIGINT NOT NULL,
+    first BYTEA NOT NULL,
+    data BYTEA NOT NULL,
+    PRIMARY KEY (account_id, segment_id, first)
+) WITH (toast_tuple_target = 8160, autovacuum_vacuum_scale_factor = 0.05);
+
+-- Messages (from first to last) whose words in segments of epochs up to through do not count any more,
+-- and how many they are.
+CREATE TABLE search_dead (
+    account_id BIGINT NOT NULL,
+    through BIGINT NOT NULL,
+    first BIGINT NOT NULL,
+    last BIGINT NOT NULL,
+    letters BIGINT NOT NULL,
+    PRIMARY KEY (account_id, through, first)
+);
 
 -- What has changed in the directory (domains, accounts, addresses), for nodes that keep it in memory.
 -- kind: 1 domain, 2 account, 3 address. The last version is in sequence, under the name 'directory'.

@@ -86,8 +86,10 @@ const NOT_CARRIED: &[(&str, &str)] = &[
     ),
     ("schema_version", "the target has its own"),
     ("segment", "where this store keeps bytes"),
-    ("search_document", "can be made again"),
+    ("search_block", "can be made again"),
+    ("search_dead", "can be made again"),
     ("search_progress", "can be made again"),
+    ("search_segment", "can be made again"),
 ];
 
 /// What is under way, for a bar of progress.

@@ -7,11 +7,12 @@ use std::time::Duration;
 use base::{AccountId, MessageId};
 
 use super::file::IndexFile;
-use super::postgres;
+use super::postgres::{self, Tables};
 use super::query::{SearchQuery, Term};
 use super::text::Document;
 use crate::StoreError;
-use crate::engine::{Body, Engine, Tx};
+use crate::aside::Aside;
+use crate::engine::{Body, Engine, Priority, Tx};
 use crate::shared::Shared;
 
 /// How far the index has come with an account.
@@ -61,7 +62,7 @@ pub(crate) enum Index {
     /// A file of its own beside the database.
     Sqlite(IndexFile),
     /// Tables of the database.
-    Postgres,
+    Postgres(Tables),
 }
 
 impl Index {
@@ -73,7 +74,7 @@ impl Index {
     ) -> Result<Option<Progress>, StoreError> {
         match self {
             Self::Sqlite(file) => file.progress(account).await,
-            Self::Postgres => engine.read(postgres::ReadProgress { account }).await,
+            Self::Postgres(_) => engine.read(postgres::ReadProgress { account }).await,
         }
     }
 
@@ -86,7 +87,7 @@ impl Index {
     ) -> Result<bool, StoreError> {
         match self {
             Self::Sqlite(_) => Ok(true),
-            Self::Postgres => postgres::take_lease(engine, account, shared).await,
+            Self::Postgres(tables) => tables.lease(engine, account, shared).await,
         }
     }
 
@@ -105,7 +106,7 @@ impl Index {
                 });
                 Ok(accounts.into_iter().map(|(account, _)| account).collect())
             }
-            Self::Postgres => engine.read(postgres::Lagging).await,
+            Self::Postgres(_) => engine.read(postgres::Lagging).await,
         }
     }
 
@@ -113,15 +114,45 @@ impl Index {
     pub(crate) const fn look_every(&self) -> Duration {
         match self {
             Self::Sqlite(_) => Duration::from_secs(600),
-            Self::Postgres => Duration::from_secs(15),
+            Self::Postgres(_) => Duration::from_secs(15),
+        }
+    }
+
+    /// How long changes gather before they are looked at: many letters then share a step. Letters that
+    /// come at full speed into many accounts are few of each; a server keeps each step's letters of
+    /// an account by themselves until they are merged.
+    pub(crate) const fn gather(&self) -> Duration {
+        match self {
+            Self::Sqlite(_) => Duration::from_millis(100),
+            Self::Postgres(_) => Duration::from_millis(500),
+        }
+    }
+
+    /// Whether the caller must call [`Index::merge`]: a file sees to that itself.
+    pub(crate) fn begin_merging(&self) -> bool {
+        match self {
+            Self::Sqlite(_) => false,
+            Self::Postgres(tables) => tables.begin_merging(),
+        }
+    }
+
+    /// Merges what steps have left.
+    pub(crate) async fn merge(&self, engine: &Engine, shared: &Shared) {
+        if let Self::Postgres(tables) = self {
+            tables.merge(engine, shared).await;
         }
     }
 
     /// Takes steps. A step that starts elsewhere than where the index is does nothing.
-    pub(crate) async fn take(&self, engine: &Engine, steps: Vec<Step>) -> Result<(), StoreError> {
+    pub(crate) async fn take(
+        &self,
+        engine: &Engine,
+        aside: Aside,
+        steps: Vec<Step>,
+    ) -> Result<(), StoreError> {
         match self {
             Self::Sqlite(file) => file.take(steps).await,
-            Self::Postgres => postgres::take(engine, steps).await,
+            Self::Postgres(tables) => tables.take(engine, aside, steps).await,
         }
     }
 
@@ -136,7 +167,7 @@ impl Index {
     ) -> Result<Page, StoreError> {
         match self {
             Self::Sqlite(file) => file.find(account, query, after, limit).await,
-            Self::Postgres => postgres::find(engine, account, query, after, limit).await,
+            Self::Postgres(_) => postgres::find(engine, account, query, after, limit).await,
         }
     }
 
@@ -148,7 +179,10 @@ impl Index {
     ) -> Result<(), StoreError> {
         match self {
             Self::Sqlite(file) => file.restart(account).await,
-            Self::Postgres => postgres::restart(engine, account).await,
+            Self::Postgres(_) => {
+                let restart = postgres::Restart { account };
+                engine.write(restart, Priority::Index).await
+            }
         }
     }
 
@@ -168,7 +202,7 @@ impl Index {
                 }
                 Ok(())
             }
-            Self::Postgres => postgres::forget_removed(engine).await,
+            Self::Postgres(_) => postgres::forget_removed(engine).await,
         }
     }
 
@@ -176,7 +210,7 @@ impl Index {
     pub(crate) fn close(&self) {
         match self {
             Self::Sqlite(file) => file.close(),
-            Self::Postgres => {}
+            Self::Postgres(_) => {}
         }
     }
 }

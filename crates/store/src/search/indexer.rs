@@ -24,8 +24,6 @@ use crate::open::Inner;
 use crate::watch::Touched;
 use crate::{BodyReader, Store, StoreError, Structured};
 
-/// How long changes gather before they are looked at: many letters then share a step.
-const GATHER: Duration = Duration::from_millis(100);
 /// How often what belongs to removed accounts is looked for.
 const FORGET_EVERY: Duration = Duration::from_secs(600);
 /// Letters of a batch: the more share one piece of the index, the less is merged later.
@@ -49,8 +47,8 @@ const DISK_PAUSE: Duration = Duration::from_secs(5);
 /// How often a letter is read in vain before the index goes on without its text.
 const READ_ATTEMPTS: u32 = 5;
 
-/// Starts the work; it ends with the store.
-pub(super) fn start(store: Weak<Inner>, touched: Arc<Touched>) {
+/// Starts the work; it ends with the store. Changes gather for so long before they are looked at.
+pub(super) fn start(store: Weak<Inner>, touched: Arc<Touched>, gather: Duration) {
     tokio::spawn(async move {
         let mut indexer = Indexer::default();
         let mut times = Times::now();
@@ -59,7 +57,7 @@ pub(super) fn start(store: Weak<Inner>, touched: Arc<Touched>) {
             if indexer.waiting.is_empty() {
                 let woken = tokio::time::timeout_at(times.look, touched.any.notified()).await;
                 if woken.is_ok() {
-                    tokio::time::sleep(GATHER).await;
+                    tokio::time::sleep(gather).await;
                 }
             }
             let Some(inner) = store.upgrade() else { return };
@@ -124,6 +122,19 @@ async fn lagging(store: &Store) -> Result<BTreeSet<AccountId>, StoreError> {
     let inner = &store.0;
     let found = inner.search.lagging(&inner.engine).await?;
     Ok(found.into_iter().collect())
+}
+
+/// Merges what steps have left, on a thread of its own, if nobody does.
+fn merge_soon(store: &Store) {
+    if !store.0.search.begin_merging() {
+        return;
+    }
+    let store = store.clone();
+    let runtime = tokio::runtime::Handle::current();
+    tokio::task::spawn_blocking(move || {
+        let inner = &store.0;
+        runtime.block_on(inner.search.merge(&inner.engine, &inner.shared));
+    });
 }
 
 /// A round, with all that it needs.
@@ -260,6 +271,7 @@ impl Indexer {
         if written.is_err() || self.is_thorough {
             self.waiting.append(&mut writing.accounts);
         }
+        merge_soon(store);
         written
     }
 
@@ -443,7 +455,12 @@ impl Writing {
     fn start(store: &Store, steps: Vec<Step>) -> Self {
         let accounts = steps.iter().map(|step| step.account).collect();
         let store = store.clone();
-        let task = tokio::spawn(async move { store.0.search.take(&store.0.engine, steps).await });
+        let task = tokio::spawn(async move {
+            {
+                let inner = &store.0;
+                inner.search.take(&inner.engine, inner.aside, steps).await
+            }
+        });
         Self {
             accounts,
             task: Some(task),

@@ -13,6 +13,7 @@ mod index;
 mod indexer;
 mod postgres;
 mod query;
+mod segments;
 mod tail;
 mod text;
 mod tokens;
@@ -27,6 +28,7 @@ use message::search::SearchText;
 pub(crate) use file::IndexFile;
 pub use highlight::{Highlights, Snippet};
 pub(crate) use index::Index;
+use postgres::Tables;
 pub use query::{SearchField, SearchFields, SearchQuery};
 use text::Raw;
 
@@ -53,7 +55,7 @@ pub(crate) fn open_file(
 
 /// The index in the database.
 pub(crate) fn in_database() -> Index {
-    Index::Postgres
+    Index::Postgres(Tables::default())
 }
 
 impl Store {
@@ -183,5 +185,5 @@ impl Store {
 /// Starts the index's background work; it ends with the last clone of the store.
 pub(crate) fn start(store: &Store) {
     let touched = Arc::clone(&store.0.shared.watches.touched);
-    indexer::start(Arc::downgrade(&store.0), touched);
+    indexer::start(Arc::downgrade(&store.0), touched, store.0.search.gather());
 }

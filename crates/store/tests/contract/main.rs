@@ -171,6 +171,7 @@ contract! {
     searching::a_log_that_was_cut,
     searching::catching_up,
     searching::long_letters,
+    searching::pieces_are_put_together,
     searching::highlights,
     retaining::deleted_mail_comes_back_as_it_was,
     retaining::many_come_back_in_pieces,

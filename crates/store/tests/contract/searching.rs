@@ -1,6 +1,6 @@
 //! Full-text search: before and after the index has come to a letter.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base::{AccountId, MailboxId, MessageId};
 use bytes::Bytes;
@@ -225,7 +225,7 @@ pub(crate) async fn a_log_that_was_cut(house: &House) {
 
 /// Many letters, while people search.
 pub(crate) async fn catching_up(house: &House) {
-    // PostgreSQL takes a tenth of the letters in the same time.
+    // PostgreSQL takes fewer letters in the same time.
     let letters = if house.postgres.is_some() {
         2_000
     } else {
@@ -270,7 +270,34 @@ pub(crate) async fn catching_up(house: &House) {
     house.finish(store).await;
 }
 
-/// A letter longer than a row of the index holds.
+/// Many small steps do not leave as many pieces of the index behind.
+pub(crate) async fn pieces_are_put_together(house: &House) {
+    let (store, _, bob) = house.with_people().await;
+    for number in 0..40 {
+        append(house, &store, bob, &letter(&format!("word{number}"))).await;
+        store.index_now().await.unwrap();
+    }
+    expunge(&store, bob, &[MessageId(7)]).await;
+    store.index_now().await.unwrap();
+    if let Some(server) = &house.postgres {
+        let pieces = || {
+            let sql = "SELECT count(*) FROM search_segment";
+            let pieces = server.psql("mail", sql);
+            pieces.trim().parse::<usize>().unwrap()
+        };
+        let from = Instant::now();
+        while pieces() >= 32 {
+            assert!(from.elapsed() < Duration::from_secs(60), "{}", pieces());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    assert_eq!(search(&store, bob, "hello").await.len(), 39);
+    assert_eq!(search(&store, bob, "word39").await, [40]);
+    assert_eq!(search(&store, bob, "word6").await, [0_i64; 0]);
+    house.finish(store).await;
+}
+
+/// A letter whose words fill many blocks of the index.
 pub(crate) async fn long_letters(house: &House) {
     let (store, _, bob) = house.with_people().await;
     let words = (0..30_000).map(|number| format!("the w{number}\r\n"));
@@ -288,7 +315,6 @@ pub(crate) async fn long_letters(house: &House) {
         check("\"w27123 w27124\"", &[]).await;
         check("w1 w2 w2", &[1, 2]).await;
         check("w1 w15000 short", &[]).await;
-        // Across the borders of rows.
         for number in (1_985..2_005).step_by(3) {
             check(&format!("\"w{number} the w{}\"", number + 1), &[1]).await;
         }

@@ -186,7 +186,13 @@ fn check_plans_of_postgres(server: &Postgres, statements: &[&str]) -> usize {
 
 /// Tables that one engine has alone: how each searches is its own, and only one has commits that
 /// may not be answered.
-const OF_ONE_ENGINE: &[&str] = &["search_document", "search_progress", "commit_mark"];
+const OF_ONE_ENGINE: &[&str] = &[
+    "search_block",
+    "search_dead",
+    "search_progress",
+    "search_segment",
+    "commit_mark",
+];
 
 /// Both schemas have the same tables, columns, keys and indexes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

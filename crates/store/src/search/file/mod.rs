@@ -3,21 +3,14 @@
 //! of another version is removed, and a crash may lose its last steps (it is not flushed with each),
 //! but never a part of one, as progress and rows are stored together.
 //!
-//! It holds no text, only which words stand where: for each batch of letters a *segment*, in which
-//! the words are in order, each with its messages and places. Small segments are merged into larger
-//! ones in the background ([`merge`]), and a search looks into all of them ([`find`]). SQLite keeps
-//! the blocks that segments are made of, and is what makes all this survive a crash.
-//!
-//! It knows nothing of letters and splits no words: the tokens come separated by spaces.
+//! It is made of segments ([`super::segments`]), each with letters of any accounts: small ones are
+//! merged into larger ones in the background ([`merge`]), and a search looks into all of them
+//! ([`find`]). SQLite keeps the blocks that segments are made of, and is what makes all this survive a
+//! crash.
 
-mod batch;
-mod blocks;
 mod dead;
-mod docs;
 mod find;
-mod join;
 mod merge;
-mod postings;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -27,10 +20,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use base::{AccountId, MessageId};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
-use self::blocks::Block;
 use super::index::{Page, Progress, Step};
 use super::query::SearchQuery;
-use super::text::Document;
+use super::segments::{self, Batches, Block, LIVE, row_of, rows_of};
 use crate::aside::Aside;
 use crate::engine::{sqlite_connect as connect, sqlite_failure as failure};
 use crate::open::space_of;
@@ -40,14 +32,10 @@ use crate::{SimulatedDisk, StoreError};
 const VERSION: i64 = 2;
 /// The version of a file that is to be made anew.
 const DAMAGED_VERSION: i64 = -1;
-/// Bits of a row's number that are the message's; the account's are above.
-const MESSAGE_BITS: u32 = 32;
 /// The page cache of the writing connection, in KiB.
 const CACHE_KIB: i64 = 8 * 1024;
 /// Connections kept for queries.
 const READERS_MAX: usize = 4;
-/// Letters that are sorted at once: what they need stays near the processor.
-const BATCH_LETTERS: usize = 250;
 /// So many segments, and letters wait until some are merged: a search looks into each.
 const SEGMENTS_MAX: i64 = 128;
 
@@ -102,9 +90,6 @@ struct Taken {
     letters: i64,
 }
 
-/// Letters with the numbers of their messages, by account and message, some at a time.
-type Batches = Vec<Vec<(u32, Document)>>;
-
 struct Inner {
     path: PathBuf,
     simulated: Option<Arc<dyn SimulatedDisk>>,
@@ -151,7 +136,7 @@ impl Inner {
     /// Sees to it that a damaged file is made anew at the next start: until then what can be read of
     /// it answers.
     fn mark_damaged(&self, error: &StoreError) {
-        let is_damage = matches!(error, StoreError::Io(what) if what == postings::DAMAGED);
+        let is_damage = *error == segments::damaged();
         if is_damage {
             let marked = self.write(|connection| {
                 let pragma = format!("PRAGMA user_version = {DAMAGED_VERSION}");
@@ -221,10 +206,10 @@ impl IndexFile {
 
     pub(super) async fn take(&self, steps: Vec<Step>) -> Result<(), StoreError> {
         let (steps, batches) = self.divide(steps).await?;
-        let runs = self.make(batches).await?;
+        let runs = segments::runs_of(batches, self.0.aside()).await?;
         let inner = Arc::clone(&self.0);
         let work = move || {
-            let blocks = batch::join(runs)?;
+            let blocks = segments::join(runs)?;
             let segments = inner.write(|connection| take_all(connection, &steps, &blocks))?;
             if segments > SEGMENTS_MAX {
                 inner.merge();
@@ -243,45 +228,15 @@ impl IndexFile {
         // The words of a segment have their accounts and messages in order.
         steps.sort_by_key(|step| step.account);
         let mut taken = Vec::with_capacity(steps.len());
-        let mut batches = vec![Vec::new()];
+        let mut batches = Batches::default();
         for mut step in steps {
             if self.progress(step.account).await? != step.from {
                 continue;
             }
-            let mut documents = std::mem::take(&mut step.documents);
-            documents.sort_by_key(|document| document.message);
-            documents.dedup_by_key(|document| document.message);
-            let letters = i64::try_from(documents.len()).unwrap_or(0);
-            for document in documents {
-                row_of(step.account, document.message)?;
-                let message = u32::try_from(document.message.0).unwrap_or(0);
-                match batches.last_mut() {
-                    Some(batch) if batch.len() < BATCH_LETTERS => batch.push((message, document)),
-                    _ => batches.push(vec![(message, document)]),
-                }
-            }
+            let letters = batches.add(step.account, std::mem::take(&mut step.documents))?;
             taken.push(Taken { step, letters });
         }
         Ok((taken, batches))
-    }
-
-    /// Makes blocks of letters, on several threads: so the index has its share of a busy machine.
-    async fn make(&self, batches: Batches) -> Result<Vec<Vec<Block>>, StoreError> {
-        if self.0.aside() == Aside::Inline {
-            return batches.into_iter().map(batch::run_of).collect();
-        }
-        let making = batches
-            .into_iter()
-            .map(|letters| tokio::task::spawn_blocking(move || batch::run_of(letters)));
-        let making: Vec<_> = making.collect();
-        let mut runs = Vec::with_capacity(making.len());
-        for run in making {
-            let run = run.await;
-            runs.push(
-                run.map_err(|error| StoreError::Bug(format!("indexing letters failed: {error}")))??,
-            );
-        }
-        Ok(runs)
     }
 
     /// Merges in the background, if nobody does.
@@ -468,14 +423,12 @@ fn take_all(
     if letters > 0 {
         let sql = "INSERT INTO segment (epoch, letters, state)
             SELECT coalesce(max(epoch), 0) + 1, ?1, ?2 FROM segment";
-        transaction
-            .execute(sql, [letters, merge::LIVE])
-            .map_err(failure)?;
+        transaction.execute(sql, [letters, LIVE]).map_err(failure)?;
         write_blocks(&transaction, transaction.last_insert_rowid(), blocks)?;
     }
     let sql = "SELECT count(*) FROM segment WHERE state = ?1";
     let segments = transaction
-        .query_row(sql, [merge::LIVE], |row| row.get(0))
+        .query_row(sql, [LIVE], |row| row.get(0))
         .map_err(failure)?;
     transaction.commit().map_err(failure)?;
     Ok(segments)
@@ -582,35 +535,6 @@ fn forget(connection: &mut Connection, account: AccountId) -> Result<(), StoreEr
     let sql = "DELETE FROM progress WHERE account_id = ?1";
     transaction.execute(sql, [account.0]).map_err(failure)?;
     transaction.commit().map_err(failure)
-}
-
-/// The account that a word belongs to: the words of the index begin with its number.
-fn account_of(word: &[u8]) -> Option<AccountId> {
-    let end = word.iter().position(|byte| *byte == b'/')?;
-    let number = std::str::from_utf8(word.get(..end)?).ok()?;
-    i64::from_str_radix(number, 16).ok().map(AccountId)
-}
-
-/// The lowest and the highest number of an account's rows.
-fn rows_of(account: AccountId) -> Result<(i64, i64), StoreError> {
-    let low = (1 << MESSAGE_BITS) - 1;
-    let first = account.0.checked_mul(1 << MESSAGE_BITS);
-    first
-        .filter(|first| *first >= 0)
-        .map(|first| (first, first | low))
-        .ok_or_else(|| StoreError::Bug(format!("account {} has no place in the index", account.0)))
-}
-
-fn row_of(account: AccountId, message: MessageId) -> Result<i64, StoreError> {
-    let (first, last) = rows_of(account)?;
-    let row = message.0.checked_add(first);
-    row.filter(|row| (first..=last).contains(row))
-        .ok_or_else(|| StoreError::Bug(format!("message {} has no place in the index", message.0)))
-}
-
-/// The row of a message of the index.
-fn row_at(account: AccountId, message: u32) -> Result<i64, StoreError> {
-    row_of(account, MessageId(message.into()))
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::search::segments::{BlockReader, each_place, key};
 use crate::search::text::Document;
 
 const ACCOUNT: AccountId = AccountId(26);
@@ -81,19 +82,21 @@ async fn a_crash_in_a_step() {
     file.take(vec![step(None, 5, vec![document(1, "red")])])
         .await
         .unwrap();
+    let many = (2..2_000).map(|number| document(number, &format!("red w{number}")));
+    let mut batches = Batches::default();
+    batches.add(ACCOUNT, many.collect()).unwrap();
+    let runs = segments::runs_of(batches, Aside::Inline).await.unwrap();
+    let blocks = segments::join(runs).unwrap();
     {
         let mut writer = lock(&file.0.writer);
         let transaction = writer.as_mut().unwrap().transaction().unwrap();
         // Enough that pages go to the disk before the commit.
         transaction.execute_batch("PRAGMA cache_size = 1").unwrap();
-        let many =
-            (2..2_000).map(|number| (number, document(number.into(), &format!("red w{number}"))));
         let taken = Taken {
             step: step(Some(5), 6, Vec::new()),
             letters: 1_998,
         };
         take(&transaction, &taken).unwrap();
-        let blocks = batch::run_of(many.collect()).unwrap();
         write_blocks(&transaction, 2, &blocks).unwrap();
         let crashed = folder.path().join("crashed.db");
         for end in ["", "-wal"] {
@@ -152,19 +155,19 @@ fn check(connection: &Connection) {
         let sql = format!("SELECT block_id FROM fence WHERE segment_id = {segment} ORDER BY first");
         for block in numbers(&sql) {
             let data = merge::block_data(connection, block).unwrap();
-            let mut reader = blocks::BlockReader::new(data);
+            let mut reader = BlockReader::new(data);
             let sql = format!("SELECT first FROM fence WHERE block_id = {block}");
             let fence: Vec<u8> = connection.query_row(&sql, [], |row| row.get(0)).unwrap();
             let mut is_first = true;
             while let Some(found) = reader.next().unwrap() {
                 let chunk = reader.chunk(found);
                 if std::mem::take(&mut is_first) {
-                    assert_eq!(fence, blocks::key(reader.term(), chunk.first));
+                    assert_eq!(fence, key(reader.term(), chunk.first));
                 }
                 let mut end = 0;
                 let each = |message, places: &[u8]| {
                     end = message;
-                    postings::each_place(places, |_| ())
+                    each_place(places, |_| ())
                 };
                 chunk.each(each).unwrap();
                 assert_eq!(end, chunk.last);
@@ -330,7 +333,7 @@ async fn a_damaged_block() {
         .unwrap();
     let query = SearchQuery::parse("red");
     let found = file.find(ACCOUNT, &query, MessageId(0), 9).await;
-    assert_eq!(found.err(), Some(postings::damaged()));
+    assert_eq!(found.err(), Some(segments::damaged()));
     file.close();
     let file = IndexFile::open(&path, None).unwrap();
     assert_eq!(find(&file, "red").await, (None, vec![]));

@@ -3,11 +3,18 @@
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 
+use base::AccountId;
+
 use super::blocks::{Block, BlockReader, Found};
 use super::join::Joiner;
 use super::postings::{FIELD_BITS, Growing};
+use super::row_of;
 use crate::StoreError;
+use crate::aside::Aside;
 use crate::search::text::Document;
+
+/// Letters that are sorted at once: what they need stays near the processor.
+const BATCH_LETTERS: usize = 250;
 
 /// Slots of the table at first, a power of two.
 const SLOTS: usize = 1 << 14;
@@ -158,8 +165,57 @@ impl Batch {
     }
 }
 
+/// Letters with the numbers of their messages, by account and message, some at a time.
+#[derive(Default)]
+pub(in crate::search) struct Batches(Vec<Vec<(u32, Document)>>);
+
+impl Batches {
+    /// Adds letters of an account, which comes after those before; tells how many they are.
+    pub(in crate::search) fn add(
+        &mut self,
+        account: AccountId,
+        mut letters: Vec<Document>,
+    ) -> Result<i64, StoreError> {
+        letters.sort_by_key(|document| document.message);
+        letters.dedup_by_key(|document| document.message);
+        let count = i64::try_from(letters.len()).unwrap_or(0);
+        for document in letters {
+            row_of(account, document.message)?;
+            let message = u32::try_from(document.message.0).unwrap_or(0);
+            match self.0.last_mut() {
+                Some(batch) if batch.len() < BATCH_LETTERS => batch.push((message, document)),
+                _ => self.0.push(vec![(message, document)]),
+            }
+        }
+        Ok(count)
+    }
+}
+
+/// Makes a run of blocks of each batch, on several threads: so the index has its share of a busy
+/// machine.
+pub(in crate::search) async fn runs_of(
+    batches: Batches,
+    aside: Aside,
+) -> Result<Vec<Vec<Block>>, StoreError> {
+    if aside == Aside::Inline {
+        return batches.0.into_iter().map(run_of).collect();
+    }
+    let making = batches
+        .0
+        .into_iter()
+        .map(|letters| tokio::task::spawn_blocking(move || run_of(letters)));
+    let making: Vec<_> = making.collect();
+    let mut runs = Vec::with_capacity(making.len());
+    for run in making {
+        let run = run.await;
+        let failed = |error| StoreError::Bug(format!("indexing letters failed: {error}"));
+        runs.push(run.map_err(failed)??);
+    }
+    Ok(runs)
+}
+
 /// The blocks of letters, which come by account and message, ascending. Blocks its thread.
-pub(super) fn run_of(letters: Vec<(u32, Document)>) -> Result<Vec<Block>, StoreError> {
+fn run_of(letters: Vec<(u32, Document)>) -> Result<Vec<Block>, StoreError> {
     let mut batch = Batch::new();
     for (message, document) in &letters {
         batch.add(*message, document);
@@ -169,7 +225,7 @@ pub(super) fn run_of(letters: Vec<(u32, Document)>) -> Result<Vec<Block>, StoreE
 }
 
 /// Puts runs of blocks together, the messages of each later than those of the run before.
-pub(super) fn join(mut runs: Vec<Vec<Block>>) -> Result<Vec<Block>, StoreError> {
+pub(in crate::search) fn join(mut runs: Vec<Vec<Block>>) -> Result<Vec<Block>, StoreError> {
     if runs.len() <= 1 {
         return Ok(runs.pop().unwrap_or_default());
     }

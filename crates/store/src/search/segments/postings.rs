@@ -6,24 +6,22 @@
 
 use crate::StoreError;
 
-/// Bytes of a chunk; one message's places may be more.
-pub(super) const CHUNK_BYTES: usize = 4_000;
+/// Bytes of a chunk, so that two fill a block; one message's places may be more.
+pub(in crate::search) const CHUNK_BYTES: usize = 3_900;
 /// Low bits of a place that tell the field; the rest tells the word, counted through all fields.
-pub(super) const FIELD_BITS: u32 = 3;
+pub(in crate::search) const FIELD_BITS: u32 = 3;
 /// From the place of a word to that of the next in the same field.
-pub(super) const NEXT_WORD: u32 = 1 << FIELD_BITS;
-
-/// What is said of bytes that nobody has written.
-pub(super) const DAMAGED: &str =
-    "the search index is damaged: it is made anew when the node starts again";
+pub(in crate::search) const NEXT_WORD: u32 = 1 << FIELD_BITS;
 
 /// The error of bytes that nobody has written.
-pub(super) fn damaged() -> StoreError {
-    StoreError::Io(DAMAGED.to_owned())
+pub(in crate::search) fn damaged() -> StoreError {
+    StoreError::Io(
+        "the search index is damaged: it is made anew when the node starts again".to_owned(),
+    )
 }
 
 /// Writes a number.
-pub(super) fn put(out: &mut Vec<u8>, mut value: u32) {
+pub(in crate::search) fn put(out: &mut Vec<u8>, mut value: u32) {
     while value >= 0x80 {
         out.push((value & 0x7f) as u8 | 0x80);
         value >>= 7;
@@ -32,7 +30,7 @@ pub(super) fn put(out: &mut Vec<u8>, mut value: u32) {
 }
 
 /// Reads a number.
-pub(super) fn get(bytes: &mut &[u8]) -> Result<u32, StoreError> {
+pub(in crate::search) fn get(bytes: &mut &[u8]) -> Result<u32, StoreError> {
     let (mut value, mut shift) = (0_u32, 0);
     loop {
         let (byte, rest) = bytes.split_first().ok_or_else(damaged)?;
@@ -51,7 +49,7 @@ pub(super) fn get(bytes: &mut &[u8]) -> Result<u32, StoreError> {
 
 /// Some messages of a term, as they are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Chunk<'b> {
+pub(in crate::search) struct Chunk<'b> {
     /// The first message.
     pub first: u32,
     /// The last message.
@@ -61,7 +59,7 @@ pub(super) struct Chunk<'b> {
 
 impl<'b> Chunk<'b> {
     /// Tells each message with the bytes of its places.
-    pub(super) fn each(
+    pub(in crate::search) fn each(
         &self,
         mut take: impl FnMut(u32, &'b [u8]) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
@@ -85,7 +83,10 @@ impl<'b> Chunk<'b> {
 }
 
 /// Tells each place.
-pub(super) fn each_place(mut places: &[u8], mut take: impl FnMut(u32)) -> Result<(), StoreError> {
+pub(in crate::search) fn each_place(
+    mut places: &[u8],
+    mut take: impl FnMut(u32),
+) -> Result<(), StoreError> {
     let mut place = 0_u32;
     while !places.is_empty() {
         place = place.checked_add(get(&mut places)?).ok_or_else(damaged)?;
@@ -96,7 +97,7 @@ pub(super) fn each_place(mut places: &[u8], mut take: impl FnMut(u32)) -> Result
 
 /// A term's messages while they come, one place after another.
 #[derive(Debug)]
-pub(super) struct Growing {
+pub(in crate::search) struct Growing {
     first: u32,
     last: u32,
     place: u32,
@@ -105,7 +106,7 @@ pub(super) struct Growing {
 
 impl Growing {
     /// With its first place, which is not 0.
-    pub(super) fn new(message: u32, place: u32) -> Self {
+    pub(in crate::search) fn new(message: u32, place: u32) -> Self {
         let mut body = Vec::with_capacity(8);
         put(&mut body, place);
         Self {
@@ -117,7 +118,7 @@ impl Growing {
     }
 
     /// Adds a place: a later message, or a later place of the same.
-    pub(super) fn add(&mut self, message: u32, place: u32) {
+    pub(in crate::search) fn add(&mut self, message: u32, place: u32) {
         if message == self.last {
             put(&mut self.body, place - self.place);
         } else {
@@ -130,7 +131,7 @@ impl Growing {
     }
 
     /// Ends the last message.
-    pub(super) fn end(&mut self) -> Chunk<'_> {
+    pub(in crate::search) fn end(&mut self) -> Chunk<'_> {
         self.body.push(0);
         Chunk {
             first: self.first,
@@ -142,24 +143,24 @@ impl Growing {
 
 /// A chunk that others are added to.
 #[derive(Default, Debug)]
-pub(super) struct Joined {
+pub(in crate::search) struct Joined {
     first: u32,
     last: u32,
     body: Vec<u8>,
 }
 
 impl Joined {
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::search) fn is_empty(&self) -> bool {
         self.body.is_empty()
     }
 
     /// Whether so many bytes can be added and leave it small enough.
-    pub(super) fn has_room(&self, bytes: usize) -> bool {
+    pub(in crate::search) fn has_room(&self, bytes: usize) -> bool {
         self.body.len() + bytes <= CHUNK_BYTES
     }
 
     /// Adds a chunk whose messages all come later.
-    pub(super) fn add(&mut self, chunk: Chunk<'_>) -> Result<(), StoreError> {
+    pub(in crate::search) fn add(&mut self, chunk: Chunk<'_>) -> Result<(), StoreError> {
         if self.body.is_empty() {
             self.first = chunk.first;
         } else {
@@ -173,7 +174,11 @@ impl Joined {
     }
 
     /// Adds a later message with the bytes of its places.
-    pub(super) fn add_message(&mut self, message: u32, places: &[u8]) -> Result<(), StoreError> {
+    pub(in crate::search) fn add_message(
+        &mut self,
+        message: u32,
+        places: &[u8],
+    ) -> Result<(), StoreError> {
         self.add(Chunk {
             first: message,
             last: message,
@@ -183,7 +188,7 @@ impl Joined {
         Ok(())
     }
 
-    pub(super) fn chunk(&self) -> Chunk<'_> {
+    pub(in crate::search) fn chunk(&self) -> Chunk<'_> {
         Chunk {
             first: self.first,
             last: self.last,
@@ -191,7 +196,7 @@ impl Joined {
         }
     }
 
-    pub(super) fn clear(&mut self) {
+    pub(in crate::search) fn clear(&mut self) {
         self.body.clear();
     }
 }

@@ -10,10 +10,10 @@ const PAGE_BITS: u32 = 16;
 
 /// The set.
 #[derive(Default, Clone, Debug, PartialEq, Eq)]
-pub(super) struct Docs(BTreeMap<u32, Box<[u64; PAGE_WORDS]>>);
+pub(in crate::search) struct Docs(BTreeMap<u32, Box<[u64; PAGE_WORDS]>>);
 
 impl Docs {
-    pub(super) fn insert(&mut self, message: u32) {
+    pub(in crate::search) fn insert(&mut self, message: u32) {
         let page = self.0.entry(message >> PAGE_BITS);
         let page = page.or_insert_with(|| Box::new([0; PAGE_WORDS]));
         let (word, bit) = place(message);
@@ -22,7 +22,7 @@ impl Docs {
         }
     }
 
-    pub(super) fn contains(&self, message: u32) -> bool {
+    pub(in crate::search) fn contains(&self, message: u32) -> bool {
         let (word, bit) = place(message);
         let page = self.0.get(&(message >> PAGE_BITS));
         page.and_then(|page| page.get(word))
@@ -30,7 +30,7 @@ impl Docs {
     }
 
     /// Leaves what is in both.
-    pub(super) fn keep(&mut self, other: &Self) {
+    pub(in crate::search) fn keep(&mut self, other: &Self) {
         self.0.retain(|number, page| {
             let Some(others) = other.0.get(number) else {
                 return false;
@@ -42,12 +42,12 @@ impl Docs {
         });
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::search) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// The least and the greatest.
-    pub(super) fn range(&self) -> Option<(u32, u32)> {
+    pub(in crate::search) fn range(&self) -> Option<(u32, u32)> {
         let first = self.from(0).next()?;
         let (number, page) = self.0.last_key_value()?;
         let mut words = page.iter().enumerate().rev();
@@ -57,7 +57,7 @@ impl Docs {
     }
 
     /// Those from a number on, ascending.
-    pub(super) fn from(&self, least: u32) -> impl Iterator<Item = u32> {
+    pub(in crate::search) fn from(&self, least: u32) -> impl Iterator<Item = u32> {
         let pages = self.0.range(least >> PAGE_BITS..);
         pages
             .flat_map(|(number, page)| {

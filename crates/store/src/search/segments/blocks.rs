@@ -5,19 +5,20 @@
 use super::postings::{Chunk, damaged, get, put};
 use crate::StoreError;
 
-/// Bytes of a block, so that two fit in a page of the file; one entry may be more.
+/// Bytes of a block, so that two fit in a page of the file, and one with its key in a page of a server;
+/// one entry may be more.
 const BLOCK_BYTES: usize = 8_000;
 /// Bytes of an entry's numbers.
 const NUMBERS_BYTES: usize = 5 * 5;
 
 /// A block, and the key of its first entry.
-pub(super) struct Block {
+pub(in crate::search) struct Block {
     pub first: Vec<u8>,
     pub data: Vec<u8>,
 }
 
 /// What blocks are found by: the term, a zero, and the first message, highest byte first.
-pub(super) fn key(term: &[u8], message: u32) -> Vec<u8> {
+pub(in crate::search) fn key(term: &[u8], message: u32) -> Vec<u8> {
     let mut key = Vec::with_capacity(term.len() + 5);
     key.extend_from_slice(term);
     key.push(0);
@@ -27,7 +28,7 @@ pub(super) fn key(term: &[u8], message: u32) -> Vec<u8> {
 
 /// Makes blocks of entries that come in order.
 #[derive(Default)]
-pub(super) struct BlockWriter {
+pub(in crate::search) struct BlockWriter {
     /// Those that are full.
     pub done: Vec<Block>,
     /// Bytes in them.
@@ -38,7 +39,7 @@ pub(super) struct BlockWriter {
 }
 
 impl BlockWriter {
-    pub(super) fn add(&mut self, term: &[u8], chunk: Chunk<'_>) {
+    pub(in crate::search) fn add(&mut self, term: &[u8], chunk: Chunk<'_>) {
         let entry_bytes = term.len() + chunk.body.len() + NUMBERS_BYTES;
         if self.data.len() + entry_bytes > BLOCK_BYTES {
             self.finish();
@@ -62,7 +63,7 @@ impl BlockWriter {
     }
 
     /// Ends the block that is not full yet.
-    pub(super) fn finish(&mut self) {
+    pub(in crate::search) fn finish(&mut self) {
         if !self.data.is_empty() {
             self.done_bytes += self.data.len();
             self.done.push(Block {
@@ -75,7 +76,7 @@ impl BlockWriter {
 
 /// Reads the entries of a block.
 #[derive(Default)]
-pub(super) struct BlockReader {
+pub(in crate::search) struct BlockReader {
     data: Vec<u8>,
     at: usize,
     /// The term of the entry read last.
@@ -84,7 +85,7 @@ pub(super) struct BlockReader {
 
 /// An entry's chunk, as its place in the block.
 #[derive(Clone, Copy)]
-pub(super) struct Found {
+pub(in crate::search) struct Found {
     first: u32,
     last: u32,
     start: usize,
@@ -92,7 +93,7 @@ pub(super) struct Found {
 }
 
 impl BlockReader {
-    pub(super) fn new(data: Vec<u8>) -> Self {
+    pub(in crate::search) fn new(data: Vec<u8>) -> Self {
         Self {
             data,
             at: 0,
@@ -101,7 +102,7 @@ impl BlockReader {
     }
 
     /// Goes to the next entry.
-    pub(super) fn next(&mut self) -> Result<Option<Found>, StoreError> {
+    pub(in crate::search) fn next(&mut self) -> Result<Option<Found>, StoreError> {
         let mut rest = self.data.get(self.at..).unwrap_or_default();
         if rest.is_empty() {
             return Ok(None);
@@ -126,12 +127,12 @@ impl BlockReader {
         }))
     }
 
-    pub(super) fn term(&self) -> &[u8] {
+    pub(in crate::search) fn term(&self) -> &[u8] {
         &self.term
     }
 
     /// The chunk of an entry of this block.
-    pub(super) fn chunk(&self, found: Found) -> Chunk<'_> {
+    pub(in crate::search) fn chunk(&self, found: Found) -> Chunk<'_> {
         Chunk {
             first: found.first,
             last: found.last,
@@ -141,7 +142,7 @@ impl BlockReader {
 }
 
 impl Found {
-    pub(super) const fn first(&self) -> u32 {
+    pub(in crate::search) const fn first(&self) -> u32 {
         self.first
     }
 }

@@ -10,8 +10,8 @@ use crate::StoreError;
 
 /// Joins chunks. What it makes is taken out of `writer.done` on the way.
 #[derive(Default)]
-pub(super) struct Joiner {
-    pub(super) writer: BlockWriter,
+pub(in crate::search) struct Joiner {
+    pub(in crate::search) writer: BlockWriter,
     term: Vec<u8>,
     open: Joined,
     /// Chunks of the term, each with messages among those of another: first, last, bytes.
@@ -24,7 +24,7 @@ impl Joiner {
     /// Adds a chunk of the same term or of a later one. `from` is where it began before anything was
     /// taken out of it, and not before that of the chunk before. Of a message that comes twice the
     /// first counts.
-    pub(super) fn add(
+    pub(in crate::search) fn add(
         &mut self,
         term: &[u8],
         from: u32,
@@ -47,7 +47,7 @@ impl Joiner {
     }
 
     /// Ends the last block.
-    pub(super) fn finish(&mut self) -> Result<(), StoreError> {
+    pub(in crate::search) fn finish(&mut self) -> Result<(), StoreError> {
         self.end_term()?;
         self.writer.finish();
         Ok(())
