@@ -45,6 +45,9 @@ else:
         print("pass" if right else "fail")
 "#;
 
+/// An address where nobody listens.
+const NOBODY: u8 = 77;
+
 /// A node for red.test, and Postfix with OpenDKIM for postfix.test.
 struct Scene {
     place: Place,
@@ -84,6 +87,8 @@ impl Scene {
             Zone::new("postfix.test")
                 .mx(10, "mx", place.address(POSTFIX))
                 .record(&key.record),
+            // Nobody answers there: what is for it waits.
+            Zone::new("black.test").mx(10, "mx", place.address(NOBODY)),
         ];
         let nsd = Nsd::start(&place, dns, &zones);
         let opendkim = OpenDkim::start(&place, place.at(POSTFIX, 8891), dns, &key);
