@@ -124,8 +124,8 @@ impl Body for Count {
                 continue;
             }
             let sql = "SELECT count(*) FROM tls_outcome WHERE day = $1 AND domain = $2";
-            let values = params![outcome.day, outcome.domain.as_str()];
-            if tx.one(sql, values).await?.int(0)? >= OUTCOMES_OF_A_DOMAIN_MAX {
+            let of_domain = params![outcome.day, outcome.domain.as_str()];
+            if tx.one(sql, of_domain).await?.int(0)? >= OUTCOMES_OF_A_DOMAIN_MAX {
                 continue;
             }
             let sql = "INSERT INTO tls_outcome
@@ -133,15 +133,6 @@ impl Body for Count {
                 VALUES ($1, $2, $3, $4, $5, $6, $7)
                 ON CONFLICT (day, domain, policy, result, host, address)
                     DO UPDATE SET sessions = tls_outcome.sessions + excluded.sessions";
-            let values = params![
-                outcome.day,
-                outcome.domain.as_str(),
-                &outcome.policy,
-                &outcome.result,
-                &outcome.host,
-                &outcome.address,
-                sessions,
-            ];
             tx.execute(sql, values).await?;
         }
         Ok(())

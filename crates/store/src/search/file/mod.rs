@@ -214,10 +214,9 @@ impl IndexFile {
             if segments > SEGMENTS_MAX {
                 inner.merge();
             }
-            Ok(())
+            Ok::<(), StoreError>(())
         };
-        let taken = self.0.aside().run("the search index", work).await?;
-        taken.map_err(|error: StoreError| error)?;
+        self.0.aside().run("the search index", work).await??;
         self.merge_soon();
         Ok(())
     }
@@ -227,10 +226,18 @@ impl IndexFile {
     async fn divide(&self, mut steps: Vec<Step>) -> Result<(Vec<Taken>, Batches), StoreError> {
         // The words of a segment have their accounts and messages in order.
         steps.sort_by_key(|step| step.account);
+        let accounts: Vec<AccountId> = steps.iter().map(|step| step.account).collect();
+        let progress = self
+            .reading(move |connection| {
+                let each = accounts.iter();
+                each.map(|account| progress_of(connection, *account))
+                    .collect::<Result<Vec<_>, _>>()
+            })
+            .await?;
         let mut taken = Vec::with_capacity(steps.len());
         let mut batches = Batches::default();
-        for mut step in steps {
-            if self.progress(step.account).await? != step.from {
+        for (mut step, at) in steps.into_iter().zip(progress) {
+            if at != step.from {
                 continue;
             }
             let letters = batches.add(step.account, std::mem::take(&mut step.documents))?;
