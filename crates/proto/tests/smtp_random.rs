@@ -10,8 +10,7 @@ mod tests {
     use bytes::Bytes;
     use pennyblack_proto::sasl::scram::derive_keys;
     use pennyblack_proto::smtp::client::{
-        self, Client, Credentials, Outgoing, OutgoingRecipient, RecipientOutcome, Timeouts,
-        TlsPolicy,
+        self, Client, Credentials, Outgoing, RecipientOutcome, Timeouts, TlsPolicy,
     };
     use pennyblack_proto::smtp::server::{Config, Event, INPUT_BYTES_MAX, Offers};
     use pennyblack_proto::smtp::{Reply, Role, Server};
@@ -273,24 +272,11 @@ mod tests {
     fn outgoing(letter: Vec<u8>, recipients: &[&str]) -> Outgoing {
         let middle = letter.len() / 2;
         let letter = Bytes::from(letter);
-        Outgoing {
-            reverse_path: Some(EmailAddress::parse("a@red.test").unwrap()),
-            recipients: recipients
-                .iter()
-                .map(|address| OutgoingRecipient {
-                    address: EmailAddress::parse(address).unwrap(),
-                    notify: None,
-                    original: None,
-                })
-                .collect(),
-            ret: None,
-            envelope_id: None,
-            needs_utf8: false,
-            submitter: None,
-            require_tls: false,
-            deliver_by: None,
-            priority: 0,
-            parts: vec![letter.slice(..middle), letter.slice(middle..)],
-        }
+        let address = |text: &str| EmailAddress::parse(text).unwrap();
+        Outgoing::plain(
+            Some(address("a@red.test")),
+            recipients.iter().map(|text| address(text)).collect(),
+            vec![letter.slice(..middle), letter.slice(middle..)],
+        )
     }
 }

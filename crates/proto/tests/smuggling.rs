@@ -13,7 +13,7 @@ mod tests {
     use base::{Domain, EmailAddress, Timestamp};
     use bytes::Bytes;
     use pennyblack_proto::smtp::client::{
-        self, Client, Outgoing, OutgoingRecipient, RecipientOutcome, Timeouts, TlsPolicy,
+        self, Client, Outgoing, RecipientOutcome, Timeouts, TlsPolicy,
     };
     use pennyblack_proto::smtp::{Config, Event, Offers, Role, Server};
 
@@ -144,25 +144,14 @@ mod tests {
             format!("250-mx.black.test\r\n250 {extensions}\r\n").as_bytes(),
             NOW,
         );
-        client.send(Outgoing {
-            reverse_path: EmailAddress::parse("a@red.test").ok(),
-            recipients: vec![OutgoingRecipient {
-                address: EmailAddress::parse("b@black.test").unwrap(),
-                notify: None,
-                original: None,
-            }],
-            ret: None,
-            envelope_id: None,
-            needs_utf8: false,
-            submitter: None,
-            require_tls: false,
-            deliver_by: None,
-            priority: 0,
-            parts: vec![
+        client.send(Outgoing::plain(
+            EmailAddress::parse("a@red.test").ok(),
+            vec![EmailAddress::parse("b@black.test").unwrap()],
+            vec![
                 Bytes::from_static(b"A: b\r\n\r\n"),
                 Bytes::copy_from_slice(body),
             ],
-        });
+        ));
         for reply in ["250 ok", "250 ok", "354 go"] {
             while let Some(event) = client.poll() {
                 if let client::Event::Done(outcomes) = event {

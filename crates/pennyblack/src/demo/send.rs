@@ -7,8 +7,7 @@ use base::{Domain, EmailAddress, MessageId, Secret, Timestamp};
 use bytes::Bytes;
 use proto::smtp::Client;
 use proto::smtp::client::{
-    Config, Credentials, Event, Failure, Outgoing, OutgoingRecipient, RecipientOutcome, Step,
-    Timeouts, TlsPolicy,
+    Config, Credentials, Event, Failure, Outgoing, RecipientOutcome, Step, Timeouts, TlsPolicy,
 };
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
@@ -129,22 +128,7 @@ impl Session {
         to: EmailAddress,
         letter: Bytes,
     ) -> Result<String, String> {
-        let mut outgoing = Some(Outgoing {
-            reverse_path: Some(from),
-            recipients: vec![OutgoingRecipient {
-                address: to,
-                notify: None,
-                original: None,
-            }],
-            ret: None,
-            envelope_id: None,
-            needs_utf8: false,
-            submitter: None,
-            require_tls: false,
-            deliver_by: None,
-            priority: 0,
-            parts: vec![letter],
-        });
+        let mut outgoing = Some(Outgoing::plain(Some(from), vec![to], vec![letter]));
         let mut accepted = None;
         loop {
             while let Some(event) = self.client.poll() {

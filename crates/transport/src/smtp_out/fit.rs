@@ -50,30 +50,18 @@ fn needs_utf8(outgoing: &Outgoing) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use proto::smtp::client::OutgoingRecipient;
 
     use super::*;
 
     fn check(letter: &str, extensions: &Extensions) -> Result<String, String> {
-        let outgoing = Outgoing {
-            reverse_path: None,
-            recipients: vec![OutgoingRecipient {
-                address: EmailAddress::parse("bob@black.test").unwrap(),
-                notify: None,
-                original: None,
-            }],
-            ret: None,
-            envelope_id: None,
-            needs_utf8: false,
-            submitter: None,
-            require_tls: false,
-            deliver_by: None,
-            priority: 0,
-            parts: vec![
+        let outgoing = Outgoing::plain(
+            None,
+            vec![EmailAddress::parse("bob@black.test").unwrap()],
+            vec![
                 Bytes::from_static(b"Received: x\r\n"),
                 Bytes::copy_from_slice(letter.as_bytes()),
             ],
-        };
+        );
         match for_peer(outgoing, extensions) {
             Ok(outgoing) => Ok(String::from_utf8(outgoing.parts.concat()).unwrap()),
             Err((1, reply)) => Err(reply.to_string()),

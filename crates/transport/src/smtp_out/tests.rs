@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 
 use base::{EmailAddress, Secret};
 use bytes::Bytes;
-use proto::smtp::client::OutgoingRecipient;
 use tokio::time::Instant;
 
 use super::*;
@@ -77,25 +76,14 @@ fn route(ips: &[&str]) -> Route {
 }
 
 fn letter(recipients: &[&str]) -> Outgoing {
-    Outgoing {
-        submitter: None,
-        require_tls: false,
-        deliver_by: None,
-        priority: 0,
-        reverse_path: EmailAddress::parse("me@us.test").ok(),
-        recipients: recipients
-            .iter()
-            .map(|recipient| OutgoingRecipient {
-                address: EmailAddress::parse(recipient).unwrap(),
-                notify: None,
-                original: None,
-            })
+    let addresses = recipients.iter();
+    Outgoing::plain(
+        EmailAddress::parse("me@us.test").ok(),
+        addresses
+            .map(|recipient| EmailAddress::parse(recipient).unwrap())
             .collect(),
-        ret: None,
-        envelope_id: None,
-        needs_utf8: false,
-        parts: vec![Bytes::from_static(b"Subject: x\r\n\r\nhello\r\n")],
-    }
+        vec![Bytes::from_static(b"Subject: x\r\n\r\nhello\r\n")],
+    )
 }
 
 fn show(transfer: &Transfer) -> Vec<String> {

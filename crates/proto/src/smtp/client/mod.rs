@@ -119,6 +119,34 @@ pub struct Outgoing {
     pub parts: Vec<Bytes>,
 }
 
+impl Outgoing {
+    /// A letter of whose way nothing is asked.
+    #[must_use]
+    pub fn plain(
+        reverse_path: Option<EmailAddress>,
+        recipients: Vec<EmailAddress>,
+        parts: Vec<Bytes>,
+    ) -> Self {
+        let recipients = recipients.into_iter().map(|address| OutgoingRecipient {
+            address,
+            notify: None,
+            original: None,
+        });
+        Self {
+            reverse_path,
+            recipients: recipients.collect(),
+            ret: None,
+            envelope_id: None,
+            needs_utf8: false,
+            submitter: None,
+            require_tls: false,
+            deliver_by: None,
+            priority: 0,
+            parts,
+        }
+    }
+}
+
 /// One recipient of it.
 #[derive(Clone, Debug)]
 pub struct OutgoingRecipient {
