@@ -332,6 +332,7 @@ mod tests {
         check("a@[300.1.1.1]", Err(AddressError::BadDomain));
     }
 
+    /// RFC 5891 §5 and RFC 3492 §3: U-labels and A-labels.
     #[test]
     fn international_names_are_equal_in_both_spellings() {
         check("pelé@bücher.test", Ok("pelé@xn--bcher-kva.test"));

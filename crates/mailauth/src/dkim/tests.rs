@@ -212,6 +212,7 @@ fn keys_decide() {
     assert_eq!(outcomes(LETTER, &answers, NOW), expected);
 }
 
+/// RFC 8301 §3.2: verifiers take no RSA key below 1024 bits.
 #[test]
 fn an_rsa_key_below_the_limit_is_refused() {
     let start = LETTER.find("F45dVW").unwrap();

@@ -10,6 +10,7 @@ fn check_read(value: &str, expected: &Expect) {
     expected.assert_eq(&read.map_or_else(|| "unreadable".to_owned(), |read| read.payload(true)));
 }
 
+/// RFC 8601 appendix B; RFC 6008 §4: `header.b` tells signatures of one domain apart.
 #[test]
 fn examples_of_the_rfc_are_read() {
     // RFC 8601 appendix B.

@@ -350,6 +350,7 @@ mod tests {
         expected.assert_eq(&shown);
     }
 
+    /// RFC 5322 §3.4: names, quoted names, comments, folding, encoded words.
     #[test]
     fn the_usual_forms() {
         check(
@@ -364,6 +365,7 @@ mod tests {
         );
     }
 
+    /// RFC 5322 §3.4 and RFC 6854 §2.1: groups, which may be empty.
     #[test]
     fn groups() {
         check(

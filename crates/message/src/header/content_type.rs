@@ -231,6 +231,7 @@ mod tests {
         expected.assert_eq(&shown);
     }
 
+    /// RFC 2045 §5.1: parameters, quoted and with comments.
     #[test]
     fn content_type() {
         check(
@@ -245,6 +246,7 @@ mod tests {
         assert_eq!(parse_content_value(b"", 1), ContentValue::default());
     }
 
+    /// RFC 2231 §3 and §4: continuations and charsets; RFC 2183 §2.3: the name of a file.
     #[test]
     fn rfc_2231() {
         check(

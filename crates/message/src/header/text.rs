@@ -172,6 +172,7 @@ mod tests {
         assert_eq!(decode_text(text), expected);
     }
 
+    /// RFC 2047 §2, §5 and §6.2; a language by RFC 2231 §5.
     #[test]
     fn encoded_words() {
         check(

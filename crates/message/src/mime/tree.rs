@@ -546,6 +546,7 @@ mod tests {
         );
     }
 
+    /// RFC 2046 §5.1.1: boundaries that are missing, cut or nested wrongly.
     #[test]
     fn broken_multiparts() {
         // Inner boundary never closed; outer one closes it.

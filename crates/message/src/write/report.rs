@@ -423,6 +423,7 @@ mod tests {
         })
     }
 
+    /// RFC 3464 §2 and RFC 6522 §3: text, fields for machines, the letter.
     #[test]
     fn a_failure() {
         let letter = report("bob@black.test", false, HEADER);
@@ -481,6 +482,7 @@ mod tests {
         .assert_eq(&text.replace("\r\n", "\n"));
     }
 
+    /// RFC 6533 §3 and §4: the address and the header in UTF-8.
     #[test]
     fn a_utf8_recipient() {
         let second = |smtp_utf8| {

@@ -631,6 +631,7 @@ mod tests {
         String::from_utf8(output.to_vec()).unwrap()
     }
 
+    /// RFC 5321 §4.2.1: replies of several lines; RFC 2034 §4: the enhanced code stands first.
     #[test]
     fn one_line_and_many() {
         assert_eq!(wire(&Reply::ok()), "250 2.0.0 OK\r\n");
@@ -638,6 +639,7 @@ mod tests {
         assert_eq!(wire(&Reply::new(550, (7, 1), "a\rb")), "550 5.7.1 a?b\r\n");
     }
 
+    /// RFC 3463 §2: class, subject and detail of at most three digits.
     #[test]
     fn enhanced_codes_are_read() {
         let check = |text| EnhancedCode::parse_prefix(text).map(|(code, _)| code.to_string());

@@ -314,6 +314,7 @@ impl Peer {
 
 const LETTER: &str = "From: alice@red.test\r\nSubject: Hello\r\n\r\n.dots and text\r\n";
 
+/// RFC 5321 §4.4: the trace; RFC 9228 §4: to whom it was delivered; RFC 3848 §1: `with` names.
 #[tokio::test]
 async fn a_letter_is_in_the_mailbox_when_it_is_acknowledged() {
     let world = World::new().await;
