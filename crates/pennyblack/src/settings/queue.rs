@@ -1,15 +1,20 @@
 //! The settings of the queue and of mail going out, in the form that `transport` wants.
 
+use std::collections::BTreeMap;
+
 use base::Secret;
+use transport::queue::class::FailureClass;
+use transport::queue::plan::Plan;
 use transport::queue::settings::{FixedRoute, QueueSettings, Smarthost, TlsPolicy};
 
-use super::Typing;
+use super::{Typing, value};
 
 impl Typing<'_> {
     pub(super) fn queue(&mut self) -> QueueSettings {
         QueueSettings {
             retry_first: self.span("queue.retry_first"),
             retry_max: self.span("queue.retry_max"),
+            plans: self.plans(),
             lifetime: self.span("queue.lifetime"),
             delay_warning: self.span("queue.delay_warning"),
             letters_in_hand_max: self.number("queue.letters_in_hand"),
@@ -29,6 +34,22 @@ impl Typing<'_> {
             smarthost: self.smarthost(),
             routes: self.routes(),
         }
+    }
+
+    fn plans(&mut self) -> BTreeMap<FailureClass, Plan> {
+        let mut plans = BTreeMap::new();
+        for text in self.list("queue.plans") {
+            match Plan::parse(&text, value::span) {
+                Ok((class, plan)) => {
+                    if plans.insert(class, plan).is_some() {
+                        let twice = format!("`queue.plans`: {} stands twice", class.as_str());
+                        self.mistake("queue.plans", twice);
+                    }
+                }
+                Err(why) => self.mistake("queue.plans", format!("`queue.plans`: {why}")),
+            }
+        }
+        plans
     }
 
     fn routes(&mut self) -> Vec<FixedRoute> {

@@ -2,6 +2,7 @@
 //! other servers, and settled with their outcomes, journey notes and reports in one commit each.
 //!
 //! - [`planner`] decides what is claimed and started, purely.
+//! - [`class`] names the kinds of failures, [`plan`] how patient each of them wants one to be.
 //! - [`worker`](run) looks, claims, starts, renews and stops.
 //! - `work` does one claim; `settle` ends it.
 //!
@@ -9,8 +10,10 @@
 //! restarted node takes its own claims back at once.
 
 pub mod backoff;
+pub mod class;
 pub mod failure;
 mod metrics;
+pub mod plan;
 pub mod planner;
 pub mod settings;
 mod settle;

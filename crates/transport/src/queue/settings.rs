@@ -1,10 +1,14 @@
 //! The settings of queue and outbound mail: one table for the operator and one struct for the code.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use base::settings::{Kind, Setting};
 use base::{Domain, Secret};
+
+use super::class::FailureClass;
+use super::plan::Plan;
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
@@ -19,6 +23,8 @@ pub struct QueueSettings {
     pub retry_first: Duration,
     /// The longest delay between two attempts.
     pub retry_max: Duration,
+    /// Plans of the operator for classes of failures; the others follow from the two before.
+    pub plans: BTreeMap<FailureClass, Plan>,
     /// How long a letter is tried before it is returned (RFC 5321 §4.5.4.1: 4 to 5 days).
     pub lifetime: Duration,
     /// After how long the sender is told of a delay, once.
@@ -187,6 +193,7 @@ impl Default for QueueSettings {
         Self {
             retry_first: Duration::from_secs(2 * MINUTE),
             retry_max: Duration::from_secs(4 * HOUR),
+            plans: BTreeMap::new(),
             lifetime: Duration::from_secs(5 * DAY),
             delay_warning: Duration::from_secs(4 * HOUR),
             letters_in_hand_max: 1_000,
@@ -236,13 +243,19 @@ pub const SETTINGS: &[Setting] = &[
         "queue.retry_first",
         span(1, DAY),
         "\"2m\"",
-        "The delay after the first failed attempt. It doubles with each further one, up to `queue.retry_max`; a fifth of it is random.",
+        "The delay after the first failed attempt. It doubles with each further one, up to `queue.retry_max`; a fifth of it is random. The plans of most classes of failures are multiples of these two (docs/queue.md).",
     ),
     row(
         "queue.retry_max",
         span(1, 2 * DAY),
         "\"4h\"",
         "The longest delay between two attempts.",
+    ),
+    row(
+        "queue.plans",
+        Kind::TextList,
+        "[]",
+        "Plans for single classes of failures, instead of the usual ones of docs/queue.md: `class first factor longest`, perhaps with a lifetime behind it, such as `greylisted 2m 1.5 30m` or `mailbox-full 1h 2 8h 3d`.",
     ),
     row(
         "queue.lifetime",

@@ -12,6 +12,7 @@ use store::{
 use tracing::{error, info, warn};
 
 use super::backoff::{NextAttempt, next_attempt};
+use super::class::FailureClass;
 use super::failure::Failure;
 use super::worker::Shared;
 use crate::dsn::{self, About, Item, Reporter};
@@ -234,8 +235,9 @@ impl End {
                 failure,
                 not_before,
             } => {
+                let class = FailureClass::of(failure, recipient.attempts);
                 let next = next_attempt(
-                    &shared.settings,
+                    (&shared.settings, class),
                     now,
                     claim.received_at,
                     (claim.expires_at, notify_at(claim)),
@@ -249,7 +251,8 @@ impl End {
                         deferred(claim, (index, recipient), failure, at, late)
                     }
                     NextAttempt::Expired => {
-                        failed(claim, (index, recipient), failure, &expired(claim, failure))
+                        let reason = expired(claim, failure, now);
+                        failed(claim, (index, recipient), failure, &reason)
                     }
                 }
             }
@@ -278,8 +281,8 @@ fn released(now: Timestamp) -> Part {
     }
 }
 
-fn expired(claim: &Claim, failure: &Failure) -> String {
-    let days = claim.expires_at.since(claim.received_at).as_secs_f64() / 86_400.0;
+fn expired(claim: &Claim, failure: &Failure, now: Timestamp) -> String {
+    let days = now.since(claim.received_at).as_secs_f64() / 86_400.0;
     format!("given up after {days:.1} days; the last reason: {failure}")
 }
 

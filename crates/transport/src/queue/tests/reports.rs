@@ -205,7 +205,7 @@ async fn a_delay_is_told_once_and_the_end_too() {
     assert!(reports[1].contains("connection refused"), "{}", reports[1]);
     let journey = world.journey(letter).await;
     assert!(
-        has(&journey, "Failed carol", "given up after 5.0 days"),
+        has(&journey, "Failed carol", "given up after 5.4 days"),
         "{journey:?}"
     );
     world.end().await;
