@@ -233,6 +233,39 @@ impl Client {
     }
 }
 
+/// What a client says about one letter before it hands it over.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Said<'a> {
+    /// Whom it logs in as, with the harness's password.
+    pub login: Option<&'a str>,
+    /// The sender with the parameters of MAIL: `<a@red.test> BODY=8BITMIME`.
+    pub mail: &'a str,
+    /// The recipients with the parameters of RCPT.
+    pub rcpt: &'a [&'a str],
+}
+
+/// Connects, hands one letter over, command by command, and says goodbye.
+///
+/// # Errors
+/// When a command is refused or the connection breaks.
+pub fn hand_over(to: SocketAddr, said: Said<'_>, letter: &[u8]) -> Result<Reply, Failure> {
+    let mut client = Client::connect(to, Duration::from_secs(60))?;
+    if let Some(user) = said.login {
+        client.log_in(user, crate::node::PASSWORD)?;
+    }
+    require("MAIL", client.command(&format!("MAIL FROM:{}", said.mail))?)?;
+    for rcpt in said.rcpt {
+        require("RCPT", client.command(&format!("RCPT TO:{rcpt}"))?)?;
+    }
+    require("DATA", client.command("DATA")?)?;
+    let mut data = Vec::new();
+    stuff_dots(letter, &mut data);
+    client.stream.get_mut().write_all(&data)?;
+    let reply = require("the letter", client.reply()?)?;
+    client.quit()?;
+    Ok(reply)
+}
+
 /// A TCP connection with the same limit on each read and write.
 ///
 /// # Errors

@@ -1,7 +1,8 @@
-//! The small world of most tests: a DNS server with the MX records of three domains, and nodes or
+//! The small world of most tests: a DNS server with the MX records of five domains, and nodes or
 //! peers at the addresses that the records name.
 //!
-//! `red.test` is served at address 1, `black.test` at 2, `postfix.test` at 3.
+//! `red.test` is served at address 1, `black.test` at 2, `postfix.test` at 3, `exim.test` at 5 and
+//! `opensmtpd.test` at 6.
 
 use std::time::Duration;
 
@@ -20,6 +21,10 @@ pub const BLACK: u8 = 2;
 pub const POSTFIX: u8 = 3;
 /// An address at which nothing listens.
 pub const NOBODY: u8 = 4;
+/// Address of Exim for `exim.test`.
+pub const EXIM: u8 = 5;
+/// Address of OpenSMTPD for `opensmtpd.test`.
+pub const OPENSMTPD: u8 = 6;
 /// Address of the DNS server.
 const DNS: u8 = 53;
 
@@ -49,6 +54,8 @@ impl World {
             Zone::new("postfix.test")
                 .mx(10, "mx1", place.address(NOBODY))
                 .mx(20, "mx2", place.address(POSTFIX)),
+            Zone::new("exim.test").mx(10, "mx1", place.address(EXIM)),
+            Zone::new("opensmtpd.test").mx(10, "mx1", place.address(OPENSMTPD)),
         ];
         let dns = Nsd::start(&place, place.at(DNS, 53), &zones);
         World { place, dns }
