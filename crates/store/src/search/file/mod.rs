@@ -18,13 +18,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use base::{AccountId, MessageId};
-use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 
 use super::index::{Page, Progress, Step};
 use super::query::SearchQuery;
 use super::segments::{self, Batches, Block, LIVE, row_of, rows_of};
 use crate::aside::Aside;
-use crate::engine::{sqlite_connect as connect, sqlite_failure as failure};
+use crate::engine::{sqlite_connect as connect, sqlite_failure};
 use crate::open::space_of;
 use crate::{SimulatedDisk, StoreError};
 
@@ -546,3 +546,16 @@ fn forget(connection: &mut Connection, account: AccountId) -> Result<(), StoreEr
 
 #[cfg(test)]
 mod tests;
+
+/// What an error of SQLite means to the index: a damaged file is no matter for a backup, it is made
+/// anew.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the form that map_err asks for"
+)]
+fn failure(error: rusqlite::Error) -> StoreError {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => segments::damaged(),
+        _ => sqlite_failure(error),
+    }
+}

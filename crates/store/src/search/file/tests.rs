@@ -338,3 +338,40 @@ async fn a_damaged_block() {
     let file = IndexFile::open(&path, None).unwrap();
     assert_eq!(find(&file, "red").await, (None, vec![]));
 }
+
+/// A page that SQLite itself finds damaged is told as damage of the index, not of the mail, and the
+/// file is made anew at the next start, too.
+#[tokio::test]
+async fn a_damaged_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("search.db");
+    let file = IndexFile::open(&path, None).unwrap();
+    let all = (1..=500)
+        .map(|message| document(message, "red fox"))
+        .collect();
+    file.take(vec![step(None, 5, all)]).await.unwrap();
+    let page_of = "SELECT rootpage FROM sqlite_schema WHERE name = 'block'";
+    let (page, page_bytes): (u64, u64) = file
+        .0
+        .write(|connection| {
+            let ask = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
+            let page = ask(page_of).map_err(failure)?;
+            let bytes = ask("PRAGMA page_size").map_err(failure)?;
+            connection
+                .execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")
+                .map_err(failure)?;
+            Ok((page as u64, bytes as u64))
+        })
+        .unwrap();
+    file.close();
+    let damaged = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    let place = (page - 1) * page_bytes;
+    std::os::unix::fs::FileExt::write_all_at(&damaged, &[0xff; 64], place).unwrap();
+    let file = IndexFile::open(&path, None).unwrap();
+    let query = SearchQuery::parse("red");
+    let found = file.find(ACCOUNT, &query, MessageId(0), 9).await;
+    assert_eq!(found.err(), Some(segments::damaged()));
+    file.close();
+    let file = IndexFile::open(&path, None).unwrap();
+    assert_eq!(find(&file, "red").await, (None, vec![]));
+}
