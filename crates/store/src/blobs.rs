@@ -213,7 +213,7 @@ fn lost(place: Place) -> StoreError {
         home::IN_OBJECT => "the object store has not its object".to_owned(),
         segment => format!("there is no segment file {segment}"),
     };
-    StoreError::Io(format!("a letter's bytes are missing: {what}"))
+    StoreError::Damaged(format!("a letter's bytes are missing: {what}"))
 }
 
 /// About what a part adds to its row's transaction.

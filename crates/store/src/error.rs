@@ -24,6 +24,9 @@ pub enum StoreError {
     Busy(String),
     /// The database or the disk failed.
     Io(String),
+    /// Bytes that were stored are gone or not what they were (text: where): trying again does not
+    /// help, a backup may.
+    Damaged(String),
     /// We are wrong.
     Bug(String),
 }
@@ -38,7 +41,7 @@ impl std::fmt::Display for StoreError {
             Self::Exists(what) => write!(f, "the {what} exists already"),
             Self::Invalid(why) | Self::Locked(why) => f.write_str(why),
             Self::Busy(why) => write!(f, "busy: {why}"),
-            Self::Io(why) => write!(f, "the store failed: {why}"),
+            Self::Io(why) | Self::Damaged(why) => write!(f, "the store failed: {why}"),
             Self::Bug(why) => write!(f, "bug: {why}"),
         }
     }
@@ -49,9 +52,13 @@ impl std::error::Error for StoreError {}
 impl Classified for StoreError {
     fn class(&self) -> Class {
         match self {
-            Self::Closed | Self::DiskFull | Self::OverQuota | Self::Busy(_) | Self::Io(_) => {
-                Class::Transient
-            }
+            // Also what is damaged: the operator may bring it back, and letters wait for that.
+            Self::Closed
+            | Self::DiskFull
+            | Self::OverQuota
+            | Self::Busy(_)
+            | Self::Io(_)
+            | Self::Damaged(_) => Class::Transient,
             Self::Locked(_) | Self::NotFound(_) | Self::Exists(_) | Self::Invalid(_) => {
                 Class::Permanent
             }

@@ -327,7 +327,7 @@ async fn the_home_may_change() {
     room.house.pass(Duration::from_secs(1));
     room.store = room.house.open().await;
     let error = room.read(messages[1].0).await.unwrap_err();
-    assert!(matches!(error, StoreError::Io(_)), "{error}");
+    assert!(matches!(error, StoreError::Damaged(_)), "{error}");
     assert_eq!(room.store.verify().await.unwrap().len(), 1);
     // With the file itself all is there.
     fs::copy(room.files().keys().next().unwrap(), &path).unwrap();

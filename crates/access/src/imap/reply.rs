@@ -223,7 +223,7 @@ fn of_store(error: &StoreError) -> Told {
         StoreError::DiskFull => no(Code::Unavailable, "There is no space on the server now"),
         StoreError::Busy(_) => no(Code::Unavailable, "The server is busy; try again later"),
         StoreError::Closed => no(Code::Unavailable, "The server is stopping"),
-        StoreError::Locked(_) | StoreError::Io(_) => {
+        StoreError::Locked(_) | StoreError::Io(_) | StoreError::Damaged(_) => {
             no(Code::Unavailable, "The server cannot do this now")
         }
         StoreError::Bug(_) => no(Code::ServerBug, "The server made a mistake; it was noted"),

@@ -81,8 +81,11 @@ impl std::error::Error for Fault {}
 
 impl From<Fault> for StoreError {
     fn from(fault: Fault) -> Self {
-        // Also what the operator has to mend is only for now: mail waits until it is mended.
-        StoreError::Io(fault.text)
+        match fault.kind {
+            // Also what the operator has to mend is only for now: mail waits until it is mended.
+            FaultKind::Passing | FaultKind::Setup => StoreError::Io(fault.text),
+            FaultKind::Missing | FaultKind::Damaged => StoreError::Damaged(fault.text),
+        }
     }
 }
 

@@ -44,7 +44,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 const SPARE_BYTES: u64 = 64 * 1024 * 1024;
 /// How long it waits before it looks at the disk again.
 const DISK_PAUSE: Duration = Duration::from_secs(5);
-/// How often a letter is read in vain before the index goes on without its text.
+/// How often a damaged letter is read in vain before the index goes on without its text.
 const READ_ATTEMPTS: u32 = 5;
 
 /// Starts the work; it ends with the store. Changes gather for so long before they are looked at.
@@ -194,7 +194,7 @@ struct Indexer {
     waiting: BTreeSet<AccountId>,
     /// The account looked at last: the next in order follows, so that each has its turn.
     last: i64,
-    /// How often each letter could not be read.
+    /// How often each letter was found damaged.
     unreadable: BTreeMap<(AccountId, MessageId), u32>,
     /// Whether accounts wait until a look finds nothing, whoever else is at work on them.
     is_thorough: bool,
@@ -407,7 +407,9 @@ impl Indexer {
         }
     }
 
-    /// A letter that cannot be read holds the index up for a while only.
+    /// A letter that is damaged holds the index up for a while only. Where letters cannot be read now,
+    /// as in an outage of the object store, the index waits: without their text it would have to be
+    /// made anew.
     fn read_or_not(
         &mut self,
         account: AccountId,
@@ -416,12 +418,13 @@ impl Indexer {
     ) -> Result<Option<Raw>, StoreError> {
         let error = match read {
             Ok(raw) => return Ok(raw),
-            Err(error) => error,
+            Err(error @ StoreError::Damaged(_)) => error,
+            Err(error) => return Err(error),
         };
         let message = row.meta.id;
         let attempts = self.unreadable.entry((account, message)).or_default();
         *attempts += 1;
-        if *attempts < READ_ATTEMPTS || error == StoreError::Closed {
+        if *attempts < READ_ATTEMPTS {
             return Err(error);
         }
         self.unreadable.remove(&(account, message));
@@ -507,5 +510,52 @@ fn step(task: Task, extractor: Option<&Arc<dyn TextExtractor>>) -> Step {
         },
         documents: documents.collect(),
         removed: task.work.destroyed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base::{ThreadId, Timestamp};
+    use bytes::Bytes;
+    use message::Message;
+
+    use super::*;
+    use crate::MessageMeta;
+
+    fn row() -> Structured {
+        let letter = Bytes::from_static(b"Subject: x\r\n\r\ntext\r\n");
+        Structured {
+            meta: MessageMeta {
+                id: MessageId(1),
+                thread: ThreadId(1),
+                received_at: Timestamp(0),
+                size: 20,
+                head_bytes: 0,
+                letter: None,
+            },
+            head: Bytes::new(),
+            envelope: Bytes::new(),
+            structure: Message::parse(&letter).into_structure().encode().into(),
+            preview: String::new(),
+        }
+    }
+
+    /// Letters that went into the index without their text in an outage would never be found by it.
+    #[test]
+    fn an_outage_holds_the_index_up_and_damage_only_for_a_while() {
+        let mut indexer = Indexer::default();
+        let mut read = |error: &StoreError| {
+            let read = indexer.read_or_not(AccountId(1), &row(), Err(error.clone()));
+            read.map(|raw| raw.is_some())
+        };
+        let outage = StoreError::Io("no answer".to_owned());
+        for _ in 0..100 {
+            assert_eq!(read(&outage), Err(outage.clone()));
+        }
+        let damage = StoreError::Damaged("a bit is wrong".to_owned());
+        for _ in 1..READ_ATTEMPTS {
+            assert_eq!(read(&damage), Err(damage.clone()));
+        }
+        assert_eq!(read(&damage), Ok(true));
     }
 }

@@ -15,6 +15,7 @@ pub(super) fn reply_for(error: &StoreError) -> Reply {
         | StoreError::NotFound(_)
         | StoreError::Exists(_)
         | StoreError::Io(_)
+        | StoreError::Damaged(_)
         | StoreError::Bug(_) => Reply::try_later(),
     }
 }
@@ -30,6 +31,7 @@ pub(super) fn is_fault(error: &StoreError) -> bool {
         | StoreError::NotFound(_)
         | StoreError::Exists(_)
         | StoreError::Io(_)
+        | StoreError::Damaged(_)
         | StoreError::Bug(_) => true,
     }
 }

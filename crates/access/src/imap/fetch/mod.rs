@@ -134,7 +134,7 @@ impl Session {
                     continue;
                 }
                 // The others may be readable.
-                Err(Failure::Store(error @ StoreError::Io(_)))
+                Err(Failure::Store(error @ (StoreError::Io(_) | StoreError::Damaged(_))))
                     if outcome.unreadable < UNREADABLE_MAX =>
                 {
                     warn!(message = %row.message, %error, "a letter cannot be read");

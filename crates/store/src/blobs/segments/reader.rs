@@ -114,17 +114,18 @@ impl Reader {
     }
 
     fn damaged(&self, place: Place, why: &str) -> ReadError {
-        ReadError::Damaged(self.at(place, StoreError::Io(why.to_owned())))
+        ReadError::Damaged(self.at(place, StoreError::Damaged(why.to_owned())))
     }
 
     /// The error with the file and the place that it is about.
     fn at(&self, place: Place, error: StoreError) -> StoreError {
+        let at = |why: String| {
+            let file = file_path(&self.folder, place.segment);
+            format!("{} at {}: {why}", file.display(), place.offset)
+        };
         match error {
-            StoreError::Io(why) => StoreError::Io(format!(
-                "{} at {}: {why}",
-                file_path(&self.folder, place.segment).display(),
-                place.offset
-            )),
+            StoreError::Io(why) => StoreError::Io(at(why)),
+            StoreError::Damaged(why) => StoreError::Damaged(at(why)),
             other => other,
         }
     }
