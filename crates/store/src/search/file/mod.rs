@@ -549,10 +549,6 @@ mod tests;
 
 /// What an error of SQLite means to the index: a damaged file is no matter for a backup, it is made
 /// anew.
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "the form that map_err asks for"
-)]
 fn failure(error: rusqlite::Error) -> StoreError {
     match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => segments::damaged(),
