@@ -6,6 +6,7 @@
 
 mod lifecycle;
 mod memory;
+mod rights;
 mod rows;
 mod sync;
 
@@ -17,6 +18,7 @@ use crate::engine::Priority;
 use crate::{Store, StoreError};
 
 pub(crate) use memory::{Directory, Quota};
+pub use rights::{AuthorCheck, SendRight, SendingAs};
 use rows::RemovePiece;
 pub(crate) use rows::{LoadDirectory, address, domain, signed};
 pub(crate) use sync::TrimDirectoryChanges;
@@ -28,6 +30,8 @@ pub struct DomainInfo {
     pub domain: Domain,
     /// Since when.
     pub created_at: Timestamp,
+    /// Whether the authors that letters of its accounts name are checked.
+    pub author_check: AuthorCheck,
 }
 
 /// What a new account starts with.
@@ -143,6 +147,7 @@ impl Store {
             info: DomainInfo {
                 domain: domain.clone(),
                 created_at: self.0.shared.now(),
+                author_check: AuthorCheck::default(),
             },
             shared: Arc::clone(&self.0.shared),
         };
@@ -479,8 +484,8 @@ impl Store {
         Ok(self.0.shared.directory().postmaster())
     }
 
-    /// Whether an account may send from an address: its own, its sub-addresses, and aliases of
-    /// which it is a target.
+    /// Whether an account may send from an address as its own: its first one, its sub-addresses,
+    /// aliases of which it is a target, and what it was granted.
     ///
     /// # Errors
     /// Those of reading.
@@ -489,10 +494,6 @@ impl Store {
         account: AccountId,
         address: &EmailAddress,
     ) -> Result<bool, StoreError> {
-        if self.0.shared.directory().may_send_from(account, address) {
-            return Ok(true);
-        }
-        self.catch_up().await?;
-        Ok(self.0.shared.directory().may_send_from(account, address))
+        Ok(self.sending_as(account, address).await? == SendingAs::Own)
     }
 }

@@ -48,7 +48,8 @@ pub use auth::{SHA1_BYTES, ScramKeys};
 pub use blobs::{BlobMove, KeptBlobs, ObjectKeys, ObjectOptions};
 pub use deliver::{Delivered, Delivery, LocalRecipient, StoredCopy, Submission, Unconfirmed};
 pub use directory::{
-    AccountInfo, AliasInfo, DomainInfo, NewAccount, QuotaChange, Refusal, Resolved, Target,
+    AccountInfo, AliasInfo, AuthorCheck, DomainInfo, NewAccount, QuotaChange, Refusal, Resolved,
+    SendRight, SendingAs, Target,
 };
 pub use dkim::{DkimAlgorithm, DkimKey, DkimKeyInfo, DkimState, NewDkimKey};
 pub use engine::{TABLES, TableClass};

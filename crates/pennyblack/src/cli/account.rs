@@ -6,7 +6,7 @@ use clap::{ArgGroup, Subcommand};
 
 use super::exit::Exit;
 use super::output::{Output, bytes, field};
-use super::{ListArgs, Operator, deleted, export, password, usage};
+use super::{ListArgs, Operator, deleted, export, password, senders, usage};
 use crate::control::{Quota, Request};
 use crate::random;
 use crate::settings::value;
@@ -59,6 +59,12 @@ pub(super) enum AccountCommand {
     /// Mail that was deleted and can be recovered.
     #[command(subcommand)]
     Deleted(deleted::DeletedCommand),
+    /// Addresses that an account may send as, besides its own and its aliases.
+    #[command(subcommand)]
+    Identity(senders::IdentityCommand),
+    /// Accounts that may send as another one, or on its behalf.
+    #[command(subcommand)]
+    Delegate(senders::DelegateCommand),
     /// Gives an account another address; aliases follow.
     Rename {
         /// Its address.
@@ -171,6 +177,8 @@ pub(super) fn run(operator: &Operator, command: AccountCommand) -> Result<(), Ex
             blobs,
             json,
         } => usage::usage(operator, address, blobs, json),
+        AccountCommand::Identity(command) => senders::identity(operator, command),
+        AccountCommand::Delegate(command) => senders::delegate(operator, command),
         AccountCommand::Deleted(command) => deleted::run(operator, command),
         AccountCommand::Rename { old, new, keep_old } => operator.act(Request::AccountRename {
             address: old,

@@ -5,7 +5,7 @@ use clap::Subcommand;
 use super::exit::Exit;
 use super::output::{Output, field};
 use super::{ListArgs, Operator};
-use crate::control::Request;
+use crate::control::{CheckAuthors, Request};
 
 #[derive(Subcommand)]
 pub(super) enum DomainCommand {
@@ -16,6 +16,13 @@ pub(super) enum DomainCommand {
     },
     /// Lists our domains.
     List(ListArgs),
+    /// Sets whether the authors (From) are checked that letters of the domain's accounts name.
+    Authors {
+        /// The domain.
+        domain: String,
+        /// `not-resent` leaves authors of other domains alone where Resent-From is the user's.
+        check: CheckAuthors,
+    },
     /// Gives a domain up; refused while accounts or aliases use it.
     Remove {
         /// The domain.
@@ -26,6 +33,9 @@ pub(super) enum DomainCommand {
 pub(super) fn run(operator: &Operator, command: DomainCommand) -> Result<(), Exit> {
     match command {
         DomainCommand::Add { domain } => operator.act(Request::DomainAdd { domain }),
+        DomainCommand::Authors { domain, check } => {
+            operator.act(Request::DomainAuthorCheck { domain, check })
+        }
         DomainCommand::Remove { domain } => operator.act(Request::DomainRemove { domain }),
         DomainCommand::List(ListArgs { json }) => {
             let rows = operator.ask(Request::DomainList)?.rows;
@@ -35,9 +45,15 @@ pub(super) fn run(operator: &Operator, command: DomainCommand) -> Result<(), Exi
             }
             let cells: Vec<Vec<String>> = rows
                 .iter()
-                .map(|row| vec![field(row, "domain"), field(row, "created_at")])
+                .map(|row| {
+                    vec![
+                        field(row, "domain"),
+                        field(row, "created_at"),
+                        field(row, "author_check"),
+                    ]
+                })
                 .collect();
-            output.table(&["domain", "since"], &cells)
+            output.table(&["domain", "since", "authors checked"], &cells)
         }
     }
 }

@@ -23,6 +23,7 @@ mod password;
 mod progress;
 mod queue;
 mod reports;
+mod senders;
 mod serve;
 mod store;
 mod usage;

@@ -12,6 +12,7 @@ pub mod long;
 pub mod operate;
 mod people;
 pub mod rows;
+mod senders;
 pub mod server;
 mod signing;
 pub mod wire;
@@ -176,6 +177,34 @@ pub enum Request {
         /// In messages.
         quota_messages: Quota,
     },
+    /// Lets an account send as something.
+    SendRightAdd {
+        /// The account's address.
+        address: String,
+        /// As what.
+        right: Right,
+        /// Also where the domain is not ours.
+        outside: bool,
+    },
+    /// Takes a right to send back.
+    SendRightRemove {
+        /// The account's address.
+        address: String,
+        /// As what.
+        right: Right,
+    },
+    /// Lists as what an account may send.
+    SendRightList {
+        /// The account's address.
+        address: String,
+    },
+    /// Sets whether the authors are checked that letters of a domain's accounts name.
+    DomainAuthorCheck {
+        /// The domain.
+        domain: String,
+        /// Whether.
+        check: CheckAuthors,
+    },
     /// Adds targets to an alias.
     AliasAdd {
         /// The alias.
@@ -244,6 +273,32 @@ pub enum Request {
     Import(ImportOrder),
     /// Gives letters; see `transfer::wire`.
     Export(ExportOrder),
+}
+
+/// As what an account may send.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Right {
+    /// This address.
+    Address(String),
+    /// Every address of this domain.
+    Domain(String),
+    /// The account of this address.
+    As(String),
+    /// The same, with the sender named.
+    OnBehalfOf(String),
+}
+
+/// Whether authors are checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum CheckAuthors {
+    /// Always.
+    Always,
+    /// But for letters sent again whose authors are of other domains.
+    NotResent,
+    /// Never.
+    Never,
 }
 
 /// What is to be imported.

@@ -5,7 +5,7 @@ use base::{AccountId, Domain, EmailAddress, LetterId, Secret};
 use serde_json::Value;
 use store::{NewAccount, QueueFilter, QuotaChange, Store, StoreError};
 
-use super::{Failure, Filter, QueueAct, Quota, Request, blobs, people, rows, signing};
+use super::{Failure, Filter, QueueAct, Quota, Request, blobs, people, rows, senders, signing};
 use crate::outside::SystemClock;
 
 /// What a request gave: rows, and an end in words.
@@ -81,6 +81,10 @@ pub async fn operate(store: &Store, request: Request) -> Result<Answer, Failure>
             store.set_quota(id, bytes, messages).await?;
             Ok(Answer::done(format!("account {address} has a new quota")))
         }
+        Request::SendRightAdd { .. }
+        | Request::SendRightRemove { .. }
+        | Request::SendRightList { .. }
+        | Request::DomainAuthorCheck { .. } => senders::operate(store, request).await,
         Request::AliasAdd { .. } | Request::AliasRemove { .. } | Request::AliasList => {
             aliases(store, request).await
         }

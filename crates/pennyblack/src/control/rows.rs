@@ -11,7 +11,11 @@ use store::{
 /// A domain.
 #[must_use]
 pub fn domain(info: &DomainInfo) -> Value {
-    json!({ "domain": info.domain.to_string(), "created_at": time(info.created_at) })
+    json!({
+        "domain": info.domain.to_string(),
+        "created_at": time(info.created_at),
+        "author_check": super::senders::check_word(info.author_check),
+    })
 }
 
 /// A key that signs as a domain; never its secret.

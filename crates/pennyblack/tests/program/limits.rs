@@ -256,9 +256,13 @@ fn rows_of_letters() -> Vec<Row> {
             "a Sender field that is not the user's",
             "From: bob@me.test\r\nSender: eve@me.test",
         ),
-        submitted("no From field, more than one", "Subject: x"),
+        submitted("more than one From or Sender", "From: Nobody:;"),
         submitted(
-            "no From field, more than one",
+            "a Resent-From or Resent-Sender",
+            "Resent-From: eve@me.test\r\nFrom: bob@me.test",
+        ),
+        submitted(
+            "more than one From or Sender",
             "From: bob@me.test\r\nFrom : eve@me.test",
         ),
     ]

@@ -509,22 +509,15 @@ impl Reply {
         Self::new(452, (2, 2), "Mailbox full; try again later")
     }
 
-    /// The login does not own the sender address.
+    /// RFC 6409 §6.1: the login has no right to this address in this place (`MAIL FROM`, a field's
+    /// name); `allowed` says in words what it has.
     #[must_use]
-    pub fn sender_not_yours() -> Self {
-        Self::new(553, (7, 1), "You may not send from this address")
-    }
-
-    /// The same, of the From field inside the letter.
-    #[must_use]
-    pub fn header_from_not_yours() -> Self {
-        Self::new(553, (7, 1), "You may not send with this From field")
-    }
-
-    /// The same, of the Sender field.
-    #[must_use]
-    pub fn header_sender_not_yours() -> Self {
-        Self::new(553, (7, 1), "You may not send with this Sender field")
+    pub fn may_not_send_as(place: &str, address: &dyn fmt::Display, allowed: &str) -> Self {
+        Self::new(
+            550,
+            (7, 1),
+            format!("You may not send as <{address}> ({place}); you may as {allowed}"),
+        )
     }
 
     /// RFC 4954 §6: wrong password or unknown user, which are not told apart.

@@ -13,9 +13,21 @@ CREATE TABLE sequence (
     next BIGINT NOT NULL
 );
 
+-- author_check: 0 always, 1 not where a letter is sent again, 2 never.
 CREATE TABLE domain (
     name TEXT COLLATE "C" NOT NULL PRIMARY KEY,
-    created_at BIGINT NOT NULL
+    created_at BIGINT NOT NULL,
+    author_check BIGINT NOT NULL DEFAULT 0
+);
+
+-- As whom an account may send besides its own addresses. kind and subject: 1 an address (its key), 2 a
+-- domain, 3 as the account of that number, 4 on its behalf.
+CREATE TABLE send_right (
+    account_id BIGINT NOT NULL,
+    kind BIGINT NOT NULL,
+    subject TEXT COLLATE "C" NOT NULL,
+    created_at BIGINT NOT NULL,
+    PRIMARY KEY (account_id, kind, subject)
 );
 
 -- An address of an account, or an alias (account_id is NULL) with its targets in alias_target.

@@ -96,6 +96,19 @@ CREATE TABLE dkim_key (
     PRIMARY KEY (domain, selector)
 ) WITHOUT ROWID;
 
+-- author_check: 0 always, 1 not where a letter is sent again, 2 never.
+ALTER TABLE domain ADD COLUMN author_check INTEGER NOT NULL DEFAULT 0;
+
+-- As whom an account may send besides its own addresses. kind and subject: 1 an address (its key), 2 a
+-- domain, 3 as the account of that number, 4 on its behalf.
+CREATE TABLE send_right (
+    account_id INTEGER NOT NULL,
+    kind INTEGER NOT NULL,
+    subject TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    PRIMARY KEY (account_id, kind, subject)
+) WITHOUT ROWID;
+
 -- Policies of MTA-STS (RFC 8461) that other domains have. body: as it was fetched.
 CREATE TABLE sts_policy (
     domain TEXT NOT NULL PRIMARY KEY,

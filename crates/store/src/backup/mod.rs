@@ -52,6 +52,7 @@ pub(crate) const CARRIED: &[&str] = &[
     "tls_outcome",
     "address",
     "alias_target",
+    "send_right",
     "account",
     "credential",
     "mailbox",

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use base::{AccountId, Domain, EmailAddress, LocalPart, Timestamp};
 
-use super::{AliasInfo, DomainInfo, Refusal, Resolved, Target, signed};
+use super::rights::Rights;
+use super::{AliasInfo, AuthorCheck, DomainInfo, Refusal, Resolved, Target, signed};
 use crate::copies::Used;
 
 /// Aliases that may lead to each other before it counts as a loop.
@@ -20,7 +21,7 @@ const TARGETS_MAX: usize = 1_000;
 pub(crate) struct Directory {
     /// The number of the last change of other nodes that is taken over.
     pub version: i64,
-    domains: BTreeMap<Domain, Timestamp>,
+    domains: BTreeMap<Domain, (Timestamp, AuthorCheck)>,
     accounts: BTreeMap<AccountId, Account>,
     /// By [`EmailAddress::key`].
     addresses: BTreeMap<String, Entry>,
@@ -28,6 +29,10 @@ pub(crate) struct Directory {
 
 /// An account as far as look-ups need it.
 pub(crate) struct Account {
+    /// Its first address.
+    pub address: EmailAddress,
+    /// As whom it may send besides.
+    pub rights: Rights,
     pub enabled: bool,
     /// Told to go.
     pub closed: bool,
@@ -76,7 +81,8 @@ struct Expansion {
 
 impl Directory {
     pub(crate) fn set_domain(&mut self, info: &DomainInfo) {
-        self.domains.insert(info.domain.clone(), info.created_at);
+        let about = (info.created_at, info.author_check);
+        self.domains.insert(info.domain.clone(), about);
     }
 
     pub(crate) fn remove_domain(&mut self, domain: &Domain) {
@@ -146,6 +152,7 @@ impl Directory {
         }
         self.addresses.remove(&old_key);
         self.addresses.insert(new.key(), Entry::Account(id));
+        self.change_account(id, |account| account.address = new.clone());
         if keep_old && old_key != new.key() {
             self.add_alias(old, std::slice::from_ref(new));
         }
@@ -173,9 +180,10 @@ impl Directory {
 
     pub(crate) fn domains(&self) -> Vec<DomainInfo> {
         let all = self.domains.iter();
-        all.map(|(domain, created_at)| DomainInfo {
+        all.map(|(domain, (created_at, author_check))| DomainInfo {
             domain: domain.clone(),
             created_at: *created_at,
+            author_check: *author_check,
         })
         .collect()
     }
@@ -285,12 +293,24 @@ impl Directory {
             .collect()
     }
 
-    pub(crate) fn may_send_from(&self, account: AccountId, address: &EmailAddress) -> bool {
-        self.is_ours(&address.domain)
-            && self
-                .expand(address)
-                .targets
-                .contains(&Target::Account(account))
+    /// Whether mail to an address reaches this target.
+    pub(super) fn leads_to(&self, address: &EmailAddress, target: &Target) -> bool {
+        self.is_ours(&address.domain) && self.expand(address).targets.contains(target)
+    }
+
+    pub(super) fn account(&self, id: AccountId) -> Option<&Account> {
+        self.accounts.get(&id)
+    }
+
+    pub(super) fn author_check(&self, domain: &Domain) -> AuthorCheck {
+        let about = self.domains.get(domain);
+        about.map_or(AuthorCheck::default(), |(_, check)| *check)
+    }
+
+    pub(super) fn set_author_check(&mut self, domain: &Domain, check: AuthorCheck) {
+        if let Some(about) = self.domains.get_mut(domain) {
+            about.1 = check;
+        }
     }
 
     fn refuses(&self, target: &Target) -> Option<Refusal> {
@@ -396,6 +416,8 @@ mod tests {
     #[test]
     fn a_change_that_was_read_late_hides_nothing_that_was_stored_meanwhile() {
         let account = |messages, at_most| Account {
+            address: address("bob@red.test"),
+            rights: Rights::new(),
             enabled: true,
             closed: false,
             admin: false,
@@ -420,6 +442,7 @@ mod tests {
         directory.set_domain(&DomainInfo {
             domain: Domain::parse("red.test").unwrap(),
             created_at: Timestamp(0),
+            author_check: AuthorCheck::default(),
         });
         let name = |level: usize, number: usize| address(&format!("{level}-{number}@red.test"));
         for level in 0..9 {

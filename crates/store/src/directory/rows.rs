@@ -5,8 +5,9 @@ use std::sync::Arc;
 use base::{AccountId, Domain, EmailAddress, Timestamp};
 
 use super::memory::{Account, Directory, Quota};
+use super::rights::{Rights, read_all_rights};
 use super::sync::{Changed, note_changes, read_version};
-use super::{AccountInfo, DomainInfo, QuotaChange};
+use super::{AccountInfo, AuthorCheck, DomainInfo, QuotaChange};
 use crate::StoreError;
 use crate::auth::Credential;
 use crate::blobs::condemn;
@@ -29,17 +30,21 @@ impl Body for LoadDirectory {
     async fn run(&self, tx: &mut Tx<'_>) -> Result<Directory, StoreError> {
         let mut directory = Directory::default();
         directory.version = read_version(tx).await?;
-        for mut row in tx.rows("SELECT name, created_at FROM domain", &[]).await? {
+        let domains = "SELECT name, created_at, author_check FROM domain";
+        for mut row in tx.rows(domains, &[]).await? {
             directory.set_domain(&DomainInfo {
                 domain: domain(&row.text(0)?)?,
                 created_at: row.time(1)?,
+                author_check: AuthorCheck::from_number(row.int(2)?),
             });
         }
         let accounts = "SELECT account_id, enabled, admin, quota_bytes, quota_messages, used_bytes,
-                messages, delete_at
+                messages, delete_at, address
             FROM account WHERE removing = 0";
-        for row in tx.rows(accounts, &[]).await? {
+        for mut row in tx.rows(accounts, &[]).await? {
             let account = Account {
+                address: address(&row.text(8)?)?,
+                rights: Rights::new(),
                 enabled: row.truth(1)?,
                 closed: row.maybe_int(7)?.is_some(),
                 admin: row.truth(2)?,
@@ -53,6 +58,11 @@ impl Body for LoadDirectory {
                 },
             };
             directory.set_account(AccountId(row.int(0)?), account);
+        }
+        for (id, right) in read_all_rights(tx).await? {
+            directory.change_account(id, |account| {
+                account.rights.insert(right);
+            });
         }
         let addresses = "SELECT address, account_id FROM address";
         for mut row in tx.rows(addresses, &[]).await? {
@@ -192,6 +202,8 @@ impl Body for AddAccount {
         let mut directory = self.shared.directory_mut();
         directory.set_address(&self.address, *id);
         let account = Account {
+            address: self.address.clone(),
+            rights: Rights::new(),
             enabled: true,
             closed: false,
             admin: self.admin,
@@ -283,6 +295,11 @@ impl Body for CloseAccount {
             params![self.id],
         )
         .await?;
+        // Also what others might have done in its name: its number is never used again.
+        let sql = "DELETE FROM send_right
+            WHERE account_id = $1 OR (kind IN (3, 4) AND subject = $2)";
+        tx.execute(sql, params![self.id, &self.id.0.to_string()])
+            .await?;
         note_changes(tx, &[Changed::Account(self.id)]).await
     }
 

@@ -11,7 +11,8 @@ use std::collections::BTreeSet;
 use base::{AccountId, Domain, EmailAddress, Timestamp};
 
 use super::memory::{Account, Directory, Quota};
-use super::{DomainInfo, LoadDirectory, address};
+use super::rights::read_rights;
+use super::{AuthorCheck, DomainInfo, LoadDirectory, address};
 use crate::copies::Used;
 use crate::engine::{Body, Tx, params};
 use crate::{Store, StoreError};
@@ -110,7 +111,7 @@ impl Store {
 
 /// A change as it is to be taken over.
 enum New {
-    Domain(Domain, Option<Timestamp>),
+    Domain(Domain, Option<(Timestamp, AuthorCheck)>),
     Account(AccountId, Option<Account>),
     /// An address of an account, or an alias with its targets; by its key if it is gone.
     Address(EmailAddress, AccountId),
@@ -127,8 +128,12 @@ enum News {
 impl New {
     fn apply(self, directory: &mut Directory) {
         match self {
-            Self::Domain(domain, Some(created_at)) => {
-                directory.set_domain(&DomainInfo { domain, created_at });
+            Self::Domain(domain, Some((created_at, author_check))) => {
+                directory.set_domain(&DomainInfo {
+                    domain,
+                    created_at,
+                    author_check,
+                });
             }
             Self::Domain(domain, None) => directory.remove_domain(&domain),
             Self::Account(id, Some(account)) => directory.renew_account(id, account),
@@ -187,10 +192,12 @@ pub(super) async fn read_version(tx: &mut Tx<'_>) -> Result<i64, StoreError> {
 async fn read_change(tx: &mut Tx<'_>, change: Changed) -> Result<New, StoreError> {
     match change {
         Changed::Domain(name) => {
-            let sql = "SELECT created_at FROM domain WHERE name = $1";
-            let row = tx.row(sql, params![&name]).await?;
-            let created_at = row.map(|row| row.time(0)).transpose()?;
-            Ok(New::Domain(super::domain(&name)?, created_at))
+            let sql = "SELECT created_at, author_check FROM domain WHERE name = $1";
+            let about = match tx.row(sql, params![&name]).await? {
+                Some(row) => Some((row.time(0)?, AuthorCheck::from_number(row.int(1)?))),
+                None => None,
+            };
+            Ok(New::Domain(super::domain(&name)?, about))
         }
         Changed::Account(id) => Ok(New::Account(id, read_account(tx, id).await?)),
         Changed::Address(key) => {
@@ -212,12 +219,14 @@ async fn read_change(tx: &mut Tx<'_>, change: Changed) -> Result<New, StoreError
 
 async fn read_account(tx: &mut Tx<'_>, id: AccountId) -> Result<Option<Account>, StoreError> {
     let sql = "SELECT enabled, admin, quota_bytes, quota_messages, used_bytes, messages,
-            delete_at
+            delete_at, address
         FROM account WHERE account_id = $1 AND removing = 0";
-    let Some(row) = tx.row(sql, params![id]).await? else {
+    let Some(mut row) = tx.row(sql, params![id]).await? else {
         return Ok(None);
     };
     Ok(Some(Account {
+        address: address(&row.text(7)?)?,
+        rights: read_rights(tx, id).await?,
         enabled: row.truth(0)?,
         closed: row.maybe_int(6)?.is_some(),
         admin: row.truth(1)?,

@@ -45,6 +45,7 @@ pub const TABLES: &[(&str, TableClass)] = &[
     ("search_dead", TableClass::Account),
     ("search_progress", TableClass::Account),
     ("search_segment", TableClass::Account),
+    ("send_right", TableClass::Global),
     ("sequence", TableClass::Global),
     ("server_secret", TableClass::Global),
     ("sts_policy", TableClass::Global),

@@ -139,6 +139,7 @@ contract! {
     mailboxes::bad_appends,
     people::addresses,
     people::who_may_send,
+    people::rights_to_send,
     people::making_and_removing,
     people::passwords,
     people::scram,

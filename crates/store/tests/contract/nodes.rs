@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use base::AccountId;
 use pennyblack_store::{
-    Claim, Delivered, FlagChange, FlagOp, Keywords, Outcome, QuotaChange, Refusal, Resolved,
-    Settlement, Store, StoreError, Target, Wakeup,
+    AuthorCheck, Claim, Delivered, FlagChange, FlagOp, Keywords, Outcome, QuotaChange, Refusal,
+    Resolved, SendRight, Settlement, Store, StoreError, Target, Wakeup,
 };
 use tokio::time::{Instant, timeout};
 
@@ -354,6 +354,21 @@ pub(crate) async fn the_directory_is_one(house: &House) {
             .await
             .unwrap()
     );
+    blue.add_send_right(bob, SendRight::As(carol))
+        .await
+        .unwrap();
+    assert!(
+        red.may_send_from(bob, &to("carol@blue.test"))
+            .await
+            .unwrap()
+    );
+    blue.set_author_check(&domain("red.test"), AuthorCheck::Never)
+        .await
+        .unwrap();
+    until("red knows that authors are not checked", async || {
+        red.sender(bob).unwrap().1 == AuthorCheck::Never
+    })
+    .await;
     red.remove_alias(&to("team@red.test")).await.unwrap();
     red.add_alias(&to("team@red.test"), &[to("alice@red.test")])
         .await

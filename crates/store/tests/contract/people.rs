@@ -3,7 +3,10 @@
 use std::time::{Duration, Instant};
 
 use base::AccountId;
-use pennyblack_store::{NewAccount, QuotaChange, Refusal, Resolved, Store, StoreError, Target};
+use pennyblack_store::{
+    AuthorCheck, NewAccount, QuotaChange, Refusal, Resolved, SendRight, SendingAs, Store,
+    StoreError, Target,
+};
 
 use crate::house::{House, address, domain, letter, person, secret};
 
@@ -119,6 +122,75 @@ pub(crate) async fn who_may_send(house: &House) {
         .await
         .unwrap();
     assert_eq!(may(bob, "bob@red.test").await, Ok(true));
+    house.finish(store).await;
+}
+
+/// Identities, domains and what other accounts lend: granted, kept over a start, taken back, and gone
+/// with their accounts.
+pub(crate) async fn rights_to_send(house: &House) {
+    let (store, alice, bob) = house.with_people().await;
+    let carol = store.add_account(person("carol@red.test", false)).await;
+    let carol = carol.unwrap();
+    let sales = SendRight::Address(address("Sales@else.test"));
+    for (account, right) in [
+        (bob, sales.clone()),
+        (bob, SendRight::Domain(domain("app.test"))),
+        (bob, SendRight::OnBehalfOf(alice)),
+        (carol, SendRight::As(bob)),
+        (carol, SendRight::OnBehalfOf(alice)),
+    ] {
+        store.add_send_right(account, right).await.unwrap();
+    }
+    let twice = store.add_send_right(bob, sales.clone()).await;
+    assert_eq!(twice, Err(StoreError::Exists("right")));
+    let oneself = store.add_send_right(bob, SendRight::As(bob)).await;
+    assert!(matches!(oneself, Err(StoreError::Invalid(_))));
+    store
+        .set_author_check(&domain("red.test"), AuthorCheck::NotResent)
+        .await
+        .unwrap();
+    let none = domain("none.test");
+    let none = store.set_author_check(&none, AuthorCheck::Never).await;
+    assert_eq!(none, Err(StoreError::NotFound("domain")));
+    store.close().await.unwrap();
+    drop(store);
+    let store = house.open().await;
+    let sends = async |account, from: &str| store.sending_as(account, &address(from)).await;
+    assert_eq!(sends(bob, "sales@ELSE.test").await, Ok(SendingAs::Own));
+    assert_eq!(sends(bob, "sales+x@else.test").await, Ok(SendingAs::Own));
+    assert_eq!(sends(bob, "other@else.test").await, Ok(SendingAs::No));
+    assert_eq!(sends(bob, "any.one@app.test").await, Ok(SendingAs::Own));
+    assert_eq!(sends(bob, "any@sub.app.test").await, Ok(SendingAs::No));
+    assert_eq!(sends(bob, "alice@red.test").await, Ok(SendingAs::OnBehalf));
+    assert_eq!(sends(carol, "bob@red.test").await, Ok(SendingAs::Own));
+    assert_eq!(sends(carol, "sales@else.test").await, Ok(SendingAs::Own));
+    assert_eq!(
+        sends(carol, "alice@red.test").await,
+        Ok(SendingAs::OnBehalf)
+    );
+    assert_eq!(sends(alice, "carol@red.test").await, Ok(SendingAs::No));
+    let bobs = store.send_rights(bob).await.unwrap();
+    let expected = [
+        SendRight::Address(address("sales@else.test")),
+        SendRight::Domain(domain("app.test")),
+        SendRight::OnBehalfOf(alice),
+    ];
+    assert_eq!(bobs, expected);
+    let about = store.sender(bob).unwrap();
+    assert_eq!(about, (address("bob@red.test"), AuthorCheck::NotResent));
+    store.remove_send_right(bob, sales.clone()).await.unwrap();
+    assert_eq!(sends(bob, "sales@else.test").await, Ok(SendingAs::No));
+    let gone = store.remove_send_right(bob, sales).await;
+    assert_eq!(gone, Err(StoreError::NotFound("right")));
+    // What was lent on is not: carol may do as bob, not what bob does for alice in her stead.
+    store
+        .remove_send_right(carol, SendRight::OnBehalfOf(alice))
+        .await
+        .unwrap();
+    assert_eq!(sends(carol, "alice@red.test").await, Ok(SendingAs::No));
+    store.remove_account(bob).await.unwrap();
+    assert_eq!(sends(carol, "bob@red.test").await, Ok(SendingAs::No));
+    assert_eq!(store.send_rights(carol).await.unwrap(), []);
     house.finish(store).await;
 }
 

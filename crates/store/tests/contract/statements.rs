@@ -72,6 +72,7 @@ const SCANS: &[&str] = &[
     "FROM node",
     "FROM address",
     "FROM alias_target",
+    "FROM send_right",
     "FROM letter_name WHERE message_key",
     "FROM letter WHERE letter_id > $1",
     "WITH RECURSIVE",

@@ -157,7 +157,9 @@ impl Signer {
         if claim.account.is_none() && claim.reverse_path.is_some() {
             return Ok(Task::Pass);
         }
-        let from = Fields::new(letter.bytes()).find("From");
+        // One that was missing was added, and stands in the head.
+        let added = Fields::new(&claim.head).find("From");
+        let from = added.or_else(|| Fields::new(letter.bytes()).find("From"));
         let author = from.and_then(|field| {
             let addresses = field.addresses();
             addresses.mailboxes().find_map(Mailbox::to_address)

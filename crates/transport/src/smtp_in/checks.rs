@@ -18,6 +18,7 @@ use proto::smtp::{Reply, Role as ListenerRole};
 use store::{Letter, StoreError};
 use tracing::info;
 
+use super::author::without;
 use super::session::Session;
 use crate::auth::{AuthOptions, Lookups};
 
@@ -218,15 +219,6 @@ pub(super) async fn without_forged(
     if forged.is_empty() {
         return Ok(letter);
     }
-    let mut spool = options.store.spool();
-    let mut position = 0;
-    for range in &forged {
-        spool.write(&letter.bytes()[position..range.start]).await?;
-        position = range.end;
-    }
-    spool.write(&letter.bytes()[position..]).await?;
     info!(peer = %session.peer, fields = forged.len(), "forged Authentication-Results taken out");
-    // Its share of the memory is free before the new one's is taken.
-    drop(letter);
-    spool.finish().await
+    without(&options.store, letter, &forged).await
 }

@@ -7,7 +7,7 @@ use mailauth::srs::Srs;
 use message::write::Action;
 use proto::smtp::server::{Mail, Rcpt};
 use proto::smtp::{Notify, OriginalRecipient, Recipient, Reply, Role};
-use store::{QueueRecipient, Resolved, StoreError, Target};
+use store::{QueueRecipient, Resolved, Target};
 
 use super::refusal::reply_for_refusal;
 use super::session::Session;
@@ -40,13 +40,9 @@ impl Session<'_> {
     pub(super) async fn mail(&mut self, mail: Mail) {
         if let Some(account) = self.account
             && let Some(sender) = &mail.reverse_path
+            && let Err(reply) = self.check_reverse_path(account, sender).await
         {
-            // RFC 6409 §6.1.
-            match self.may_send_from(account, sender).await {
-                Ok(true) => {}
-                Ok(false) => return self.refuse(&Reply::sender_not_yours()),
-                Err(error) => return self.refuse_for(&error),
-            }
+            return self.refuse(&reply);
         }
         self.envelope = Some(Envelope {
             mail,
@@ -202,15 +198,6 @@ impl Session<'_> {
         let info = options.store.account(account).await;
         let address = info.map_err(|error| self.reply_for(&error))?.address;
         Ok((address, vec![Target::Account(account)]))
-    }
-
-    pub(super) async fn may_send_from(
-        &self,
-        account: AccountId,
-        address: &EmailAddress,
-    ) -> Result<bool, StoreError> {
-        let store = &self.context.options.store;
-        store.may_send_from(account, address).await
     }
 }
 

@@ -6,8 +6,7 @@ use std::fmt::Write;
 use base::{AccountId, EmailAddress, LetterId, Timestamp};
 use bytes::Bytes;
 use message::write::{
-    ReceivedField, Transmission, delivered_to_field, format_date, message_id, received_field,
-    return_path_field,
+    ReceivedField, Transmission, delivered_to_field, received_field, return_path_field,
 };
 use proto::smtp::{Body, Reply, Role as ListenerRole};
 use store::{
@@ -28,13 +27,13 @@ pub(super) struct Collected {
 }
 
 /// A letter that is complete, with what its header told.
-struct Complete {
-    letter: Letter,
-    header: Header,
-    envelope: Envelope,
+pub(super) struct Complete {
+    pub(super) letter: Letter,
+    pub(super) header: Header,
+    pub(super) envelope: Envelope,
     /// Its name in its Received field, and beside the letter's id in the log.
-    trace: String,
-    at: Timestamp,
+    pub(super) trace: String,
+    pub(super) at: Timestamp,
 }
 
 impl Session<'_> {
@@ -220,9 +219,11 @@ impl Session<'_> {
 
     /// From a user: into the queue.
     async fn submit(&mut self, complete: Complete) -> Result<LetterId, Reply> {
-        self.check_from(&complete.header).await?;
+        let reverse_path = complete.envelope.reverse_path();
+        let added = self.check_author(&complete.header, reverse_path).await?;
+        let complete = self.without_private(complete).await?;
         let complete = self.without_binary(complete).await?;
-        let head = self.submission_head(&complete);
+        let head = self.submission_head(&complete, &added);
         let note = self.note(&complete, Step::Submitted);
         let handling = handling(&complete.envelope, &complete.header, complete.at);
         let Complete {
@@ -267,44 +268,8 @@ impl Session<'_> {
         Ok(letter)
     }
 
-    /// RFC 6409 §6.1: the author and the sender inside the letter must be the user's too.
-    async fn check_from(&self, header: &Header) -> Result<(), Reply> {
-        header.check_from()?;
-        let Some(account) = self.account else {
-            return Err(Reply::try_later());
-        };
-        // RFC 5322 §3.6.2: whoever is named as Sender sent the letter, so that is the user, too.
-        for (addresses, refusal) in [
-            (&header.from, Reply::header_from_not_yours()),
-            (&header.sender, Reply::header_sender_not_yours()),
-        ] {
-            for address in addresses {
-                match self.may_send_from(account, address).await {
-                    Ok(true) => {}
-                    Ok(false) => return Err(refusal),
-                    Err(error) => return Err(self.reply_for(&error)),
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Received, and what RFC 6409 §8.2, §8.3 let a submission server add.
-    fn submission_head(&self, complete: &Complete) -> Vec<u8> {
-        let mut head = self.received_field(complete);
-        if !complete.header.has_date {
-            head.extend_from_slice(format!("Date: {}\r\n", format_date(complete.at)).as_bytes());
-        }
-        if !complete.header.has_message_id {
-            let options = &self.context.options;
-            let id = message_id(complete.at, options.entropy.next_u64(), &options.hostname);
-            head.extend_from_slice(format!("Message-ID: <{id}>\r\n").as_bytes());
-        }
-        head
-    }
-
     /// RFC 5321 §4.4. Where a user sends from stays private.
-    fn received_field(&self, complete: &Complete) -> Vec<u8> {
+    pub(super) fn received_field(&self, complete: &Complete) -> Vec<u8> {
         let envelope = &complete.envelope;
         let submitted = self.listener.role == ListenerRole::Submission;
         received_field(&ReceivedField {

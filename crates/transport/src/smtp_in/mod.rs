@@ -25,6 +25,7 @@ use crate::auth::{AuthOptions, Network};
 use crate::net::Gate;
 
 mod asked;
+mod author;
 mod checks;
 mod envelope;
 mod header;

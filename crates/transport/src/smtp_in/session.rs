@@ -286,11 +286,6 @@ impl Session<'_> {
         self.server.reject(reply);
     }
 
-    pub(super) fn refuse_for(&mut self, error: &StoreError) {
-        let reply = self.reply_for(error);
-        self.refuse(&reply);
-    }
-
     /// The reply for an error of the store. What the line about the refusal does not tell goes to
     /// the log here, and only that, so that a full disk costs one line for each letter.
     pub(super) fn reply_for(&self, error: &StoreError) -> Reply {

@@ -23,6 +23,7 @@ use crate::testing::{Counting, SetClock, Table};
 mod checks;
 mod reports;
 mod rewritten;
+mod senders;
 mod tokens;
 mod wishes;
 
@@ -466,17 +467,17 @@ async fn a_letter_in_circles_and_a_monstrous_header_are_refused() {
 async fn a_user_submits_as_himself_only() {
     let world = World::new().await;
     let mut peer = world.user().await;
-    peer.ask("MAIL FROM:<carol@black.test>", "553 5.7.1").await;
+    peer.ask("MAIL FROM:<carol@black.test>", "550 5.7.1").await;
     let own = "From: Bob <bob@black.test>\r\nSubject: x\r\n\r\ny\r\n";
     let forged = "From: Carol <carol@black.test>\r\n\r\ny\r\n";
-    let nobody = "Subject: x\r\n\r\ny\r\n";
+    let nobody = "From: Nobody:;\r\nSubject: x\r\n\r\ny\r\n";
     let sent_by_another = "From: bob@black.test\r\nSender: carol@black.test\r\n\r\ny\r\n";
     let two_authors = "From: bob@black.test, carol@black.test\r\n\r\ny\r\n";
     let twice = "From: bob@black.test\r\nFrom : carol@black.test\r\n\r\ny\r\n";
     for (letter, start) in [
-        (forged, "553 5.7.1"),
-        (sent_by_another, "553 5.7.1"),
-        (two_authors, "553 5.7.1"),
+        (forged, "550 5.7.1"),
+        (sent_by_another, "550 5.7.1"),
+        (two_authors, "550 5.7.1"),
         (twice, "554 5.6.0"),
         (nobody, "554 5.6.0"),
         (own, "250 2.0.0"),

@@ -27,7 +27,7 @@ async fn a_token_opens_its_own_account() {
     peer.ask(&line, "454 4.7.0").await;
     let line = format!("AUTH OAUTHBEARER {}", bearer("a=bob@black.test", "bobs"));
     peer.ask(&line, "235 2.7.0").await;
-    peer.ask("MAIL FROM:<root@black.test>", "553 5.7.1").await;
+    peer.ask("MAIL FROM:<root@black.test>", "550 5.7.1").await;
     peer.ask("MAIL FROM:<bob@black.test>", "250").await;
 }
 
