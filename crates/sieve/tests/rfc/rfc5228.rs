@@ -283,10 +283,7 @@ fn section_5_7_header_values_are_decoded_and_trimmed() {
     let scene = Scene::letter(
         "Subject: =?iso-8859-1?q?Gr=FC=DFe?=\n  aus =?utf-8?q?K=C3=B6ln?=  \nX-Caffeine: C8H10N4O2\nX-Empty:\n\nx",
     );
-    assert!(
-        scene.is("", "header :is \"subject\" \"Grüße aus Köln\"")
-            || scene.is("", "header :is \"subject\" \"Grüße  aus Köln\"")
-    );
+    assert!(scene.is("", "header :is \"subject\" \"Grüße  aus Köln\""));
     assert!(!scene.is("", "header :is [\"X-Caffeine\"] [\"\"]"));
     assert!(scene.is("", "header :contains [\"X-Caffeine\"] [\"\"]"));
     assert!(scene.is("", "header :is \"x-empty\" \"\""));
