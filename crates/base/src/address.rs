@@ -263,10 +263,11 @@ impl EmailAddress {
         format!("{}@{}", self.local.0.to_lowercase(), self.domain)
     }
 
-    /// The address without its sub-address: `user+tag@d` gives `user@d` (RFC 5233).
+    /// The address without its sub-address: `user+tag@d` gives `user@d` (RFC 5233), where `+` is
+    /// the separator.
     #[must_use]
-    pub fn without_tag(&self) -> Option<Self> {
-        let at = self.local.0.find('+').filter(|at| *at > 0)?;
+    pub fn without_tag(&self, separator: char) -> Option<Self> {
+        let at = self.local.0.find(separator).filter(|at| *at > 0)?;
         let local = LocalPart(self.local.0[..at].into());
         Some(Self {
             local,
@@ -369,9 +370,10 @@ mod tests {
     #[test]
     fn sub_address_falls_back() {
         let address = EmailAddress::parse("bob+lists@x.test").unwrap();
-        assert_eq!(address.without_tag().unwrap().key(), "bob@x.test");
+        assert_eq!(address.without_tag('+').unwrap().key(), "bob@x.test");
+        assert_eq!(address.without_tag('-'), None);
         assert_eq!(
-            EmailAddress::parse("+x@x.test").unwrap().without_tag(),
+            EmailAddress::parse("+x@x.test").unwrap().without_tag('+'),
             None
         );
     }

@@ -48,6 +48,9 @@ pub struct Limits {
     pub new_account_quota_messages: u64,
     /// How long mail is kept that nobody wants any more.
     pub retention: Retention,
+    /// What separates a user from a sub-address (RFC 5233): `+` in `user+tag@domain`; `None`: there
+    /// are no sub-addresses.
+    pub sub_address_separator: Option<char>,
 }
 
 /// How long mail is kept that nobody wants any more.
@@ -99,6 +102,7 @@ impl Default for Limits {
             new_account_quota_bytes: 0,
             new_account_quota_messages: 0,
             retention: Retention::default(),
+            sub_address_separator: Some('+'),
         }
     }
 }

@@ -9,12 +9,14 @@ mod memory;
 mod rights;
 mod rows;
 mod sync;
+mod targets;
 
 use std::sync::Arc;
 
-use base::{AccountId, Domain, EmailAddress, Secret, Timestamp};
+use base::{AccountId, Domain, EmailAddress, LocalPart, Secret, Timestamp};
 
 use crate::engine::Priority;
+use crate::lists::ListAddress;
 use crate::{Store, StoreError};
 
 pub(crate) use memory::{Directory, Quota};
@@ -102,6 +104,68 @@ pub struct AliasInfo {
     pub targets: Vec<EmailAddress>,
 }
 
+/// What an address is that belongs to no account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AddressKind {
+    /// It leads elsewhere.
+    Alias,
+    /// It leads to its members.
+    Group(Senders),
+    /// A mailing list; it leads nowhere by itself.
+    List,
+}
+
+/// Who may write to a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Senders {
+    /// Anybody.
+    Anyone,
+    /// Its members.
+    Members,
+    /// Whoever has an address in its domain.
+    Domain,
+}
+
+/// A group and who is in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupInfo {
+    /// Its address.
+    pub address: EmailAddress,
+    /// Its members, here or elsewhere.
+    pub members: Vec<EmailAddress>,
+    /// Who may write to it.
+    pub senders: Senders,
+}
+
+impl AddressKind {
+    /// As it is stored.
+    pub(crate) fn number(self) -> i64 {
+        match self {
+            Self::Alias => 0,
+            Self::Group(Senders::Anyone) => 1,
+            Self::Group(Senders::Members) => 2,
+            Self::Group(Senders::Domain) => 3,
+            Self::List => 4,
+        }
+    }
+
+    /// From what was stored.
+    pub(crate) fn from_number(number: i64) -> Self {
+        match number {
+            1 => Self::Group(Senders::Anyone),
+            2 => Self::Group(Senders::Members),
+            3 => Self::Group(Senders::Domain),
+            4 => Self::List,
+            _ => Self::Alias,
+        }
+    }
+
+    /// Whether both are aliases, or groups, or lists.
+    pub(crate) fn is_like(self, other: Self) -> bool {
+        std::mem::discriminant(&self) == std::mem::discriminant(&other)
+    }
+}
+
 /// Where mail to an address goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Resolved {
@@ -135,6 +199,8 @@ pub enum Target {
     Account(AccountId),
     /// An address elsewhere.
     Address(EmailAddress),
+    /// A mailing list here, or one of its further addresses.
+    List(ListAddress),
 }
 
 impl Store {
@@ -409,7 +475,83 @@ impl Store {
         if targets.is_empty() {
             return Err(StoreError::Invalid("an alias needs a target".to_owned()));
         }
-        let body = rows::AddAlias {
+        let body = targets::AddTargets {
+            alias: alias.clone(),
+            kind: AddressKind::Alias,
+            keeps_kind: false,
+            replaces: false,
+            targets: targets.to_vec(),
+            shared: Arc::clone(&self.0.shared),
+        };
+        self.0.engine.write(body, Priority::Urgent).await?;
+        Ok(())
+    }
+
+    /// Sets where the mail of a domain goes that nobody else takes; without targets it is refused.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] for a domain that is not ours, [`StoreError::Invalid`].
+    pub async fn set_catch_all(
+        &self,
+        domain: &Domain,
+        targets: &[EmailAddress],
+    ) -> Result<(), StoreError> {
+        let all = LocalPart::parse("*").map_err(|error| StoreError::Bug(error.to_string()))?;
+        let alias = EmailAddress {
+            local: all,
+            domain: domain.clone(),
+        };
+        if targets.is_empty() {
+            return self.remove_alias(&alias).await;
+        }
+        let body = targets::AddTargets {
+            alias,
+            kind: AddressKind::Alias,
+            keeps_kind: false,
+            replaces: true,
+            targets: targets.to_vec(),
+            shared: Arc::clone(&self.0.shared),
+        };
+        self.0.engine.write(body, Priority::Urgent).await?;
+        Ok(())
+    }
+
+    /// Adds members to a group, making it if needed, and says who may write to it; who that is stays
+    /// as it is where nothing is said (anybody, for a new one).
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] for a domain that is not ours, or for a group without members;
+    /// [`StoreError::Exists`] for an address that is something else; [`StoreError::Invalid`] for too
+    /// many members.
+    pub async fn set_group(
+        &self,
+        group: &EmailAddress,
+        members: &[EmailAddress],
+        senders: Option<Senders>,
+    ) -> Result<(), StoreError> {
+        let body = targets::AddTargets {
+            alias: group.clone(),
+            kind: AddressKind::Group(senders.unwrap_or(Senders::Anyone)),
+            keeps_kind: senders.is_none(),
+            replaces: false,
+            targets: members.to_vec(),
+            shared: Arc::clone(&self.0.shared),
+        };
+        self.0.engine.write(body, Priority::Urgent).await?;
+        Ok(())
+    }
+
+    /// Takes members out of a group, or targets out of an alias. The last one stays: an address that
+    /// leads nowhere would lose mail.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::Invalid`] if none would be left.
+    pub async fn remove_targets(
+        &self,
+        alias: &EmailAddress,
+        targets: &[EmailAddress],
+    ) -> Result<(), StoreError> {
+        let body = targets::RemoveTargets {
             alias: alias.clone(),
             targets: targets.to_vec(),
             shared: Arc::clone(&self.0.shared),
@@ -422,11 +564,57 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`].
     pub async fn remove_alias(&self, alias: &EmailAddress) -> Result<(), StoreError> {
-        let body = rows::RemoveAlias {
+        self.remove_kind(alias, AddressKind::Alias).await
+    }
+
+    /// Removes a group.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub async fn remove_group(&self, group: &EmailAddress) -> Result<(), StoreError> {
+        let kind = AddressKind::Group(Senders::Anyone);
+        self.remove_kind(group, kind).await
+    }
+
+    async fn remove_kind(&self, alias: &EmailAddress, kind: AddressKind) -> Result<(), StoreError> {
+        let body = targets::RemoveAlias {
             alias: alias.clone(),
+            kind,
             shared: Arc::clone(&self.0.shared),
         };
         self.0.engine.write(body, Priority::Urgent).await
+    }
+
+    /// All groups, by address.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub async fn groups(&self) -> Result<Vec<GroupInfo>, StoreError> {
+        self.catch_up().await?;
+        Ok(self.0.shared.directory().groups())
+    }
+
+    /// Whether a letter from this sender (`None`: the null reverse-path) may go to an address, as far
+    /// as the groups that it leads to say.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub async fn may_send_to(
+        &self,
+        address: &EmailAddress,
+        sender: Option<&EmailAddress>,
+    ) -> Result<bool, StoreError> {
+        if self.0.shared.directory().may_send_to(address, sender) {
+            return Ok(true);
+        }
+        self.catch_up().await?;
+        Ok(self.0.shared.directory().may_send_to(address, sender))
+    }
+
+    /// Whether an address leads to a group that not everybody may write to.
+    #[must_use]
+    pub fn is_restricted(&self, address: &EmailAddress) -> bool {
+        self.0.shared.directory().is_restricted(address)
     }
 
     /// All aliases, by address.
@@ -438,8 +626,8 @@ impl Store {
         Ok(self.0.shared.directory().aliases())
     }
 
-    /// Where mail to an address goes: exact address, alias, sub-address, catch-all, and for
-    /// postmaster@ and abuse@ of our domains the admin. What another node has made just now is
+    /// Where mail to an address goes: exact address, alias, list, sub-address, catch-all, and for
+    /// roles of our domains (postmaster@, abuse@ and others of RFC 2142) the admin. What another node has made just now is
     /// found, except a domain, which may take a second: see [`Self::resolve_anew`].
     ///
     /// # Errors

@@ -23,6 +23,7 @@ mod jobs;
 mod journey;
 mod keys;
 mod letter;
+mod lists;
 mod mailbox;
 mod maintenance;
 mod message_rows;
@@ -48,8 +49,8 @@ pub use auth::{SHA1_BYTES, ScramKeys};
 pub use blobs::{BlobMove, KeptBlobs, ObjectKeys, ObjectOptions};
 pub use deliver::{Delivered, Delivery, LocalRecipient, StoredCopy, Submission, Unconfirmed};
 pub use directory::{
-    AccountInfo, AliasInfo, AuthorCheck, DomainInfo, NewAccount, QuotaChange, Refusal, Resolved,
-    SendRight, SendingAs, Target,
+    AccountInfo, AliasInfo, AuthorCheck, DomainInfo, GroupInfo, NewAccount, QuotaChange, Refusal,
+    Resolved, SendRight, Senders, SendingAs, Target,
 };
 pub use dkim::{DkimAlgorithm, DkimKey, DkimKeyInfo, DkimState, NewDkimKey};
 pub use engine::{TABLES, TableClass};
@@ -58,6 +59,7 @@ pub use import::{ImportLetter, ImportMailbox, ImportMark, Imported};
 pub use jobs::JobHold;
 pub use journey::{JourneyEvent, Note, Step};
 pub use letter::{Letter, Spool};
+pub use lists::{ListAddress, ListPart};
 pub use mailbox::{MailboxInfo, MailboxStatus, Role};
 pub use message_rows::{
     Appended, BodyReader, CopiedUid, FlagChange, FlagOp, Keywords, MailboxChanges, MessageMeta,

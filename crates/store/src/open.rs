@@ -83,7 +83,8 @@ impl Store {
         };
         let store = Self::open_idle(options, Lost::Nothing).await?;
         store.refuse_unfinished().await?;
-        let directory = store.0.engine.read(LoadDirectory).await?;
+        let separator = store.0.limits.sub_address_separator;
+        let directory = store.0.engine.read(LoadDirectory { separator }).await?;
         *store.0.shared.directory_mut() = directory;
         let reclaimed = store
             .0

@@ -86,6 +86,17 @@ fn place_targets(
                 }
                 forwarded.push(address);
             }
+            Target::List(list) => {
+                let Some(address) = list.to_address() else {
+                    continue;
+                };
+                if fresh {
+                    placed
+                        .forwards
+                        .push(forward(recipient, address.clone(), several));
+                }
+                forwarded.push(address);
+            }
         }
     }
     Placement::Placed {

@@ -19,17 +19,25 @@ pub(super) enum AliasCommand {
     },
     /// Lists aliases.
     List(ListArgs),
-    /// Removes an alias.
+    /// Removes an alias, or some of its targets.
     Remove {
         /// The alias.
         alias: String,
+        /// Only these targets.
+        targets: Vec<String>,
     },
 }
 
 pub(super) fn run(operator: &Operator, command: AliasCommand) -> Result<(), Exit> {
     match command {
         AliasCommand::Add { alias, targets } => operator.act(Request::AliasAdd { alias, targets }),
-        AliasCommand::Remove { alias } => operator.act(Request::AliasRemove { alias }),
+        AliasCommand::Remove { alias, targets } if targets.is_empty() => {
+            operator.act(Request::AliasRemove { alias })
+        }
+        AliasCommand::Remove { alias, targets } => operator.act(Request::TargetsRemove {
+            address: alias,
+            targets,
+        }),
         AliasCommand::List(ListArgs { json }) => {
             let rows = operator.ask(Request::AliasList)?.rows;
             let mut output = Output::default();

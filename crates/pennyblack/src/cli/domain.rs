@@ -23,6 +23,17 @@ pub(super) enum DomainCommand {
         /// `not-resent` leaves authors of other domains alone where Resent-From is the user's.
         check: CheckAuthors,
     },
+    /// Sets where mail to unknown users of a domain goes.
+    CatchAll {
+        /// The domain.
+        domain: String,
+        /// Addresses here or elsewhere, in place of those before.
+        #[arg(required_unless_present = "none", conflicts_with = "none")]
+        targets: Vec<String>,
+        /// Mail to unknown users is refused again.
+        #[arg(long)]
+        none: bool,
+    },
     /// Gives a domain up; refused while accounts or aliases use it.
     Remove {
         /// The domain.
@@ -36,6 +47,9 @@ pub(super) fn run(operator: &Operator, command: DomainCommand) -> Result<(), Exi
         DomainCommand::Authors { domain, check } => {
             operator.act(Request::DomainAuthorCheck { domain, check })
         }
+        DomainCommand::CatchAll {
+            domain, targets, ..
+        } => operator.act(Request::DomainCatchAll { domain, targets }),
         DomainCommand::Remove { domain } => operator.act(Request::DomainRemove { domain }),
         DomainCommand::List(ListArgs { json }) => {
             let rows = operator.ask(Request::DomainList)?.rows;
@@ -46,14 +60,11 @@ pub(super) fn run(operator: &Operator, command: DomainCommand) -> Result<(), Exi
             let cells: Vec<Vec<String>> = rows
                 .iter()
                 .map(|row| {
-                    vec![
-                        field(row, "domain"),
-                        field(row, "created_at"),
-                        field(row, "author_check"),
-                    ]
+                    let columns = ["domain", "created_at", "author_check", "catch_all"];
+                    columns.iter().map(|name| field(row, name)).collect()
                 })
                 .collect();
-            output.table(&["domain", "since", "authors checked"], &cells)
+            output.table(&["domain", "since", "authors checked", "catch-all"], &cells)
         }
     }
 }

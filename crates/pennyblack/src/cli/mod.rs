@@ -15,6 +15,7 @@ mod dns;
 mod domain;
 pub mod exit;
 mod export;
+mod group;
 mod imap;
 mod import;
 mod key;
@@ -80,6 +81,9 @@ enum Command {
     /// Aliases: addresses whose mail goes elsewhere.
     #[command(subcommand)]
     Alias(alias::AliasCommand),
+    /// Groups: addresses with members, here and elsewhere.
+    #[command(subcommand)]
+    Group(group::GroupCommand),
     /// Keys that sign letters as our domains (DKIM).
     #[command(subcommand)]
     Key(key::KeyCommand),
@@ -155,6 +159,7 @@ fn run(cli: Cli) -> Result<(), Exit> {
         Command::Domain(command) => domain::run(&Operator::new(&cli.config)?, command),
         Command::Account(command) => account::run(&Operator::new(&cli.config)?, command),
         Command::Alias(command) => alias::run(&Operator::new(&cli.config)?, command),
+        Command::Group(command) => group::run(&Operator::new(&cli.config)?, command),
         Command::Key(command) => key::run(&Operator::new(&cli.config)?, command),
         Command::Dns(command) => dns::run(&Operator::new(&cli.config)?, command),
         Command::Queue(command) => queue::run(&Operator::new(&cli.config)?, command),

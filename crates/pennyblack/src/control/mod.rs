@@ -6,6 +6,7 @@
 //! rows, then one end. A line is at most [`LINE_BYTES_MAX`] long. The socket is readable by its
 //! owner only, who may do anything with the store anyway, so nobody logs in here.
 
+mod addresses;
 pub mod blobs;
 pub mod client;
 pub mod long;
@@ -51,6 +52,13 @@ pub enum Request {
     },
     /// Lists our domains.
     DomainList,
+    /// Sets where the mail of a domain goes that nobody else takes.
+    DomainCatchAll {
+        /// The domain.
+        domain: String,
+        /// Where it goes; nowhere, if there are none.
+        targets: Vec<String>,
+    },
     /// Lists the keys that sign as domains.
     DkimList {
         /// Only of this domain.
@@ -217,8 +225,31 @@ pub enum Request {
         /// The alias.
         alias: String,
     },
+    /// Takes targets out of an alias, or members out of a group.
+    TargetsRemove {
+        /// The alias or group.
+        address: String,
+        /// Who does not belong to it any more.
+        targets: Vec<String>,
+    },
     /// Lists aliases.
     AliasList,
+    /// Adds members to a group, making it if needed, or says who may write to it.
+    GroupSet {
+        /// The group.
+        group: String,
+        /// Who is in it besides.
+        members: Vec<String>,
+        /// `anyone`, `members` or `domain`.
+        senders: Option<String>,
+    },
+    /// Removes a group.
+    GroupRemove {
+        /// The group.
+        group: String,
+    },
+    /// Lists groups.
+    GroupList,
     /// Lists queued letters.
     QueueList {
         /// Which ones.

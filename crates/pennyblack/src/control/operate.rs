@@ -5,7 +5,9 @@ use base::{AccountId, Domain, EmailAddress, LetterId, Secret};
 use serde_json::Value;
 use store::{NewAccount, QueueFilter, QuotaChange, Store, StoreError};
 
-use super::{Failure, Filter, QueueAct, Quota, Request, blobs, people, rows, senders, signing};
+use super::{
+    Failure, Filter, QueueAct, Quota, Request, addresses, blobs, people, rows, senders, signing,
+};
 use crate::outside::SystemClock;
 
 /// What a request gave: rows, and an end in words.
@@ -42,9 +44,10 @@ const TRACED_LETTERS_MAX: usize = 20;
 /// In words for the operator.
 pub async fn operate(store: &Store, request: Request) -> Result<Answer, Failure> {
     match request {
-        Request::DomainAdd { .. } | Request::DomainRemove { .. } | Request::DomainList => {
-            domains(store, request).await
-        }
+        Request::DomainAdd { .. }
+        | Request::DomainRemove { .. }
+        | Request::DomainCatchAll { .. }
+        | Request::DomainList => domains(store, request).await,
         Request::DkimList { .. }
         | Request::DkimMake { .. }
         | Request::DkimActivate { .. }
@@ -85,9 +88,13 @@ pub async fn operate(store: &Store, request: Request) -> Result<Answer, Failure>
         | Request::SendRightRemove { .. }
         | Request::SendRightList { .. }
         | Request::DomainAuthorCheck { .. } => senders::operate(store, request).await,
-        Request::AliasAdd { .. } | Request::AliasRemove { .. } | Request::AliasList => {
-            aliases(store, request).await
-        }
+        Request::AliasAdd { .. }
+        | Request::AliasRemove { .. }
+        | Request::AliasList
+        | Request::TargetsRemove { .. }
+        | Request::GroupSet { .. }
+        | Request::GroupRemove { .. }
+        | Request::GroupList => addresses::operate(store, request).await,
         Request::QueueList { filter } => {
             let entries = store.queue_list(&queue_filter(&filter)?).await?;
             Ok(Answer::list(entries.iter().map(rows::queued).collect()))
@@ -149,9 +156,15 @@ async fn domains(store: &Store, request: Request) -> Result<Answer, Failure> {
                 "domain {domain} is not ours any more"
             )))
         }
-        _ => Ok(Answer::list(
-            store.domains().await?.iter().map(rows::domain).collect(),
-        )),
+        Request::DomainCatchAll { domain, targets } => {
+            addresses::catch_all(store, &parse_domain(&domain)?, &targets).await
+        }
+        _ => {
+            let aliases = store.aliases().await?;
+            let domains = store.domains().await?;
+            let row = |info| rows::domain(info, &aliases);
+            Ok(Answer::list(domains.iter().map(row).collect()))
+        }
     }
 }
 
@@ -185,37 +198,6 @@ async fn accounts(store: &Store, request: Request) -> Result<Answer, Failure> {
         .await
         .map_err(|error| in_domain(error, domain))?;
     Ok(Answer::done(format!("account {address} is made")))
-}
-
-async fn aliases(store: &Store, request: Request) -> Result<Answer, Failure> {
-    match request {
-        Request::AliasAdd { alias, targets } => {
-            let address = parse_address(&alias)?;
-            let targets: Vec<EmailAddress> = targets
-                .iter()
-                .map(|target| parse_address(target))
-                .collect::<Result<_, _>>()?;
-            if targets.is_empty() {
-                return Err(Failure::invalid("an alias needs at least one target"));
-            }
-            store
-                .add_alias(&address, &targets)
-                .await
-                .map_err(|error| in_domain(error, &address.domain))?;
-            Ok(Answer::done(format!(
-                "alias {address} leads to {} more",
-                targets.len()
-            )))
-        }
-        Request::AliasRemove { alias } => {
-            let address = parse_address(&alias)?;
-            store.remove_alias(&address).await?;
-            Ok(Answer::done(format!("alias {address} is removed")))
-        }
-        _ => Ok(Answer::list(
-            store.aliases().await?.iter().map(rows::alias).collect(),
-        )),
-    }
 }
 
 /// A quota as the store changes it.

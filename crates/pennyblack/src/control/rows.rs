@@ -4,17 +4,40 @@
 use base::Timestamp;
 use serde_json::{Value, json};
 use store::{
-    AccountInfo, AliasInfo, DkimAlgorithm, DkimKeyInfo, DkimState, DomainInfo, JourneyEvent,
-    MailboxInfo, QueueEntry, QueueRecipientState, RecipientEntry, RemovedMessage, Step,
+    AccountInfo, AliasInfo, DkimAlgorithm, DkimKeyInfo, DkimState, DomainInfo, GroupInfo,
+    JourneyEvent, MailboxInfo, QueueEntry, QueueRecipientState, RecipientEntry, RemovedMessage,
+    Senders, Step,
 };
 
-/// A domain.
+/// A domain, with what its catch-all among these aliases leads to.
 #[must_use]
-pub fn domain(info: &DomainInfo) -> Value {
+pub fn domain(info: &DomainInfo, aliases: &[AliasInfo]) -> Value {
+    let catches = |alias: &&AliasInfo| {
+        alias.address.domain == info.domain && alias.address.local.as_str() == "*"
+    };
+    let catch_all = aliases.iter().find(catches);
+    let targets = catch_all.map_or(&[][..], |alias| &alias.targets);
+    let targets: Vec<String> = targets.iter().map(ToString::to_string).collect();
     json!({
         "domain": info.domain.to_string(),
         "created_at": time(info.created_at),
         "author_check": super::senders::check_word(info.author_check),
+        "catch_all": targets,
+    })
+}
+
+/// A group.
+#[must_use]
+pub fn group(info: &GroupInfo) -> Value {
+    let members: Vec<String> = info.members.iter().map(ToString::to_string).collect();
+    json!({
+        "group": info.address.to_string(),
+        "members": members,
+        "senders": match info.senders {
+            Senders::Anyone => "anyone",
+            Senders::Members => "members",
+            Senders::Domain => "domain",
+        },
     })
 }
 

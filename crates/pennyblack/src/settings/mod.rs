@@ -408,6 +408,7 @@ impl Typing<'_> {
                 junk: self.span("retention.junk"),
                 account: self.span("retention.account"),
             },
+            sub_address_separator: self.separator(),
         };
         if limits.letters_in_memory_bytes_max < limits.letter_bytes_max {
             self.mistake(
@@ -416,6 +417,21 @@ impl Typing<'_> {
             );
         }
         limits
+    }
+
+    fn separator(&mut self) -> Option<char> {
+        let text = self.text("addresses.separator");
+        let mut chars = text.chars();
+        let separator = chars.next();
+        let usable = |c: &char| "+-=_.#%".contains(*c);
+        if chars.next().is_some() || separator.is_some_and(|c| !usable(&c)) {
+            self.mistake(
+                "addresses.separator",
+                "`addresses.separator` is one of + - = _ . # % or nothing".to_owned(),
+            );
+            return None;
+        }
+        separator
     }
 
     fn listeners(&mut self, listeners: &[(Values, Option<usize>)]) -> Vec<Listen> {

@@ -31,6 +31,13 @@ pub(super) const PEOPLE: &[Setting] = &[
         doc: "The most messages that a new account may hold; 0: no limit.",
     },
     Setting {
+        name: "addresses.separator",
+        kind: Kind::Text,
+        default: "\"+\"",
+        doc: "What separates a user from a sub-address: with `+`, mail to `user+tag@domain` reaches \
+              `user@domain`. Nothing (\"\"): there are no sub-addresses.",
+    },
+    Setting {
         name: "retention.deleted",
         kind: Kind::Span {
             min_ms: 0,

@@ -465,6 +465,16 @@ impl Reply {
         Self::new(550, (1, 1), "No such user here")
     }
 
+    /// A group or list that does not take letters from this sender (RFC 3463 §3.8: X.7.2).
+    #[must_use]
+    pub fn closed_group() -> Self {
+        Self::new(
+            550,
+            (7, 2),
+            "This address takes letters only from certain senders",
+        )
+    }
+
     /// A domain that is not ours, from somebody who did not log in.
     #[must_use]
     pub fn relay_denied() -> Self {

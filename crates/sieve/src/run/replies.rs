@@ -115,7 +115,7 @@ impl<'a> Machine<'a> {
     fn answer_from(&mut self, given: Option<&str>) -> Mailbox {
         let user = self.run.user;
         let own = |address: &EmailAddress| {
-            let bare = address.without_tag();
+            let bare = address.without_tag('+');
             user.addresses().any(|own| {
                 own.key() == address.key()
                     || bare.as_ref().is_some_and(|bare| own.key() == bare.key())

@@ -31,11 +31,14 @@ CREATE TABLE send_right (
 );
 
 -- An address of an account, or an alias (account_id is NULL) with its targets in alias_target.
+-- kind: 0 of an account, or an alias; 1 to 3 a group that anyone, its members, its domain may write
+-- to; 4 a mailing list, whose targets are its owners.
 CREATE TABLE address (
     address_key TEXT COLLATE "C" NOT NULL PRIMARY KEY,
     address TEXT COLLATE "C" NOT NULL,
     domain TEXT COLLATE "C" NOT NULL,
-    account_id BIGINT
+    account_id BIGINT,
+    kind BIGINT NOT NULL DEFAULT 0
 );
 CREATE INDEX address_domain ON address (domain);
 CREATE INDEX address_account ON address (account_id) WHERE account_id IS NOT NULL;

@@ -41,6 +41,10 @@ ALTER TABLE letter ADD COLUMN deliver_by INTEGER;
 ALTER TABLE letter ADD COLUMN deliver_by_mode INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE letter ADD COLUMN priority INTEGER NOT NULL DEFAULT 0;
 
+-- kind: 0 of an account, or an alias; 1 to 3 a group that anyone, its members, its domain may write
+-- to; 4 a mailing list, whose targets are its owners.
+ALTER TABLE address ADD COLUMN kind INTEGER NOT NULL DEFAULT 0;
+
 -- The nodes that share the store, and when each was last seen alive.
 CREATE TABLE node (
     name TEXT NOT NULL PRIMARY KEY,

@@ -5,8 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use base::{AccountId, Domain, EmailAddress, LocalPart, Timestamp};
 
 use super::rights::Rights;
-use super::{AliasInfo, AuthorCheck, DomainInfo, Refusal, Resolved, Target, signed};
+use super::{
+    AddressKind, AliasInfo, AuthorCheck, DomainInfo, GroupInfo, Refusal, Resolved, Senders, Target,
+    signed,
+};
 use crate::copies::Used;
+use crate::lists::{ListAddress, ListPart};
 
 /// Aliases that may lead to each other before it counts as a loop.
 const ALIAS_DEPTH_MAX: usize = 10;
@@ -16,9 +20,22 @@ const STEPS_MAX: usize = 10_000;
 /// Places to which one address may lead.
 const TARGETS_MAX: usize = 1_000;
 
+/// RFC 5321 §4.5.1, RFC 2142 §4, §5: what every domain with mail, a DNS and a web server has. Those
+/// that nobody was given lead to the admin.
+const ROLES: [&str; 6] = [
+    "postmaster",
+    "abuse",
+    "security",
+    "noc",
+    "hostmaster",
+    "webmaster",
+];
+
 /// Domains, accounts and addresses.
 #[derive(Default)]
 pub(crate) struct Directory {
+    /// What separates a sub-address.
+    pub separator: Option<char>,
     /// The number of the last change of other nodes that is taken over.
     pub version: i64,
     domains: BTreeMap<Domain, (Timestamp, AuthorCheck)>,
@@ -67,6 +84,8 @@ enum Entry {
     Account(AccountId),
     Alias {
         address: EmailAddress,
+        kind: AddressKind,
+        /// Where it leads: members of a group, owners of a list.
         targets: BTreeSet<EmailAddress>,
     },
 }
@@ -75,6 +94,10 @@ enum Entry {
 #[derive(Default)]
 struct Expansion {
     targets: BTreeSet<Target>,
+    /// The groups on the way, by their keys.
+    groups: BTreeSet<String>,
+    /// Groups are not entered.
+    stops_at_groups: bool,
     looped: bool,
     steps: usize,
 }
@@ -108,15 +131,40 @@ impl Directory {
     }
 
     pub(crate) fn add_alias(&mut self, alias: &EmailAddress, targets: &[EmailAddress]) {
+        self.add_targets(alias, AddressKind::Alias, targets);
+    }
+
+    /// Adds places where an address leads, making it if needed; it is of this kind then.
+    pub(crate) fn add_targets(
+        &mut self,
+        alias: &EmailAddress,
+        new_kind: AddressKind,
+        targets: &[EmailAddress],
+    ) {
         let entry = self
             .addresses
             .entry(alias.key())
             .or_insert_with(|| Entry::Alias {
                 address: alias.clone(),
+                kind: new_kind,
                 targets: BTreeSet::new(),
             });
-        if let Entry::Alias { targets: known, .. } = entry {
+        if let Entry::Alias {
+            targets: known,
+            kind,
+            ..
+        } = entry
+        {
+            *kind = new_kind;
             known.extend(targets.iter().cloned());
+        }
+    }
+
+    /// Takes targets out of an alias, a group or the owners of a list.
+    pub(crate) fn remove_targets(&mut self, key: &str, targets: &[EmailAddress]) {
+        let gone: BTreeSet<String> = targets.iter().map(EmailAddress::key).collect();
+        if let Some(Entry::Alias { targets, .. }) = self.addresses.get_mut(key) {
+            targets.retain(|target| !gone.contains(&target.key()));
         }
     }
 
@@ -193,17 +241,95 @@ impl Directory {
             .addresses
             .values()
             .filter_map(|entry| match entry {
-                Entry::Account(_) => None,
-                Entry::Alias { address, targets } => Some(AliasInfo {
+                Entry::Alias {
+                    address,
+                    kind: AddressKind::Alias,
+                    targets,
+                } => Some(AliasInfo {
                     address: address.clone(),
                     targets: targets.iter().cloned().collect(),
                 }),
+                Entry::Account(_) | Entry::Alias { .. } => None,
             })
             .collect();
         found.sort_by(|a, b| {
             (&a.address.domain, &a.address.local).cmp(&(&b.address.domain, &b.address.local))
         });
         found
+    }
+
+    pub(crate) fn groups(&self) -> Vec<GroupInfo> {
+        let mut found: Vec<GroupInfo> = self
+            .addresses
+            .values()
+            .filter_map(|entry| match entry {
+                Entry::Alias {
+                    address,
+                    kind: AddressKind::Group(senders),
+                    targets,
+                } => Some(GroupInfo {
+                    address: address.clone(),
+                    members: targets.iter().cloned().collect(),
+                    senders: *senders,
+                }),
+                Entry::Account(_) | Entry::Alias { .. } => None,
+            })
+            .collect();
+        found.sort_by(|a, b| {
+            (&a.address.domain, &a.address.local).cmp(&(&b.address.domain, &b.address.local))
+        });
+        found
+    }
+
+    /// The groups that an address leads to, and that not everybody may write to.
+    pub(crate) fn is_restricted(&self, address: &EmailAddress) -> bool {
+        let expansion = self.expand(address);
+        let mut groups = expansion.groups.iter();
+        groups.any(|key| {
+            matches!(
+                self.addresses.get(key),
+                Some(Entry::Alias {
+                    kind: AddressKind::Group(Senders::Members | Senders::Domain),
+                    ..
+                })
+            )
+        })
+    }
+
+    /// Whether a letter from this sender may go to an address, as far as groups rule that.
+    pub(crate) fn may_send_to(
+        &self,
+        address: &EmailAddress,
+        sender: Option<&EmailAddress>,
+    ) -> bool {
+        let groups = self.expand(address).groups;
+        groups.iter().all(|key| match self.addresses.get(key) {
+            Some(Entry::Alias {
+                address,
+                kind: AddressKind::Group(senders),
+                targets,
+            }) => match (senders, sender) {
+                (Senders::Anyone, _) => true,
+                (Senders::Members | Senders::Domain, None) => false,
+                (Senders::Domain, Some(sender)) => sender.domain == address.domain,
+                (Senders::Members, Some(sender)) => self.is_member(targets, sender),
+            },
+            Some(Entry::Account(_) | Entry::Alias { .. }) | None => true,
+        })
+    }
+
+    /// Whether the sender is named, or one of the accounts that are meant.
+    fn is_member(&self, members: &BTreeSet<EmailAddress>, sender: &EmailAddress) -> bool {
+        let key = sender.key();
+        if members.iter().any(|member| member.key() == key) {
+            return true;
+        }
+        let behind = self.expand(sender).targets;
+        let accounts = |target: &Target| matches!(target, Target::Account(_));
+        members.iter().any(|member| {
+            let mut targets = self.expand(member).targets.into_iter();
+            targets.any(|target| accounts(&target) && behind.contains(&target))
+        })
     }
 
     pub(crate) fn is_ours(&self, domain: &Domain) -> bool {
@@ -220,6 +346,10 @@ impl Directory {
     pub(crate) fn account_by_address(&self, address: &EmailAddress) -> Option<AccountId> {
         match self.addresses.get(&address.key())? {
             Entry::Account(id) => Some(*id),
+            Entry::Alias {
+                kind: AddressKind::Group(_) | AddressKind::List,
+                ..
+            } => None,
             Entry::Alias { targets, .. } => {
                 let mut targets = targets.iter();
                 let only = targets.next().filter(|_| targets.next().is_none())?;
@@ -288,14 +418,20 @@ impl Directory {
         targets
             .filter_map(|target| match target {
                 Target::Account(id) => Some(id),
-                Target::Address(_) => None,
+                Target::Address(_) | Target::List(_) => None,
             })
             .collect()
     }
 
-    /// Whether mail to an address reaches this target.
+    /// Whether mail to an address reaches this target, and not only as one of a group: whoever is in
+    /// it speaks for himself and not for all of it.
     pub(super) fn leads_to(&self, address: &EmailAddress, target: &Target) -> bool {
-        self.is_ours(&address.domain) && self.expand(address).targets.contains(target)
+        let mut expansion = Expansion {
+            stops_at_groups: true,
+            ..Expansion::default()
+        };
+        self.follow(address, 0, &mut BTreeSet::new(), &mut expansion);
+        self.is_ours(&address.domain) && expansion.targets.contains(target)
     }
 
     pub(super) fn account(&self, id: AccountId) -> Option<&Account> {
@@ -358,10 +494,19 @@ impl Directory {
             Found::Account(id) => {
                 expansion.targets.insert(Target::Account(id));
             }
-            Found::Alias(key, targets) => {
+            Found::List(list) => {
+                expansion.targets.insert(Target::List(list));
+            }
+            Found::Alias(key, is_group, targets) => {
+                if is_group && expansion.stops_at_groups {
+                    return;
+                }
                 if depth >= ALIAS_DEPTH_MAX || !path.insert(key.clone()) {
                     expansion.looped = true;
                     return;
+                }
+                if is_group {
+                    expansion.groups.insert(key.clone());
                 }
                 for target in targets {
                     if expansion.targets.len() < TARGETS_MAX {
@@ -373,18 +518,20 @@ impl Directory {
         }
     }
 
-    /// Exact address or alias, sub-address, postmaster and abuse, catch-all.
+    /// Exact address or alias, an address of a list, sub-address, role, catch-all.
     fn entry(&self, address: &EmailAddress) -> Option<Found<'_>> {
-        let plain = address.without_tag();
+        let plain = self
+            .separator
+            .and_then(|separator| address.without_tag(separator));
         let named = self
             .found(address.key())
+            .or_else(|| self.found_part(address))
             .or_else(|| self.found(plain.as_ref()?.key()));
         if named.is_some() {
             return named;
         }
-        // RFC 5321 §4.5.1, RFC 2142 §2: these exist in every domain.
         let local = plain.as_ref().unwrap_or(address).local.as_str();
-        if (local.eq_ignore_ascii_case("postmaster") || local.eq_ignore_ascii_case("abuse"))
+        if ROLES.iter().any(|role| local.eq_ignore_ascii_case(role))
             && let Some(id) = self.postmaster()
         {
             return Some(Found::Account(id));
@@ -395,14 +542,41 @@ impl Directory {
     fn found(&self, key: String) -> Option<Found<'_>> {
         Some(match self.addresses.get(&key)? {
             Entry::Account(id) => Found::Account(*id),
-            Entry::Alias { targets, .. } => Found::Alias(key, targets),
+            Entry::Alias {
+                address,
+                kind,
+                targets,
+            } => match kind {
+                AddressKind::Alias => Found::Alias(key, false, targets),
+                AddressKind::Group(_) => Found::Alias(key, true, targets),
+                AddressKind::List => Found::List(ListAddress::new(address, ListPart::Post, "")),
+            },
+        })
+    }
+
+    /// One of the further addresses of a list.
+    fn found_part(&self, address: &EmailAddress) -> Option<Found<'_>> {
+        let split = ListAddress::split(address)?;
+        let Entry::Alias {
+            address: list,
+            kind: AddressKind::List,
+            targets: owners,
+        } = self.addresses.get(&split.list.key())?
+        else {
+            return None;
+        };
+        Some(match split.part {
+            ListPart::Owner => Found::Alias(address.key(), false, owners),
+            part => Found::List(ListAddress::new(list, part, split.tag)),
         })
     }
 }
 
 enum Found<'a> {
     Account(AccountId),
-    Alias(String, &'a BTreeSet<EmailAddress>),
+    /// The key, whether it is a group, and where it leads.
+    Alias(String, bool, &'a BTreeSet<EmailAddress>),
+    List(ListAddress),
 }
 
 #[cfg(test)]
@@ -433,6 +607,45 @@ mod tests {
         directory.renew_account(bob, account(0, Some(1)));
         let known = &directory.accounts[&bob];
         assert_eq!((known.used.messages, known.quota.messages), (1, Some(1)));
+    }
+
+    /// RFC 2142: a role that nobody was given is the admin's, before the catch-all.
+    #[test]
+    fn addresses_that_nobody_was_given() {
+        let mut directory = Directory {
+            separator: Some('-'),
+            ..Directory::default()
+        };
+        directory.set_domain(&DomainInfo {
+            domain: Domain::parse("red.test").unwrap(),
+            created_at: Timestamp(0),
+            author_check: AuthorCheck::default(),
+        });
+        let account = |admin| Account {
+            rights: Rights::new(),
+            address: address("x@red.test"),
+            enabled: true,
+            closed: false,
+            admin,
+            quota: Quota::default(),
+            used: Used::default(),
+        };
+        directory.set_account(AccountId(1), account(true));
+        directory.set_account(AccountId(2), account(false));
+        directory.set_address(&address("bob@red.test"), AccountId(2));
+        directory.add_alias(&address("webmaster@red.test"), &[address("bob@red.test")]);
+        directory.add_alias(&address("*@red.test"), &[address("far@else.test")]);
+        for (text, expected) in [
+            ("hostmaster@red.test", Target::Account(AccountId(1))),
+            ("Security-x@red.test", Target::Account(AccountId(1))),
+            ("webmaster@red.test", Target::Account(AccountId(2))),
+            ("bob-x@red.test", Target::Account(AccountId(2))),
+            ("bob+x@red.test", Target::Address(address("far@else.test"))),
+            ("any@red.test", Target::Address(address("far@else.test"))),
+        ] {
+            let found = directory.resolve(&address(text));
+            assert_eq!(found, Resolved::Targets(vec![expected]), "{text}");
+        }
     }
 
     /// Ten aliases on each of nine levels, each with all of the next level: a billion paths.

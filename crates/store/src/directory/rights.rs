@@ -198,7 +198,8 @@ impl Directory {
         if rights.is_empty() {
             return false;
         }
-        let plain = address.without_tag();
+        let separator = self.separator;
+        let plain = separator.and_then(|separator| address.without_tag(separator));
         rights.contains(&(ADDRESS, address.key()))
             || plain.is_some_and(|plain| rights.contains(&(ADDRESS, plain.key())))
             || rights.contains(&(DOMAIN, address.domain.to_string()))

@@ -1,5 +1,6 @@
 //! The rows of the directory and the transactions on them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use base::{AccountId, Domain, EmailAddress, Timestamp};
@@ -7,7 +8,7 @@ use base::{AccountId, Domain, EmailAddress, Timestamp};
 use super::memory::{Account, Directory, Quota};
 use super::rights::{Rights, read_all_rights};
 use super::sync::{Changed, note_changes, read_version};
-use super::{AccountInfo, AuthorCheck, DomainInfo, QuotaChange};
+use super::{AccountInfo, AddressKind, AuthorCheck, DomainInfo, QuotaChange};
 use crate::StoreError;
 use crate::auth::Credential;
 use crate::blobs::condemn;
@@ -16,19 +17,21 @@ use crate::engine::{Body, Row, Tx, params};
 use crate::mailbox::STANDARD_MAILBOXES;
 use crate::shared::Shared;
 
-/// Targets of one alias.
-const ALIAS_TARGETS_MAX: u64 = 1_000;
 /// Messages that one transaction of an account's removal takes.
 const REMOVE_PIECE_MESSAGES: i64 = 200;
 
 /// Reads the whole directory.
-pub(crate) struct LoadDirectory;
+pub(crate) struct LoadDirectory {
+    /// What separates a sub-address.
+    pub separator: Option<char>,
+}
 
 impl Body for LoadDirectory {
     type Out = Directory;
 
     async fn run(&self, tx: &mut Tx<'_>) -> Result<Directory, StoreError> {
         let mut directory = Directory::default();
+        directory.separator = self.separator;
         directory.version = read_version(tx).await?;
         let domains = "SELECT name, created_at, author_check FROM domain";
         for mut row in tx.rows(domains, &[]).await? {
@@ -64,18 +67,26 @@ impl Body for LoadDirectory {
                 account.rights.insert(right);
             });
         }
-        let addresses = "SELECT address, account_id FROM address";
+        let addresses = "SELECT address, account_id, kind FROM address";
+        let mut kinds = BTreeMap::new();
         for mut row in tx.rows(addresses, &[]).await? {
             let named = address(&row.text(0)?)?;
             match row.maybe_int(1)? {
                 Some(id) => directory.set_address(&named, AccountId(id)),
-                None => directory.add_alias(&named, &[]),
+                None => {
+                    let kind = AddressKind::from_number(row.int(2)?);
+                    directory.add_targets(&named, kind, &[]);
+                    kinds.insert(named.key(), kind);
+                }
             }
         }
         let targets = "SELECT a.address, t.target
             FROM alias_target t JOIN address a ON a.address_key = t.address_key";
         for mut row in tx.rows(targets, &[]).await? {
-            directory.add_alias(&address(&row.text(0)?)?, &[address(&row.text(1)?)?]);
+            let named = address(&row.text(0)?)?;
+            let kind = kinds.get(&named.key()).copied();
+            let kind = kind.unwrap_or(AddressKind::Alias);
+            directory.add_targets(&named, kind, &[address(&row.text(1)?)?]);
         }
         Ok(directory)
     }
@@ -451,76 +462,6 @@ impl Body for SetQuota {
         let mut directory = self.shared.directory_mut();
         directory.change_account(self.id, |account| account.quota = *quota);
         drop(directory);
-        self.shared.directory_changed();
-    }
-}
-
-pub(super) struct AddAlias {
-    pub alias: EmailAddress,
-    pub targets: Vec<EmailAddress>,
-    pub shared: Arc<Shared>,
-}
-
-impl Body for AddAlias {
-    type Out = ();
-
-    async fn run(&self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
-        need_domain(tx, &self.alias.domain).await?;
-        let key = self.alias.key();
-        let known = "SELECT account_id FROM address WHERE address_key = $1 FOR UPDATE";
-        match tx.row(known, params![&key]).await? {
-            Some(row) if row.maybe_int(0)?.is_some() => return Err(StoreError::Exists("address")),
-            Some(_) => {}
-            None => claim_address(tx, &self.alias, None).await?,
-        }
-        for target in &self.targets {
-            let sql = "INSERT INTO alias_target (address_key, target) VALUES ($1, $2)
-                ON CONFLICT (address_key, target) DO NOTHING";
-            tx.execute(sql, params![&key, &target.to_string()]).await?;
-        }
-        let count = "SELECT count(*) FROM alias_target WHERE address_key = $1";
-        if tx.one(count, params![&key]).await?.unsigned(0)? > ALIAS_TARGETS_MAX {
-            return Err(StoreError::Invalid(format!(
-                "an alias has at most {ALIAS_TARGETS_MAX} targets"
-            )));
-        }
-        note_changes(tx, &[Changed::Address(key)]).await
-    }
-
-    fn committed(&self, (): &()) {
-        self.shared
-            .directory_mut()
-            .add_alias(&self.alias, &self.targets);
-        self.shared.directory_changed();
-    }
-}
-
-pub(super) struct RemoveAlias {
-    pub alias: EmailAddress,
-    pub shared: Arc<Shared>,
-}
-
-impl Body for RemoveAlias {
-    type Out = ();
-
-    async fn run(&self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
-        let key = self.alias.key();
-        let sql = "DELETE FROM address WHERE address_key = $1 AND account_id IS NULL";
-        if tx.execute(sql, params![&key]).await? == 0 {
-            return Err(StoreError::NotFound("alias"));
-        }
-        tx.execute(
-            "DELETE FROM alias_target WHERE address_key = $1",
-            params![&key],
-        )
-        .await?;
-        note_changes(tx, &[Changed::Address(key)]).await
-    }
-
-    fn committed(&self, (): &()) {
-        self.shared
-            .directory_mut()
-            .remove_address(&self.alias.key());
         self.shared.directory_changed();
     }
 }

@@ -12,7 +12,7 @@ use base::{AccountId, Domain, EmailAddress, Timestamp};
 
 use super::memory::{Account, Directory, Quota};
 use super::rights::read_rights;
-use super::{AuthorCheck, DomainInfo, LoadDirectory, address};
+use super::{AddressKind, AuthorCheck, DomainInfo, LoadDirectory, address};
 use crate::copies::Used;
 use crate::engine::{Body, Tx, params};
 use crate::{Store, StoreError};
@@ -90,7 +90,8 @@ impl Store {
                 directory.version = version;
             }
             News::TooMany => {
-                let fresh = self.0.engine.read(LoadDirectory).await?;
+                let separator = self.0.limits.sub_address_separator;
+                let fresh = self.0.engine.read(LoadDirectory { separator }).await?;
                 *shared.directory_mut() = fresh;
             }
         }
@@ -115,7 +116,7 @@ enum New {
     Account(AccountId, Option<Account>),
     /// An address of an account, or an alias with its targets; by its key if it is gone.
     Address(EmailAddress, AccountId),
-    Alias(EmailAddress, Vec<EmailAddress>),
+    Alias(EmailAddress, AddressKind, Vec<EmailAddress>),
     NoAddress(String),
 }
 
@@ -139,9 +140,9 @@ impl New {
             Self::Account(id, Some(account)) => directory.renew_account(id, account),
             Self::Account(id, None) => directory.remove_account(id),
             Self::Address(address, id) => directory.set_address(&address, id),
-            Self::Alias(alias, targets) => {
+            Self::Alias(alias, kind, targets) => {
                 directory.remove_address(&alias.key());
-                directory.add_alias(&alias, &targets);
+                directory.add_targets(&alias, kind, &targets);
             }
             Self::NoAddress(key) => directory.remove_address(&key),
         }
@@ -201,7 +202,7 @@ async fn read_change(tx: &mut Tx<'_>, change: Changed) -> Result<New, StoreError
         }
         Changed::Account(id) => Ok(New::Account(id, read_account(tx, id).await?)),
         Changed::Address(key) => {
-            let sql = "SELECT address, account_id FROM address WHERE address_key = $1";
+            let sql = "SELECT address, account_id, kind FROM address WHERE address_key = $1";
             let Some(mut row) = tx.row(sql, params![&key]).await? else {
                 return Ok(New::NoAddress(key));
             };
@@ -209,10 +210,11 @@ async fn read_change(tx: &mut Tx<'_>, change: Changed) -> Result<New, StoreError
             if let Some(id) = row.maybe_int(1)? {
                 return Ok(New::Address(named, AccountId(id)));
             }
+            let kind = AddressKind::from_number(row.int(2)?);
             let sql = "SELECT target FROM alias_target WHERE address_key = $1";
             let rows = tx.rows(sql, params![&key]).await?.into_iter();
             let targets = rows.map(|mut row| address(&row.text(0)?));
-            Ok(New::Alias(named, targets.collect::<Result<_, _>>()?))
+            Ok(New::Alias(named, kind, targets.collect::<Result<_, _>>()?))
         }
     }
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use base::AccountId;
 use pennyblack_store::{
-    AuthorCheck, NewAccount, QuotaChange, Refusal, Resolved, SendRight, SendingAs, Store,
+    AuthorCheck, NewAccount, QuotaChange, Refusal, Resolved, SendRight, Senders, SendingAs, Store,
     StoreError, Target,
 };
 
@@ -98,6 +98,91 @@ async fn named(store: &Store, bob: AccountId) {
         .await
         .unwrap();
     assert_eq!(team, None);
+}
+
+/// Groups: who is in them, who may write to them, before and after the store was opened anew.
+pub(crate) async fn groups(house: &House) {
+    let (store, alice, bob) = house.with_people().await;
+    let team = address("team@red.test");
+    let nobody = store.set_group(&team, &[], Some(Senders::Domain)).await;
+    assert_eq!(nobody, Err(StoreError::NotFound("group")));
+    let people = [
+        address("bob@red.test"),
+        address("far@else.test"),
+        address("alice@red.test"),
+    ];
+    store.set_group(&team, &people[..2], None).await.unwrap();
+    store
+        .set_group(&team, &people[2..], Some(Senders::Members))
+        .await
+        .unwrap();
+    store
+        .add_alias(&address("t@red.test"), &[team.clone()])
+        .await
+        .unwrap();
+    let taken = store.add_alias(&team, &people[..1]).await;
+    assert_eq!(taken, Err(StoreError::Exists("address")));
+    store.close().await.unwrap();
+    drop(store);
+    let store = house.open().await;
+    let all = Resolved::Targets(vec![
+        Target::Account(alice),
+        Target::Account(bob),
+        Target::Address(people[1].clone()),
+    ]);
+    check(&store, "t@red.test", all).await;
+    let may = async |to: &str, from: &str| {
+        let from = (!from.is_empty()).then(|| address(from));
+        store
+            .may_send_to(&address(to), from.as_ref())
+            .await
+            .unwrap()
+    };
+    for (to, from, expected) in [
+        ("team@red.test", "Far@else.test", true),
+        ("t@red.test", "bob+x@red.test", true),
+        ("t@red.test", "stranger@else.test", false),
+        ("team@red.test", "", false),
+        ("bob@red.test", "stranger@else.test", true),
+    ] {
+        assert_eq!(may(to, from).await, expected, "{from} to {to}");
+    }
+    assert!(store.is_restricted(&address("t@red.test")));
+    // A member speaks for himself.
+    assert_eq!(store.may_send_from(bob, &team).await, Ok(false));
+    store
+        .set_group(&team, &[], Some(Senders::Domain))
+        .await
+        .unwrap();
+    assert!(may("team@red.test", "anybody@red.test").await);
+    assert!(!may("team@red.test", "far@else.test").await);
+    let rest = store.remove_targets(&team, &people).await;
+    assert!(matches!(rest, Err(StoreError::Invalid(_))), "{rest:?}");
+    store.remove_targets(&team, &people[..2]).await.unwrap();
+    check(&store, "team@red.test", to(alice)).await;
+    let groups = store.groups().await.unwrap();
+    assert_eq!((groups.len(), groups[0].senders), (1, Senders::Domain));
+    assert_eq!(
+        store.remove_alias(&team).await,
+        Err(StoreError::NotFound("address"))
+    );
+    store.remove_group(&team).await.unwrap();
+    check(&store, "team@red.test", Resolved::Unknown).await;
+    catch_all(&store, alice, bob).await;
+    house.finish(store).await;
+}
+
+async fn catch_all(store: &Store, alice: AccountId, bob: AccountId) {
+    let red = domain("red.test");
+    let none = store.set_catch_all(&red, &[]).await;
+    assert_eq!(none, Err(StoreError::NotFound("address")));
+    let (to_alice, to_bob) = (address("alice@red.test"), address("bob@red.test"));
+    store.set_catch_all(&red, &[to_alice]).await.unwrap();
+    check(store, "any@red.test", to(alice)).await;
+    store.set_catch_all(&red, &[to_bob]).await.unwrap();
+    check(store, "any@red.test", to(bob)).await;
+    store.set_catch_all(&red, &[]).await.unwrap();
+    check(store, "any@red.test", Resolved::Unknown).await;
 }
 
 /// Own addresses, sub-addresses, aliases; nobody else's.
@@ -223,7 +308,7 @@ pub(crate) async fn making_and_removing(house: &House) {
     assert_eq!(store.aliases().await.unwrap().len(), 1);
     store.remove_alias(&address("x@red.test")).await.unwrap();
     let gone = store.remove_alias(&address("x@red.test")).await;
-    assert_eq!(gone, Err(StoreError::NotFound("alias")));
+    assert_eq!(gone, Err(StoreError::NotFound("address")));
     let delivery = house
         .delivery(&store, &letter("x"), &[(bob, "bob@red.test")])
         .await;

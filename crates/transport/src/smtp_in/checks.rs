@@ -59,6 +59,8 @@ pub(super) struct Verdict {
     pub(super) is_suspect: bool,
     /// The domain of the reverse-path says by SPF that the letter is not from there.
     pub(super) sender_is_denied: bool,
+    /// It says that the letter is from there.
+    pub(super) sender_is_proven: bool,
 }
 
 impl Verdict {
@@ -180,6 +182,7 @@ impl Session<'_> {
             detail,
             is_suspect: report.applied == Policy::Quarantine,
             sender_is_denied: report.mail_from.result == SpfResult::Fail,
+            sender_is_proven: report.mail_from.result == SpfResult::Pass,
         }))
     }
 }

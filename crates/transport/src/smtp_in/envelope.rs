@@ -24,6 +24,21 @@ pub(super) struct Envelope {
     pub(super) queued: BTreeMap<EmailAddress, QueueRecipient>,
     /// The aliases that lead elsewhere.
     pub(super) forwarding: Vec<EmailAddress>,
+    /// Whether a recipient is a group that not everybody may write to.
+    pub(super) restricted: bool,
+}
+
+impl Envelope {
+    /// Adds a recipient for the queue; one that is there stays as it is.
+    fn queue(&mut self, address: EmailAddress, original: String, notify: store::Notify) {
+        self.queued
+            .entry(address.clone())
+            .or_insert(QueueRecipient {
+                address,
+                original: Some(original),
+                notify,
+            });
+    }
 }
 
 /// A recipient as given.
@@ -50,6 +65,7 @@ impl Session<'_> {
             local: BTreeMap::new(),
             queued: BTreeMap::new(),
             forwarding: Vec::new(),
+            restricted: false,
         });
         self.server.accept();
     }
@@ -77,6 +93,7 @@ impl Session<'_> {
                 None => (address.clone(), self.resolve(address, false).await?),
             },
         };
+        self.check_group(&address).await?;
         let Some(envelope) = &mut self.envelope else {
             return Err(Reply::try_later());
         };
@@ -90,6 +107,7 @@ impl Session<'_> {
             notify,
             placed: dsn::placed(mailboxes, targets.len() - mailboxes),
         });
+        envelope.restricted |= self.context.options.store.is_restricted(&address);
         for target in targets {
             match target {
                 Target::Account(account) => {
@@ -102,21 +120,46 @@ impl Session<'_> {
                     if envelope.forwarding.last() != Some(&address) {
                         envelope.forwarding.push(address.clone());
                     }
-                    envelope
-                        .queued
-                        .entry(elsewhere.clone())
-                        .or_insert_with(|| QueueRecipient {
-                            address: elsewhere,
-                            original: Some(original(&rcpt, &address)),
-                            // RFC 3461 §5.2.7.2.
-                            notify: if several {
-                                notify.without_success()
-                            } else {
-                                notify
-                            },
-                        });
+                    // RFC 3461 §5.2.7.2.
+                    let notify = if several {
+                        notify.without_success()
+                    } else {
+                        notify
+                    };
+                    envelope.queue(elsewhere, original(&rcpt, &address), notify);
+                }
+                // The queue hands it out; its members are no recipients of this letter.
+                Target::List(list) => {
+                    if let Some(address) = list.to_address() {
+                        let original = original(&rcpt, &address);
+                        envelope.queue(address, original, notify);
+                    }
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Whether groups that the address leads to take the letter from its sender. Who claims to be
+    /// one of ours and has not logged in is not believed.
+    async fn check_group(&self, address: &EmailAddress) -> Result<(), Reply> {
+        let store = &self.context.options.store;
+        let sender = self.envelope.as_ref();
+        let sender = sender.and_then(|envelope| envelope.mail.reverse_path.as_ref());
+        let may = store.may_send_to(address, sender).await;
+        if !may.map_err(|error| self.reply_for(&error))? {
+            return Err(Reply::closed_group());
+        }
+        let from_outside = self.listener.role == Role::Relay && self.account.is_none();
+        if from_outside
+            && let Some(sender) = sender
+            && store.is_restricted(address)
+            && store
+                .is_ours(&sender.domain)
+                .await
+                .map_err(|error| self.reply_for(&error))?
+        {
+            return Err(Reply::closed_group());
         }
         Ok(())
     }
@@ -146,6 +189,7 @@ impl Session<'_> {
             Recipient::Postmaster => self.postmaster().await?.0,
             Recipient::Address(address) => {
                 self.resolve(address, true).await?;
+                self.check_group(address).await?;
                 address.clone()
             }
         };

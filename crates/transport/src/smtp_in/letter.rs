@@ -131,6 +131,12 @@ impl Session<'_> {
         }
         let utf8 = envelope.mail.utf8;
         let verdict = self.check_letter(&complete.letter, utf8).await?;
+        let proven = verdict
+            .as_ref()
+            .is_none_or(|verdict| verdict.sender_is_proven);
+        if complete.envelope.restricted && !proven {
+            return Err(Reply::closed_group());
+        }
         let complete = match verdict {
             Some(_) => self.without_forged(complete).await?,
             None => complete,

@@ -21,6 +21,7 @@ use crate::net::Gate;
 use crate::testing::{Counting, SetClock, Table};
 
 mod checks;
+mod groups;
 mod reports;
 mod rewritten;
 mod senders;
