@@ -25,4 +25,28 @@ pub const ROWS: &[Setting] = &[
         doc: "Networks of proxies and filters of yours that may tell by XCLIENT whose session they \
               pass on. Whoever connects from there can pretend to be anybody.",
     },
+    Setting {
+        name: "backup_mx.domains",
+        kind: Kind::TextList,
+        default: "[]",
+        doc: "Domains of other servers whose mail this one takes and passes on: it is one of their \
+              mail exchangers, and not the best.",
+    },
+    Setting {
+        name: "backup_mx.recipients",
+        kind: Kind::Text,
+        default: "\"\"",
+        doc: "A file with the recipients of these domains, one address in each line. Of a domain that \
+              is in it, others are refused. Without a list, what the other server refuses comes back \
+              to senders as reports, forged ones too.",
+    },
+    Setting {
+        name: "backup_mx.lifetime",
+        kind: Kind::Span {
+            min_ms: 60_000,
+            max_ms: 90 * 86_400_000,
+        },
+        default: "\"20d\"",
+        doc: "How long mail for these domains is tried before it is returned.",
+    },
 ];

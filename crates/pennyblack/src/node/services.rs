@@ -201,6 +201,7 @@ fn smtp_options(shared: &Shared) -> SmtpOptions {
         auth_without_tls_on_loopback: settings.auth_without_tls_on_loopback,
         tokens: None,
         xclient_trusted: settings.xclient_trusted.clone(),
+        backup: settings.backup.clone(),
     }
 }
 

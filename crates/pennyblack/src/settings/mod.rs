@@ -27,6 +27,7 @@ use store::{BlobHome, Database, Synchronous};
 use transport::queue::settings::QueueSettings;
 
 use transport::auth::Network;
+use transport::smtp_in::BackupMx;
 
 pub use crate::outside::TrustAd;
 pub use auth::AuthSettings;
@@ -173,6 +174,8 @@ pub struct Settings {
     pub proxies: Vec<Network>,
     /// The proxies that may use XCLIENT.
     pub xclient_trusted: Vec<Network>,
+    /// Domains of other servers whose mail is taken and passed on.
+    pub backup: Arc<BackupMx>,
     /// The way between servers.
     pub safety: SafetySettings,
     /// Queue and mail going out.
@@ -274,6 +277,7 @@ impl Typing<'_> {
             auth: self.auth(),
             proxies: self.parsed("proxy.trusted", "a network", Network::parse),
             xclient_trusted: self.parsed("smtp.xclient_trusted", "a network", Network::parse),
+            backup: Arc::new(self.backup()),
             safety: self.safety(hostname.as_ref()),
             queue: self.queue(),
             scram: self.flag("smtp.scram"),
@@ -485,6 +489,11 @@ impl Typing<'_> {
     fn path(&self, name: &str) -> Option<PathBuf> {
         let text = self.text(name);
         (!text.is_empty()).then(|| self.folder.join(text))
+    }
+
+    /// A file named in a text, beside the configuration.
+    fn beside(&self, file: &str) -> PathBuf {
+        self.folder.join(file)
     }
 
     fn text(&self, name: &str) -> String {

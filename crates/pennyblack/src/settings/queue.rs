@@ -1,11 +1,14 @@
 //! The settings of the queue and of mail going out, in the form that `transport` wants.
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
 
-use base::Secret;
+use base::{Domain, Secret};
 use transport::queue::class::FailureClass;
 use transport::queue::plan::Plan;
-use transport::queue::settings::{FixedRoute, QueueSettings, Smarthost, TlsPolicy};
+use transport::queue::settings::{FixedRoute, Login, QueueSettings, Smarthost, TlsPolicy};
+use transport::smtp_in::BackupMx;
 
 use super::{Typing, value};
 
@@ -32,7 +35,8 @@ impl Typing<'_> {
             port: self.number("outbound.port"),
             sources: self.sources(),
             smarthost: self.smarthost(),
-            routes: self.routes(),
+            routes: self.routes("outbound.routes"),
+            sender_routes: self.sender_routes(),
         }
     }
 
@@ -52,15 +56,56 @@ impl Typing<'_> {
         plans
     }
 
-    fn routes(&mut self) -> Vec<FixedRoute> {
+    pub(super) fn backup(&mut self) -> BackupMx {
+        let domains = self.parsed("backup_mx.domains", "a domain", |text| {
+            Domain::parse(text).ok()
+        });
+        let name = "backup_mx.recipients";
+        let list = match self.path(name) {
+            None => Ok(String::new()),
+            Some(file) => std::fs::read_to_string(&file)
+                .map_err(|error| format!("{}: {error}", file.display())),
+        };
+        let lifetime = self.span("backup_mx.lifetime");
+        match list.and_then(|list| BackupMx::new(domains, &list, lifetime)) {
+            Ok(backup) => backup,
+            Err(why) => {
+                self.mistake(name, format!("`{name}`: {why}"));
+                BackupMx::default()
+            }
+        }
+    }
+
+    fn routes(&mut self, name: &'static str) -> Vec<FixedRoute> {
         let mut routes = Vec::new();
-        for text in self.list("outbound.routes") {
-            match FixedRoute::parse(&text) {
+        for text in self.list(name) {
+            match FixedRoute::parse(&text).and_then(|route| self.with_password(route)) {
                 Ok(route) => routes.push(route),
-                Err(why) => self.mistake("outbound.routes", format!("`outbound.routes`: {why}")),
+                Err(why) => self.mistake(name, format!("`{name}`: {why}")),
             }
         }
         routes
+    }
+
+    fn sender_routes(&mut self) -> Vec<FixedRoute> {
+        let name = "outbound.sender_routes";
+        let routes = self.routes(name);
+        if let Some(route) = routes.iter().find(|route| route.lmtp) {
+            let why = format!("`{name}`: {} is no server for one's mailboxes", route.host);
+            self.mistake(name, why);
+        }
+        routes
+    }
+
+    /// Reads the password of a route's login.
+    fn with_password(&self, mut route: FixedRoute) -> Result<FixedRoute, String> {
+        let (Some(login), Some(file)) = (&route.login, &route.password_file) else {
+            return Ok(route);
+        };
+        let user = login.user.clone();
+        let password = first_line(&self.beside(file))?;
+        route.login = Some(Arc::new(Login { user, password }));
+        Ok(route)
     }
 
     fn sources(&mut self) -> Vec<std::net::IpAddr> {
@@ -89,12 +134,14 @@ impl Typing<'_> {
             }
             return None;
         }
-        let tls = TlsPolicy::parse(&self.text("outbound.smarthost_tls")).unwrap_or_default();
-        let credentials = self.smarthost_credentials();
+        let word = self.text("outbound.smarthost_tls");
+        let (tls, dane) = TlsPolicy::parse_with_dane(&word).unwrap_or_default();
+        let login = self.smarthost_login();
         match Smarthost::parse(&text) {
             Ok(smarthost) => Some(Smarthost {
-                credentials,
+                login,
                 tls,
+                dane,
                 ..smarthost
             }),
             Err(why) => {
@@ -104,7 +151,7 @@ impl Typing<'_> {
         }
     }
 
-    fn smarthost_credentials(&mut self) -> Option<(String, Secret)> {
+    fn smarthost_login(&mut self) -> Option<Arc<Login>> {
         let user = self.text("outbound.smarthost_user");
         let file = self.path("outbound.smarthost_password_file");
         let (false, Some(file)) = (user.is_empty(), file.clone()) else {
@@ -118,21 +165,26 @@ impl Typing<'_> {
             }
             return None;
         };
-        match std::fs::read_to_string(&file) {
-            Ok(text) => {
-                let password = text.lines().next().unwrap_or_default();
-                if password.is_empty() {
-                    let why = format!("{}: its first line holds no password", file.display());
-                    self.mistake("outbound.smarthost_password_file", why);
-                }
-                Some((user, Secret::new(password)))
-            }
-            Err(error) => {
-                let why = format!("{}: {error}", file.display());
+        match first_line(&file) {
+            Ok(password) => Some(Arc::new(Login { user, password })),
+            Err(why) => {
                 self.mistake("outbound.smarthost_password_file", why);
                 None
             }
         }
+    }
+}
+
+/// The password in a file.
+fn first_line(file: &Path) -> Result<Secret, String> {
+    let text = std::fs::read_to_string(file);
+    let text = text.map_err(|error| format!("{}: {error}", file.display()))?;
+    match text.lines().next().unwrap_or_default() {
+        "" => Err(format!(
+            "{}: its first line holds no password",
+            file.display()
+        )),
+        password => Ok(Secret::new(password)),
     }
 }
 
@@ -154,6 +206,37 @@ mod tests {
     }
 
     #[test]
+    fn routes_with_logins_and_kept_domains() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("secret"), "pass word\n").unwrap();
+        std::fs::write(folder.path().join("people"), "bob@black.test\n").unwrap();
+        let text = "hostname = \"mx.test\"\n[outbound]\nsender_routes = [\"red.test smtp:relay.test:587 \
+                    dane user=me password-file=secret\"]\n[backup_mx]\ndomains = [\"black.test\"]\n\
+                    recipients = \"people\"\n";
+        let file = folder.path().join("pennyblack.toml");
+        let settings = Settings::parse(text, &file).unwrap();
+        let route = &settings.queue.sender_routes[0];
+        let login = route.login.as_ref().unwrap();
+        assert_eq!(login.password.expose_str(), Some("pass word"));
+        assert_eq!((route.dane, route.tls), (true, TlsPolicy::Required));
+        assert!(settings.backup.has(&Domain::parse("black.test").unwrap()));
+        for (from, to) in [
+            ("smtp:relay", "lmtp:relay"),
+            ("user=me ", ""),
+            ("\"secret", "\"none"),
+            ("file=secret", "file=none"),
+            ("dane", "danish"),
+            ("= \"people\"", "= \"secret\""),
+        ] {
+            let wrong = text.replace(from, to);
+            assert!(
+                wrong == text || Settings::parse(&wrong, &file).is_err(),
+                "{wrong}"
+            );
+        }
+    }
+
+    #[test]
     fn a_smarthost_with_a_password() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("secret"), "pass word\n").unwrap();
@@ -165,9 +248,9 @@ mod tests {
             .queue
             .smarthost
             .unwrap();
-        let (user, password) = smarthost.credentials.unwrap();
+        let login = smarthost.login.unwrap();
         assert_eq!(
-            (user.as_str(), password.expose_str()),
+            (login.user.as_str(), login.password.expose_str()),
             ("me", Some("pass word"))
         );
         assert_eq!((smarthost.port, smarthost.tls), (587, TlsPolicy::Required));

@@ -28,7 +28,7 @@ use base::metrics::Metrics;
 use base::ports::{Clock, Connector, Entropy, Resolver};
 use store::Store;
 
-pub use settings::{FixedRoute, QueueSettings, SETTINGS, Smarthost, TlsPolicy};
+pub use settings::{FixedRoute, Login, QueueSettings, SETTINGS, Smarthost, TlsPolicy};
 pub use worker::run;
 
 use crate::route::Own;

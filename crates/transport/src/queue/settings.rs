@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base::settings::{Kind, Setting};
@@ -61,12 +62,32 @@ pub struct QueueSettings {
     pub smarthost: Option<Smarthost>,
     /// Domains whose mail goes to a server that the operator names.
     pub routes: Vec<FixedRoute>,
+    /// Domains of ours whose users' mail for others goes to a server of their own.
+    pub sender_routes: Vec<FixedRoute>,
 }
+
+/// A user name and a password at another server.
+#[derive(Clone, Debug)]
+pub struct Login {
+    /// The name.
+    pub user: String,
+    /// The password.
+    pub password: Secret,
+}
+
+impl PartialEq for Login {
+    /// Whether a connection of one may be used for the other; nothing rests on its time.
+    fn eq(&self, other: &Self) -> bool {
+        self.user == other.user && self.password.expose() == other.password.expose()
+    }
+}
+
+impl Eq for Login {}
 
 /// Where the mail of one domain goes, whatever its MX records say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FixedRoute {
-    /// The domain.
+    /// The domain: of the recipient, or of the sender.
     pub domain: Domain,
     /// The server's name or address literal.
     pub host: Domain,
@@ -76,26 +97,46 @@ pub struct FixedRoute {
     pub lmtp: bool,
     /// How TLS is used.
     pub tls: TlsPolicy,
+    /// Whether the server must prove itself by its TLSA records (RFC 7672).
+    pub dane: bool,
+    /// With what one logs in there.
+    pub login: Option<Arc<Login>>,
+    /// The file whose first line is the password; not read here.
+    pub password_file: Option<String>,
 }
 
 impl FixedRoute {
-    /// Reads `domain protocol:host:port` or `domain protocol:host:port tls`, where the protocol is
-    /// `smtp` or `lmtp`, and `tls` a word of `outbound.smarthost_tls`. Without a word TLS is
-    /// opportunistic; without a port it is 25 for SMTP and 24 for LMTP.
+    /// Reads `domain protocol:host:port` and further words: one of `outbound.smarthost_tls`,
+    /// `user=NAME` and `password-file=FILE`. The protocol is `smtp` or `lmtp`. Without a word TLS is
+    /// opportunistic, with a user it is required; without a port it is 25 for SMTP and 24 for LMTP.
+    /// The password of the login is empty until the file is read.
     ///
     /// # Errors
     /// A text that says what is wrong.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let words: Vec<&str> = text.split_ascii_whitespace().collect();
-        let (domain, server, tls) = match words[..] {
-            [domain, server] => (domain, server, TlsPolicy::Opportunistic),
-            [domain, server, tls] => (
-                domain,
-                server,
-                TlsPolicy::parse(tls).ok_or_else(|| format!("no way to use TLS: {tls}"))?,
-            ),
-            _ => return Err(format!("not `domain protocol:host:port`: {text}")),
+        let mut words = text.split_ascii_whitespace();
+        let (Some(domain), Some(server)) = (words.next(), words.next()) else {
+            return Err(format!("not `domain protocol:host:port`: {text}"));
         };
+        let (mut tls, mut user, mut password_file) = (None, None, None);
+        for word in words {
+            match word.split_once('=') {
+                Some(("user", name)) if !name.is_empty() => user = Some(name.to_owned()),
+                Some(("password-file", file)) if !file.is_empty() => {
+                    password_file = Some(file.to_owned());
+                }
+                Some(_) => return Err(format!("neither user= nor password-file=: {word}")),
+                None => tls = Some(TlsPolicy::parse_with_dane(word)?),
+            }
+        }
+        if user.is_some() != password_file.is_some() {
+            return Err(format!("user= and password-file= go together: {text}"));
+        }
+        let usual = match user {
+            Some(_) => TlsPolicy::Required,
+            None => TlsPolicy::Opportunistic,
+        };
+        let (tls, dane) = tls.unwrap_or((usual, false));
         let (lmtp, server) = match server.split_once(':') {
             Some(("smtp", server)) => (false, server),
             Some(("lmtp", server)) => (true, server),
@@ -109,6 +150,12 @@ impl FixedRoute {
             port,
             lmtp,
             tls,
+            dane,
+            login: user.map(|user| {
+                let password = Secret::new("");
+                Arc::new(Login { user, password })
+            }),
+            password_file,
         })
     }
 }
@@ -139,9 +186,11 @@ pub struct Smarthost {
     /// Its port.
     pub port: u16,
     /// User name and password, if it wants them.
-    pub credentials: Option<(String, Secret)>,
+    pub login: Option<Arc<Login>>,
     /// How TLS is used.
     pub tls: TlsPolicy,
+    /// Whether the server must prove itself by its TLSA records (RFC 7672).
+    pub dane: bool,
 }
 
 /// What a connection must have before a letter goes over it.
@@ -170,6 +219,18 @@ impl TlsPolicy {
             _ => None,
         }
     }
+
+    /// The same with the word `dane`: TLS, and the server proves itself by its TLSA records.
+    ///
+    /// # Errors
+    /// A text that says what is wrong.
+    pub fn parse_with_dane(word: &str) -> Result<(Self, bool), String> {
+        match (word, Self::parse(word)) {
+            ("dane", _) => Ok((Self::Required, true)),
+            (_, Some(policy)) => Ok((policy, false)),
+            (_, None) => Err(format!("no way to use TLS: {word}")),
+        }
+    }
 }
 
 impl Smarthost {
@@ -182,8 +243,9 @@ impl Smarthost {
         Ok(Self {
             host,
             port,
-            credentials: None,
+            login: None,
             tls: TlsPolicy::default(),
+            dane: false,
         })
     }
 }
@@ -212,6 +274,7 @@ impl Default for QueueSettings {
             sources: Vec::new(),
             smarthost: None,
             routes: Vec::new(),
+            sender_routes: Vec::new(),
         }
     }
 }
@@ -366,7 +429,13 @@ pub const SETTINGS: &[Setting] = &[
         "outbound.routes",
         Kind::TextList,
         "[]",
-        "Servers for the mail of single domains, whatever their MX records say: `domain protocol:host:port`, perhaps with a word about TLS as in `outbound.smarthost_tls` behind it (else `opportunistic`). The protocol is `smtp` or `lmtp`.",
+        "Servers for the mail of single domains, whatever their MX records say: `domain protocol:host:port`, perhaps with a word about TLS as in `outbound.smarthost_tls` behind it (else `opportunistic`), and with `user=NAME password-file=FILE`, where the file's first line is the password (then TLS is `required`). The protocol is `smtp` or `lmtp`.",
+    ),
+    row(
+        "outbound.sender_routes",
+        Kind::TextList,
+        "[]",
+        "Smarthosts for the mail of single domains of yours, in the same form: `domain smtp:host:port …` is for letters with a sender of that domain. `outbound.routes` go first, `outbound.smarthost` comes after.",
     ),
     row(
         "outbound.smarthost_user",
@@ -382,9 +451,9 @@ pub const SETTINGS: &[Setting] = &[
     ),
     row(
         "outbound.smarthost_tls",
-        Kind::OneOf(&["never", "opportunistic", "required", "verified"]),
+        Kind::OneOf(&["never", "opportunistic", "required", "verified", "dane"]),
         "\"required\"",
-        "What the connection to the smarthost must have. A password is never sent over clear text, except with `never`.",
+        "What the connection to the smarthost must have: `verified` is a certificate that is valid for its name, `dane` one that its TLSA records name, by DNSSEC. A password is never sent over clear text, except with `never`.",
     ),
 ];
 

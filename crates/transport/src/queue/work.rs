@@ -52,12 +52,15 @@ pub(super) async fn deliver_here(shared: &Shared, claim: Claim) -> Verdict {
 /// Hands a claim's letter over to another server.
 pub(super) async fn hand_over(shared: &Shared, claim: Claim) -> Verdict {
     let started_at = shared.clock.now();
-    let found = unless_cut_off(shared, shared.router.route(&claim.domain)).await;
+    let sender = claim.reverse_path.as_ref().map(|sender| &sender.domain);
+    let by_sender = shared.router.has_own_route(sender, &claim.domain);
+    let finding = shared.router.route_from(sender, &claim.domain);
+    let found = unless_cut_off(shared, finding).await;
     let route = match found {
         None => return give_back(shared, claim).await,
         Some(Ok(route)) => route,
         Some(Err(failure)) => {
-            let verdict = if failure.permanent {
+            let verdict = if failure.permanent || by_sender {
                 Verdict::Answered
             } else {
                 Verdict::Down(failure.clone())
@@ -107,7 +110,11 @@ pub(super) async fn hand_over(shared: &Shared, claim: Claim) -> Verdict {
     end.took = shared.clock.now().since(started_at);
     end.settle(shared).await;
     shared.outbound.let_go(held).await;
-    transfer.verdict
+    match transfer.verdict {
+        // A sender's own smarthost that is away tells nothing about the destination.
+        Verdict::Down(_) | Verdict::Struggled if by_sender => Verdict::Answered,
+        verdict => verdict,
+    }
 }
 
 /// RFC 8689 §4.2.1: a letter that asked for TLS is returned where no server could prove itself; it

@@ -123,7 +123,8 @@ fn shared(context: QueueContext) -> Shared {
             settings.smarthost.clone(),
             settings.routes.clone(),
         )
-        .with_policies(policies),
+        .with_policies(policies)
+        .with_sender_routes(settings.sender_routes.clone()),
         outbound: Outbound::new(
             connector,
             Arc::clone(&clock),

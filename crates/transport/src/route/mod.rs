@@ -17,7 +17,7 @@ use base::Domain;
 use base::ports::{Clock, DnsError, Entropy, Mx, Resolver};
 
 use crate::queue::failure::{Failure, Peer, Status};
-use crate::queue::settings::{FixedRoute, Smarthost, TlsPolicy};
+use crate::queue::settings::{FixedRoute, Login, Smarthost, TlsPolicy};
 use crate::sts::Policies;
 use crate::tlsrpt::Destination;
 use cache::Cache;
@@ -36,8 +36,10 @@ pub struct Route {
     pub hosts: Vec<Host>,
     /// What a connection must have.
     pub tls: TlsPolicy,
-    /// Whether it goes to the smarthost (whose credentials are then used).
+    /// Whether it goes to a smarthost, and not to the domain's own servers.
     pub smarthost: bool,
+    /// With what one logs in there.
+    pub login: Option<Arc<Login>>,
     /// Whether LMTP is spoken (RFC 2033).
     pub lmtp: bool,
     /// Whose servers they are, when the DNS says so: what becomes of TLS there is counted.
@@ -74,6 +76,7 @@ pub struct Router {
     port: u16,
     smarthost: Option<Smarthost>,
     fixed: Vec<FixedRoute>,
+    by_sender: Vec<FixedRoute>,
     policies: Option<Arc<Policies>>,
     cache: Cache,
 }
@@ -154,6 +157,7 @@ impl Router {
             port,
             smarthost,
             fixed,
+            by_sender: Vec::new(),
             policies: None,
             cache: Cache::default(),
         }
@@ -164,6 +168,46 @@ impl Router {
     pub fn with_policies(mut self, policies: Option<Arc<Policies>>) -> Self {
         self.policies = policies;
         self
+    }
+
+    /// The same router, which takes the mail of these senders' domains to smarthosts of their own.
+    #[must_use]
+    pub fn with_sender_routes(mut self, routes: Vec<FixedRoute>) -> Self {
+        self.by_sender = routes;
+        self
+    }
+
+    /// The route to a domain for a letter from this sender's domain.
+    ///
+    /// # Errors
+    /// Those of [`Self::route`].
+    pub async fn route_from(
+        &self,
+        sender: Option<&Domain>,
+        domain: &Domain,
+    ) -> Result<Arc<Route>, Failure> {
+        match self.own_route(sender, domain) {
+            Some(found) => {
+                let mut route = self.find_fixed(found).await?;
+                route.smarthost = true;
+                Ok(Arc::new(route))
+            }
+            None => self.route(domain).await,
+        }
+    }
+
+    /// Whether the letter goes to a smarthost of its sender's domain.
+    #[must_use]
+    pub fn has_own_route(&self, sender: Option<&Domain>, domain: &Domain) -> bool {
+        self.own_route(sender, domain).is_some()
+    }
+
+    fn own_route(&self, sender: Option<&Domain>, domain: &Domain) -> Option<&FixedRoute> {
+        if self.fixed.iter().any(|fixed| fixed.domain == *domain) {
+            return None;
+        }
+        let own = |route: &&FixedRoute| sender == Some(&route.domain);
+        self.by_sender.iter().find(own)
     }
 
     /// The route to a domain.
@@ -194,11 +238,13 @@ impl Router {
     }
 
     async fn find_smarthost(&self, smarthost: &Smarthost) -> Result<Route, Failure> {
-        let host = self.named_host(&smarthost.host, smarthost.port, "smarthost");
+        let at = (&smarthost.host, smarthost.port);
+        let host = self.named_host(at, smarthost.dane, "smarthost");
         Ok(Route {
             hosts: vec![host.await?],
             tls: smarthost.tls,
             smarthost: true,
+            login: smarthost.login.clone(),
             lmtp: false,
             destination: None,
         })
@@ -206,11 +252,12 @@ impl Router {
 
     /// Not cached: the settings name few domains, and the resolver has a cache of its own.
     async fn find_fixed(&self, fixed: &FixedRoute) -> Result<Route, Failure> {
-        let host = self.named_host(&fixed.host, fixed.port, "server");
+        let host = self.named_host((&fixed.host, fixed.port), fixed.dane, "server");
         Ok(Route {
             hosts: vec![host.await?],
             tls: fixed.tls,
             smarthost: false,
+            login: fixed.login.clone(),
             lmtp: fixed.lmtp,
             destination: None,
         })
@@ -218,7 +265,12 @@ impl Router {
 
     /// A server that the settings name. A wrong name there is the operator's mistake, not the
     /// letter's: it stays in the queue.
-    async fn named_host(&self, name: &Domain, port: u16, what: &str) -> Result<Host, Failure> {
+    async fn named_host(
+        &self,
+        (name, port): (&Domain, u16),
+        dane: bool,
+        what: &str,
+    ) -> Result<Host, Failure> {
         let ips = match name.literal() {
             Some(ip) => vec![ip],
             None => self.resolver.addresses(name).await.map_err(|error| {
@@ -232,6 +284,9 @@ impl Router {
                 Status(4, 4, 6),
                 format!("the {what} {name} is this server itself"),
             ));
+        }
+        if dane {
+            host.proof = proof::by_dane_alone(self.resolver.as_ref(), name, port).await;
         }
         Ok(host)
     }
@@ -348,6 +403,7 @@ impl Router {
             hosts,
             tls: TlsPolicy::Opportunistic,
             smarthost: false,
+            login: None,
             lmtp: false,
             destination: None,
         })

@@ -13,7 +13,7 @@ use mailauth::sts::{Mode, Policy};
 
 use super::{Host, Route};
 use crate::queue::failure::{Failure, Status};
-use crate::queue::settings::TlsPolicy;
+use crate::queue::settings::{Login, TlsPolicy};
 use crate::tlsrpt::Fault;
 
 /// What is known of a server before it is asked, and what it must prove.
@@ -90,6 +90,8 @@ pub struct Wanted {
     pub tls: TlsPolicy,
     /// What the server must prove.
     pub proof: Proof,
+    /// With what one logs in: a connection of one login is none of another.
+    pub login: Option<Arc<Login>>,
 }
 
 /// How a server proved itself.
@@ -147,7 +149,11 @@ impl Route {
                 self.tls
             }
         };
-        Wanted { tls, proof }
+        Wanted {
+            tls,
+            proof,
+            login: self.login.clone(),
+        }
     }
 }
 
@@ -250,6 +256,21 @@ pub(super) fn by_sts(policy: &Policy, hosts: &mut [Host]) {
             (Mode::Testing, named) => Proof::StsTesting { named },
             (Mode::None, _) => continue,
         };
+    }
+}
+
+/// What a server must prove that the operator names and wants to prove itself by DANE: one without
+/// TLSA records is not used.
+pub(super) async fn by_dane_alone(resolver: &dyn Resolver, name: &Domain, port: u16) -> Proof {
+    match of_host(resolver, name, name, port).await {
+        proof @ (Proof::Dane(_) | Proof::Refused(_)) => proof,
+        Proof::Nothing
+        | Proof::Named
+        | Proof::DaneUnusable
+        | Proof::Sts
+        | Proof::StsTesting { .. } => Proof::Refused(Refusal::Unknown(
+            "it has none that DNSSEC vouches for, and the settings ask for them".to_owned(),
+        )),
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use base::{Secret, Timestamp};
 
 use super::*;
+use crate::queue::settings::Login;
 use crate::testing::{Counting, SetClock, Table};
 
 struct World {
@@ -283,7 +284,10 @@ async fn equal_preferences_are_shuffled_and_others_keep_their_order() {
 #[tokio::test]
 async fn a_smarthost_takes_the_place_of_the_dns_of_the_domain() {
     let smarthost = Smarthost {
-        credentials: Some(("us".to_owned(), Secret::new("secret"))),
+        login: Some(Arc::new(Login {
+            user: "us".to_owned(),
+            password: Secret::new("secret"),
+        })),
         tls: TlsPolicy::Required,
         ..Smarthost::parse("relay.test:587").unwrap()
     };
@@ -296,6 +300,49 @@ async fn a_smarthost_takes_the_place_of_the_dns_of_the_domain() {
     assert_eq!(route.hosts[0].addresses, ["192.0.2.8:587".parse().unwrap()]);
     assert_eq!(route.tls, TlsPolicy::Required);
     assert!(route.smarthost);
+    assert_eq!(route.login.as_ref().unwrap().user, "us");
+}
+
+#[tokio::test]
+async fn the_mail_of_a_sender_s_domain_goes_to_its_own_smarthost() {
+    let mut world = world(
+        "relay.test A 192.0.2.8\nhost.test A 192.0.2.9\na.test MX 10 mx.a.test\nmx.a.test A 192.0.2.1",
+        None,
+    );
+    let own = FixedRoute::parse("red.test smtp:relay.test:587 user=me password-file=x").unwrap();
+    let fixed = FixedRoute::parse("b.test smtp:host.test:26").unwrap();
+    world.router.fixed = vec![fixed];
+    world.router.by_sender = vec![own];
+    let red = Domain::parse("red.test").unwrap();
+    let black = Domain::parse("black.test").unwrap();
+    for (sender, to, expected, login) in [
+        (Some(&red), "a.test", "192.0.2.8:587", true),
+        (Some(&red), "b.test", "192.0.2.9:26", false),
+        (Some(&black), "a.test", "192.0.2.1:2525", false),
+        (None, "a.test", "192.0.2.1:2525", false),
+    ] {
+        let to = Domain::parse(to).unwrap();
+        let route = world.router.route_from(sender, &to).await.unwrap();
+        assert_eq!(route.hosts[0].addresses, [expected.parse().unwrap()]);
+        assert_eq!((route.login.is_some(), route.smarthost), (login, login));
+    }
+}
+
+/// Without records that DNSSEC vouches for nothing goes there.
+#[tokio::test]
+async fn a_smarthost_that_must_prove_itself_by_dane() {
+    let smarthost = Smarthost {
+        dane: true,
+        tls: TlsPolicy::Required,
+        ..Smarthost::parse("relay.test:587").unwrap()
+    };
+    let world = world("relay.test A 192.0.2.8", Some(smarthost));
+    let to = Domain::parse("nowhere.test").unwrap();
+    let route = world.router.route(&to).await.unwrap();
+    assert!(matches!(
+        route.hosts[0].proof,
+        Proof::Refused(Refusal::Unknown(_))
+    ));
 }
 
 #[tokio::test]

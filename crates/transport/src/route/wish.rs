@@ -58,6 +58,7 @@ mod tests {
                 hosts: Vec::new(),
                 tls,
                 smarthost,
+                login: None,
                 lmtp: false,
                 destination: None,
             };
@@ -80,6 +81,7 @@ mod tests {
             hosts: vec![host],
             tls: TlsPolicy::Opportunistic,
             smarthost: false,
+            login: None,
             lmtp: false,
             destination: None,
         };

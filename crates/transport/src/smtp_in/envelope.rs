@@ -9,6 +9,7 @@ use proto::smtp::server::{Mail, Rcpt};
 use proto::smtp::{Notify, OriginalRecipient, Recipient, Reply, Role};
 use store::{QueueRecipient, Resolved, Target};
 
+use super::backup::Backup;
 use super::refusal::reply_for_refusal;
 use super::session::Session;
 use crate::{dsn, sign};
@@ -26,16 +27,18 @@ pub(super) struct Envelope {
     pub(super) forwarding: Vec<EmailAddress>,
     /// Whether a recipient is a group that not everybody may write to.
     pub(super) restricted: bool,
+    /// Whether a recipient is of a domain that we keep mail for.
+    pub(super) relayed: bool,
 }
 
 impl Envelope {
     /// Adds a recipient for the queue; one that is there stays as it is.
-    fn queue(&mut self, address: EmailAddress, original: String, notify: store::Notify) {
+    fn queue(&mut self, address: EmailAddress, original: Option<String>, notify: store::Notify) {
         self.queued
             .entry(address.clone())
             .or_insert(QueueRecipient {
                 address,
-                original: Some(original),
+                original,
                 notify,
             });
     }
@@ -66,6 +69,7 @@ impl Session<'_> {
             queued: BTreeMap::new(),
             forwarding: Vec::new(),
             restricted: false,
+            relayed: false,
         });
         self.server.accept();
     }
@@ -116,6 +120,12 @@ impl Session<'_> {
                         .entry(account)
                         .or_insert_with(|| address.clone());
                 }
+                // A domain whose mail we keep for another server: passed on as it came.
+                Target::Address(elsewhere) if elsewhere == address => {
+                    envelope.relayed = true;
+                    let original = rcpt.original.as_ref().map(ToString::to_string);
+                    envelope.queue(elsewhere, original, notify);
+                }
                 Target::Address(elsewhere) => {
                     if envelope.forwarding.last() != Some(&address) {
                         envelope.forwarding.push(address.clone());
@@ -126,13 +136,13 @@ impl Session<'_> {
                     } else {
                         notify
                     };
-                    envelope.queue(elsewhere, original(&rcpt, &address), notify);
+                    envelope.queue(elsewhere, Some(original(&rcpt, &address)), notify);
                 }
                 // The queue hands it out; its members are no recipients of this letter.
                 Target::List(list) => {
                     if let Some(address) = list.to_address() {
                         let original = original(&rcpt, &address);
-                        envelope.queue(address, original, notify);
+                        envelope.queue(address, Some(original), notify);
                     }
                 }
             }
@@ -225,10 +235,24 @@ impl Session<'_> {
         match resolved {
             Ok(Resolved::Targets(targets)) => Ok(targets),
             Ok(Resolved::NotOurs) if may_relay => Ok(Vec::new()),
-            Ok(Resolved::NotOurs) => Err(Reply::relay_denied()),
+            Ok(Resolved::NotOurs) => self.kept_for_another(address),
             Ok(Resolved::Unknown) => Err(Reply::unknown_user()),
             Ok(Resolved::Refused(refusal)) => Err(reply_for_refusal(refusal)),
             Err(error) => Err(self.reply_for(&error)),
+        }
+    }
+
+    /// RFC 5321 §5.1: we may be the exchanger that is asked when the domain's own is away.
+    fn kept_for_another(&self, address: &EmailAddress) -> Result<Vec<Target>, Reply> {
+        let options = &self.context.options;
+        let separator = options.limits.sub_address_separator;
+        match options.backup.takes(address, separator) {
+            // LMTP is for mailboxes here.
+            Backup::Taken if self.listener.role == Role::Relay => {
+                Ok(vec![Target::Address(address.clone())])
+            }
+            Backup::Unknown => Err(Reply::unknown_user()),
+            Backup::Taken | Backup::NotOurs => Err(Reply::relay_denied()),
         }
     }
 

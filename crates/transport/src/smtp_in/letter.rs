@@ -168,6 +168,11 @@ impl Session<'_> {
         };
         let reports = reports.map_err(|error| self.reply_for(&error))?;
         let sender = envelope.mail.reverse_path.clone();
+        let lifetime = if envelope.relayed {
+            self.context.options.backup.lifetime
+        } else {
+            self.context.options.queue_lifetime
+        };
         let delivered = self.context.options.store.deliver(Delivery {
             letter,
             dsn_return: dsn_return(&envelope.mail),
@@ -181,7 +186,7 @@ impl Session<'_> {
             handling,
             reports,
             received_at: at,
-            expires_at: expires_at(&handling, at + self.context.options.queue_lifetime),
+            expires_at: expires_at(&handling, at + lifetime),
             notes,
             confirms: self.confirmed.clone(),
         });

@@ -26,6 +26,7 @@ use crate::net::Gate;
 
 mod asked;
 mod author;
+mod backup;
 mod checks;
 mod envelope;
 mod header;
@@ -37,6 +38,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 
+pub use backup::BackupMx;
 use metrics::SmtpMetrics;
 
 /// When a listener uses TLS.
@@ -91,6 +93,8 @@ pub struct SmtpOptions {
     pub tokens: Option<Arc<dyn TokenCheck>>,
     /// Networks of proxies that may tell by XCLIENT whose session they pass on.
     pub xclient_trusted: Vec<Network>,
+    /// Domains of other servers whose mail we take and pass on.
+    pub backup: Arc<BackupMx>,
 }
 
 impl SmtpOptions {

@@ -15,11 +15,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{Listener, Security, SmtpContext, SmtpOptions, serve};
+use super::{BackupMx, Listener, Security, SmtpContext, SmtpOptions, serve};
 use crate::auth::{AuthOptions, Network, Policy};
 use crate::net::Gate;
 use crate::testing::{Counting, SetClock, Table};
 
+mod backup;
 mod checks;
 mod groups;
 mod reports;
@@ -128,6 +129,13 @@ async fn populate(store: &Store) -> (AccountId, AccountId) {
     (bob, admin)
 }
 
+/// `kept.test` is another server's; bob is there.
+fn backup() -> BackupMx {
+    let domain = Domain::parse("kept.test").unwrap();
+    let days = Duration::from_secs(20 * 86_400);
+    BackupMx::new([domain], "bob@kept.test", days).unwrap()
+}
+
 impl World {
     async fn new() -> Self {
         Self::with(Limits::default()).await
@@ -189,6 +197,7 @@ impl World {
             auth_without_tls_on_loopback: true,
             tokens: Some(Arc::new(Tokens)),
             xclient_trusted: vec![Network::parse("127.0.0.1").unwrap()],
+            backup: Arc::new(backup()),
         });
         Self {
             store,

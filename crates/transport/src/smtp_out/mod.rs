@@ -279,10 +279,6 @@ impl Outbound {
             },
             login_in_clear: route.tls == TlsPolicy::Never,
             lmtp: route.lmtp,
-            credentials: route
-                .smarthost
-                .then(|| self.settings.smarthost.as_ref()?.credentials.clone())
-                .flatten(),
         };
         let mut opened = self.connect(peer, &settings).await;
         if let Some(fault) = fault_of(&opened, &wanted) {

@@ -4,7 +4,6 @@ use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use base::Secret;
 use base::ports::{BoxStream, Clock, TlsInfo};
 use proto::smtp::client::{self, Client, Credentials, Event};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -49,7 +48,6 @@ pub(super) struct SessionSettings {
     /// Whether the operator allowed that the password is sent in clear. That TLS broke is no
     /// permission: whoever sits in between could break it to read the password.
     pub(super) login_in_clear: bool,
-    pub(super) credentials: Option<(String, Secret)>,
     /// LMTP (RFC 2033) instead of SMTP.
     pub(super) lmtp: bool,
 }
@@ -106,15 +104,15 @@ impl Outbound {
     }
 
     fn client_config(&self, settings: &SessionSettings) -> client::Config {
-        let credentials = settings.credentials.as_ref().map(|(login, password)| {
+        let credentials = settings.wanted.login.as_ref().map(|login| {
             let (one, two, three) = (
                 self.entropy.next_u64(),
                 self.entropy.next_u64(),
                 self.entropy.next_u64(),
             );
             Credentials {
-                login: login.clone(),
-                password: password.clone(),
+                login: login.user.clone(),
+                password: login.password.clone(),
                 nonce: format!("{one:016x}{two:016x}{three:016x}"),
                 without_tls: settings.login_in_clear,
             }

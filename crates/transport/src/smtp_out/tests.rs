@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::*;
-use crate::queue::settings::Smarthost;
+use crate::queue::settings::{Login, Smarthost};
 use crate::route::Host;
 use crate::testing::Act::{self, Close, Say, Silence, Want, WantLetter};
 use crate::testing::{Line, Net, hello, hello_with_tls, script, takes};
@@ -70,6 +70,7 @@ fn route(ips: &[&str]) -> Route {
         hosts,
         tls: TlsPolicy::Opportunistic,
         smarthost: false,
+        login: None,
         lmtp: false,
         destination: None,
     }
@@ -624,20 +625,29 @@ async fn an_early_refusal_of_a_large_letter_is_heard() {
     );
 }
 
+fn login() -> Arc<Login> {
+    Arc::new(Login {
+        user: "me".to_owned(),
+        password: Secret::new("tea"),
+    })
+}
+
 /// A smarthost with a user and this policy, at 192.0.2.1.
 fn smarthost_world(tls: TlsPolicy, lines: Vec<Line>) -> (World, Route) {
     let settings = QueueSettings {
         smarthost: Some(Smarthost {
             host: Domain::parse("a.test").unwrap(),
             port: 25,
-            credentials: Some(("me".to_owned(), Secret::new("tea"))),
+            login: Some(login()),
             tls,
+            dane: false,
         }),
         ..QueueSettings::default()
     };
     let route = Route {
         tls,
         smarthost: true,
+        login: Some(login()),
         lmtp: false,
         destination: None,
         ..route(&["192.0.2.1"])
