@@ -257,6 +257,42 @@ mod tests {
         );
     }
 
+    /// Tries everything: what each wildcard takes, the first ones as little as they can.
+    fn try_all(pattern: &[char], value: &[char]) -> Option<Vec<String>> {
+        let Some((first, rest)) = pattern.split_first() else {
+            return value.is_empty().then(Vec::new);
+        };
+        let lengths = match first {
+            '*' => 0..=value.len(),
+            _ => 1..=1,
+        };
+        for length in lengths {
+            let taken = value.get(..length)?;
+            if !matches!(first, '*' | '?') && taken != [*first] {
+                return None;
+            }
+            if let Some(others) = try_all(rest, &value[length..]) {
+                let wild = matches!(first, '*' | '?');
+                let own = wild.then(|| taken.iter().collect());
+                return Some(own.into_iter().chain(others).collect());
+            }
+        }
+        None
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn the_same_as_trying_everything(pattern in "[aé*?*]{0,7}", value in "[aé]{0,7}") {
+            let chars = |text: &str| text.chars().collect::<Vec<_>>();
+            let mut expected = try_all(&chars(&pattern), &chars(&value));
+            if let Some(found) = &mut expected {
+                found.insert(0, value.clone());
+            }
+            let expected: Option<Vec<&str>> = expected.as_ref().map(|e| e.iter().map(String::as_str).collect());
+            check(&pattern, &value, expected.as_deref());
+        }
+    }
+
     #[test]
     fn what_is_found_keeps_its_letter_case() {
         let value = "ÀB x ÉCOLE";

@@ -100,16 +100,21 @@ fn part_of(date: Date, part: &str) -> Option<String> {
         "month" => format!("{month:02}"),
         "day" => format!("{day:02}"),
         "date" => format!("{year:04}-{month:02}-{day:02}"),
-        // §4.2: the Modified Julian Day, days since 17 November 1858, in UTC as others do it.
-        "julian" => (date.timestamp.secs().div_euclid(86_400) + 40_587).to_string(),
+        // §4.2: the Modified Julian Day, made of the date in the chosen zone (appendix A).
+        "julian" => (local.to_secs().div_euclid(86_400) + 40_587).to_string(),
         "hour" => format!("{hour:02}"),
         "minute" => format!("{minute:02}"),
         "second" => format!("{second:02}"),
         "time" => format!("{hour:02}:{minute:02}:{second:02}"),
-        "iso8601" => format!(
-            "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{}",
-            zone(":")
-        ),
+        "iso8601" => {
+            // RFC 3339 §4.3: `Z` for UTC, as other engines write it.
+            let zone = if date.offset_minutes == 0 {
+                "Z".to_owned()
+            } else {
+                zone(":")
+            };
+            format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{zone}")
+        }
         "std11" => format!(
             "{}, {day:02} {} {year:04} {hour:02}:{minute:02}:{second:02} {}",
             DAYS.get(usize::from(weekday))?,
@@ -135,7 +140,7 @@ mod tests {
         check("month", "02");
         check("day", "28");
         check("date", "2009-02-28");
-        check("julian", "54891");
+        check("julian", "54890");
         check("hour", "19");
         check("minute", "02");
         check("second", "03");

@@ -4,6 +4,7 @@
 
 mod hostile;
 mod limits;
+mod pigeonhole;
 mod regex;
 mod rfc3894;
 mod rfc5173;
@@ -25,4 +26,5 @@ mod rfc5703;
 mod rfc6134;
 mod rfc6609;
 mod rfc7352;
+mod scenarios;
 mod support;
