@@ -14,7 +14,8 @@ use super::settle::{End, Ending};
 use super::worker::Shared;
 use crate::local::{self, Placement};
 use crate::route::for_wish;
-use crate::sign::Leaving;
+use crate::sign::Anew;
+use crate::smtp_out::Dressed;
 use crate::smtp_out::RecipientResult;
 
 /// Stores a claim's letter in mailboxes here.
@@ -79,11 +80,19 @@ pub(super) async fn hand_over(shared: &Shared, claim: Claim) -> Verdict {
         notes[0].detail = format!("{route}; {}", leaving.told);
     }
     let route = for_wish(route, claim.handling.tls);
-    let mut outgoing = outgoing(&claim, &letter, leaving, started_at);
+    let fields = leaving.fields.clone();
+    let mut outgoing = outgoing(&claim, &letter, leaving.reverse_path, started_at);
     if route.smarthost {
         outgoing.submitter = submitter(shared, &claim).await;
     }
-    let transferring = shared.outbound.transfer_and_hold(&route, outgoing);
+    let anew = Anew(&shared.signer, &claim);
+    let dressed = Dressed {
+        fields,
+        anew: &anew,
+    };
+    let transferring = shared
+        .outbound
+        .transfer_and_hold(&route, outgoing, Some(dressed));
     let Some((transfer, held)) = unless_cut_off(shared, transferring).await else {
         return give_back(shared, claim).await;
     };
@@ -189,9 +198,15 @@ async fn submitter(shared: &Shared, claim: &Claim) -> Option<EmailAddress> {
     account.ok().map(|account| account.address)
 }
 
-fn outgoing(claim: &Claim, letter: &store::Letter, leaving: Leaving, now: Timestamp) -> Outgoing {
+/// The letter as it stands in the queue; what it leaves with goes before it.
+fn outgoing(
+    claim: &Claim,
+    letter: &store::Letter,
+    reverse_path: Option<EmailAddress>,
+    now: Timestamp,
+) -> Outgoing {
     Outgoing {
-        reverse_path: leaving.reverse_path,
+        reverse_path,
         recipients: claim.recipients.iter().map(outgoing_recipient).collect(),
         // RFC 3461 §5.2.1: what was given is passed on, and nothing else.
         ret: match claim.dsn_return {
@@ -210,7 +225,7 @@ fn outgoing(claim: &Claim, letter: &store::Letter, leaving: Leaving, now: Timest
             trace: by.trace,
         }),
         priority: claim.handling.priority,
-        parts: [leaving.fields, claim.head.clone(), letter.bytes().clone()]
+        parts: [claim.head.clone(), letter.bytes().clone()]
             .into_iter()
             .filter(|part| !part.is_empty())
             .collect(),

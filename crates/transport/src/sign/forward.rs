@@ -8,10 +8,10 @@ use mailauth::dkim::Algorithm;
 use mailauth::results::{AuthResults, FIELD_NAME};
 use mailauth::srs::{Srs, SrsError};
 use message::Fields;
-use store::{Claim, Letter, Store, StoreError};
+use store::{Claim, Store, StoreError};
 use tracing::warn;
 
-use super::{HASHED_HERE_BYTES_MAX, Leaving, Signer};
+use super::{HASHED_HERE_BYTES_MAX, Leaving, Pieces, Signer};
 
 /// The name under which the store keeps the key of SRS.
 const SRS_SECRET: &str = "srs";
@@ -21,7 +21,7 @@ impl Signer {
     pub(super) async fn forward(
         &self,
         claim: &Claim,
-        letter: &Letter,
+        pieces: Pieces,
         via: &Domain,
         now: Timestamp,
         leaving: &mut Leaving,
@@ -39,7 +39,7 @@ impl Signer {
                 None => told.push(format!("sent on as {sender}, which is too long to rewrite")),
             }
         }
-        if let Some(fields) = self.seal(claim, letter, via, now).await? {
+        if let Some(fields) = self.seal(claim, pieces, via, now).await? {
             told.push(format!("sealed as {via}"));
             leaving.fields = fields;
         }
@@ -51,7 +51,7 @@ impl Signer {
     async fn seal(
         &self,
         claim: &Claim,
-        letter: &Letter,
+        [head, letter]: Pieces,
         via: &Domain,
         now: Timestamp,
     ) -> Result<Option<Bytes>, StoreError> {
@@ -66,10 +66,9 @@ impl Signer {
         let Some(at) = rsa.or_else(|| keys.len().checked_sub(1)) else {
             return Ok(None);
         };
-        let (head, letter) = (claim.head.clone(), letter.clone());
-        let is_large = letter.bytes().len() > HASHED_HERE_BYTES_MAX;
+        let is_large = letter.len() > HASHED_HERE_BYTES_MAX;
         let seal = move || {
-            let pieces: [&[u8]; 2] = [&head, letter.bytes()];
+            let pieces: [&[u8]; 2] = [&head, &letter];
             let key = keys.get(at)?;
             let chain = arc::as_told(&pieces, &results.word)?;
             arc::seal(&pieces, &chain, &results.payload, key, now)

@@ -2,8 +2,9 @@
 //! is only forwarded, a seal of what was found (ARC) and a sender that is ours (SRS).
 //!
 //! The queue's bytes stay as they are: everything here goes before them when they are sent, and is
-//! made once for a letter, however many domains it goes to. A letter that cannot be signed is sent
-//! without a signature.
+//! made once for a letter, however many domains it goes to; and again where a server takes the letter
+//! only in another form, as what is sent must be what is signed (RFC 6376 §5.3). A letter that cannot
+//! be signed is sent without a signature.
 //!
 //! Keys are made here ([`make_keys`]), and tended ([`tend`]): a key that was announced signs once its
 //! record is in the DNS, and one that is retired goes after a grace.
@@ -17,7 +18,7 @@ mod tests;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use base::ports::Clock;
+use base::ports::{BoxFuture, Clock};
 use base::{Domain, EmailAddress, LetterId, Timestamp};
 use bytes::Bytes;
 use mailauth::dkim;
@@ -32,6 +33,8 @@ pub use keys::{RSA_BITS, make_keys, new_selector};
 pub use tend::{GRACE, Published, is_published, record_name, tend};
 
 use keys::Keys;
+
+use crate::smtp_out::Dressing;
 
 /// Letters whose fields are remembered; each goes to its domains within a short time.
 const LETTERS_KEPT: usize = 256;
@@ -57,6 +60,9 @@ pub struct Signer {
     srs: OnceCell<Srs>,
     done: Mutex<VecDeque<(LetterId, Leaving)>>,
 }
+
+/// What this server put before a letter, and the letter.
+type Pieces = [Bytes; 2];
 
 /// What is to be done for a letter.
 enum Task {
@@ -92,7 +98,8 @@ impl Signer {
             reverse_path: claim.reverse_path.clone(),
             told: String::new(),
         };
-        let leaving = match self.make(claim, letter, as_it_is.clone()).await {
+        let pieces = [claim.head.clone(), letter.bytes().clone()];
+        let leaving = match self.make(claim, pieces, as_it_is.clone()).await {
             Ok(leaving) => leaving,
             Err(error) => {
                 warn!(letter = %claim.reference.letter, %error, "a letter leaves without a signature");
@@ -116,13 +123,13 @@ impl Signer {
     async fn make(
         &self,
         claim: &Claim,
-        letter: &Letter,
+        pieces: Pieces,
         mut leaving: Leaving,
     ) -> Result<Leaving, StoreError> {
         // Whoever gets the letter twice, because a reply was lost, must know it again by its bytes: a
         // signature is the same at every attempt.
         let now = claim.received_at;
-        match self.task(claim, letter).await? {
+        match self.task(claim, &pieces).await? {
             Task::Pass => {}
             Task::Sign(domain) => {
                 let keys = self.keys.of(&domain, self.clock.now()).await?;
@@ -130,8 +137,7 @@ impl Signer {
                     debug!(%domain, "the domain has no key to sign with");
                     return Ok(leaving);
                 }
-                let parts = (claim.head.clone(), letter.clone());
-                let signed = signed(parts, Arc::clone(&keys), now).await;
+                let signed = signed(pieces, Arc::clone(&keys), now).await;
                 match signed {
                     Ok(fields) => {
                         leaving.fields = fields.into();
@@ -141,14 +147,14 @@ impl Signer {
                     Err(why) => warn!(%domain, %why, "a letter is not signed"),
                 }
             }
-            Task::Forward(via) => self.forward(claim, letter, &via, now, &mut leaving).await?,
+            Task::Forward(via) => self.forward(claim, pieces, &via, now, &mut leaving).await?,
         }
         Ok(leaving)
     }
 
     /// Whose letter it is. Letters of users and reports of ours are signed; what came from elsewhere
     /// and is only sent on is not, whatever its From says.
-    async fn task(&self, claim: &Claim, letter: &Letter) -> Result<Task, StoreError> {
+    async fn task(&self, claim: &Claim, [_, letter]: &Pieces) -> Result<Task, StoreError> {
         if claim.account.is_none()
             && let Some(via) = forward::forwarded_by(&claim.head)
         {
@@ -159,7 +165,7 @@ impl Signer {
         }
         // One that was missing was added, and stands in the head.
         let added = Fields::new(&claim.head).find("From");
-        let from = added.or_else(|| Fields::new(letter.bytes()).find("From"));
+        let from = added.or_else(|| Fields::new(letter).find("From"));
         let author = from.and_then(|field| {
             let addresses = field.addresses();
             addresses.mailboxes().find_map(Mailbox::to_address)
@@ -190,15 +196,39 @@ impl Signer {
     }
 }
 
+/// The fields for a claimed letter that is sent in another form than it stands in the queue.
+pub(crate) struct Anew<'a>(pub(crate) &'a Signer, pub(crate) &'a Claim);
+
+impl Dressing for Anew<'_> {
+    fn fields(&self, converted: Bytes) -> BoxFuture<'_, Bytes> {
+        let Self(signer, claim) = *self;
+        let as_it_is = Leaving {
+            fields: Bytes::new(),
+            reverse_path: None,
+            told: String::new(),
+        };
+        Box::pin(async move {
+            let pieces = [Bytes::new(), converted];
+            match signer.make(claim, pieces, as_it_is).await {
+                Ok(leaving) => leaving.fields,
+                Err(error) => {
+                    warn!(letter = %claim.reference.letter, %error, "a converted letter leaves without a signature");
+                    Bytes::new()
+                }
+            }
+        })
+    }
+}
+
 async fn signed(
-    (head, letter): (Bytes, Letter),
+    [head, letter]: Pieces,
     keys: Arc<Vec<dkim::SigningKey>>,
     now: Timestamp,
 ) -> Result<Vec<u8>, dkim::SignError> {
-    let is_large = letter.bytes().len() > HASHED_HERE_BYTES_MAX;
+    let is_large = letter.len() > HASHED_HERE_BYTES_MAX;
     let sign = move || {
         let keys: Vec<&dkim::SigningKey> = keys.iter().collect();
-        dkim::sign(&[&head, letter.bytes()], &keys, now)
+        dkim::sign(&[&head, &letter], &keys, now)
     };
     if !is_large {
         return sign();

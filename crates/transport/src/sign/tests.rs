@@ -338,3 +338,28 @@ async fn keys_are_made_announced_changed_and_forgotten() {
         .unwrap();
     assert!(state("ed-20270115").await.is_none());
 }
+
+/// RFC 6376 §5.3: a letter that an old server takes only in seven bits is signed as it is sent.
+#[tokio::test]
+async fn a_converted_letter_is_signed_anew() {
+    let world = World::with_keys().await;
+    let head = "Received: from laptop by mx.here.test\r\nDate: Fri, 15 Jan 2027 08:00:00 +0000\r\n";
+    let own = claim(1, Some(AccountId(1)), Some("alice@here.test"), head);
+    let text =
+        "From: alice@here.test\r\nSubject: x\r\nMIME-Version: 1.0\r\n\r\nGr\u{fc}\u{df}e\r\n";
+    let leaving = world.leaving(&own, text).await;
+    let converted = message::write::to_seven_bit(format!("{head}{text}").as_bytes()).unwrap();
+    let bare = claim(1, Some(AccountId(1)), Some("alice@here.test"), "");
+    let sent = String::from_utf8(converted.clone()).unwrap();
+    let broken = world.outcomes(&leaving, &bare, &sent).await;
+    assert!(!broken.contains(&Outcome::Pass), "{broken:?}");
+    let anew = Leaving {
+        fields: Anew(&world.signer, &own).fields(converted.into()).await,
+        ..leaving.clone()
+    };
+    let found = world.outcomes(&anew, &bare, &sent).await;
+    assert_eq!(found, [Outcome::Pass, Outcome::Pass]);
+    // What goes to others is still signed as it stands in the queue.
+    let known = world.leaving(&own, text).await;
+    assert_eq!(known, leaving);
+}

@@ -2,8 +2,8 @@
 //! 8BITMIME (RFC 6152 §3), and NUL octets for one without CHUNKING (RFC 3030), where no signature in
 //! the letter breaks by it.
 //!
-//! A DKIM signature over the body does break; it would say nothing either if the old server cut the
-//! eighth bits off.
+//! Our own DKIM signature is made anew for it (RFC 6376 §5.3). That of somebody else over the body
+//! does break; it would say nothing either if the old server cut the eighth bits off.
 
 use base::EmailAddress;
 use bytes::Bytes;
@@ -11,26 +11,27 @@ use message::write::to_seven_bit;
 use proto::smtp::Reply;
 use proto::smtp::client::{Extensions, Outgoing};
 
-/// The letter for a server; or, for how many recipients it cannot be had, and why.
+/// The letter for a server, and whether it had to be converted; or, for how many recipients it
+/// cannot be had, and why.
 pub(super) fn for_peer(
     mut outgoing: Outgoing,
     extensions: &Extensions,
-) -> Result<Outgoing, (usize, Reply)> {
+) -> Result<(Outgoing, bool), (usize, Reply)> {
     let has_null = |part: &Bytes| part.contains(&0);
     let eight_bit = outgoing.parts.iter().any(|part| !part.is_ascii());
     let null = !extensions.chunking && outgoing.parts.iter().any(has_null);
     if (!eight_bit || extensions.eight_bit_mime) && !null {
-        return Ok(outgoing);
+        return Ok((outgoing, false));
     }
     // What needs SMTPUTF8 is refused for want of that, in words that say so (RFC 6531 §3.2).
     if !extensions.smtputf8 && needs_utf8(&outgoing) {
-        return Ok(outgoing);
+        return Ok((outgoing, false));
     }
     let letter = outgoing.parts.concat();
     match to_seven_bit(&letter) {
         Ok(converted) => {
             outgoing.parts = vec![converted.into()];
-            Ok(outgoing)
+            Ok((outgoing, true))
         }
         Err(error) => {
             let reply = Reply::peer_lacks_eight_bit(&error.to_string());
@@ -63,7 +64,7 @@ mod tests {
             ],
         );
         match for_peer(outgoing, extensions) {
-            Ok(outgoing) => Ok(String::from_utf8(outgoing.parts.concat()).unwrap()),
+            Ok((outgoing, _)) => Ok(String::from_utf8(outgoing.parts.concat()).unwrap()),
             Err((1, reply)) => Err(reply.to_string()),
             Err(_) => panic!("one recipient"),
         }

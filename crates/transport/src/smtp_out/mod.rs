@@ -17,8 +17,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::ports::{Clock, Connector, Entropy, TlsInfo};
+use base::ports::{BoxFuture, Clock, Connector, Entropy, TlsInfo};
 use base::{Domain, Timestamp};
+use bytes::Bytes;
 use proto::smtp::client::{Event, Outgoing, RecipientOutcome, Step, Timeouts};
 
 use crate::queue::failure::{Failure, Peer, Status};
@@ -86,9 +87,25 @@ pub struct Taken {
     pub reports: bool,
 }
 
+/// Makes what goes before a letter that is sent in another form than it was given.
+pub(crate) trait Dressing: Sync {
+    /// The fields for the converted letter; may be empty.
+    fn fields(&self, converted: Bytes) -> BoxFuture<'_, Bytes>;
+}
+
+/// What goes before a letter: signatures, which hold for the letter as it was given.
+#[derive(Clone)]
+pub(crate) struct Dressed<'a> {
+    /// The fields.
+    pub(crate) fields: Bytes,
+    /// Makes them anew for another form of the letter (RFC 6376 §5.3).
+    pub(crate) anew: &'a dyn Dressing,
+}
+
 /// The work on one letter over the addresses of a route.
-struct Attempt {
+struct Attempt<'a> {
     outgoing: Outgoing,
+    dressed: Option<Dressed<'a>>,
     /// The last word about each recipient.
     results: Vec<Option<RecipientResult>>,
     /// The recipients that another server may still be asked about.
@@ -150,7 +167,7 @@ impl Outbound {
     /// Not cancellation safe: if it is dropped after the letter's final dot, the letter may have
     /// been taken.
     pub async fn transfer(&self, route: &Route, outgoing: Outgoing) -> Transfer {
-        let (transfer, held) = self.transfer_and_hold(route, outgoing).await;
+        let (transfer, held) = self.transfer_and_hold(route, outgoing, None).await;
         self.let_go(held).await;
         transfer
     }
@@ -175,8 +192,9 @@ impl Outbound {
         &self,
         route: &Route,
         outgoing: Outgoing,
+        dressed: Option<Dressed<'_>>,
     ) -> (Transfer, Held) {
-        let mut attempt = Attempt::new(outgoing);
+        let mut attempt = Attempt::new(outgoing, dressed);
         for peer in self.peers(route) {
             if attempt.is_over(&peer) {
                 continue;
@@ -253,7 +271,7 @@ impl Outbound {
         &self,
         route: &Route,
         peer: &Peer,
-        attempt: &mut Attempt,
+        attempt: &mut Attempt<'_>,
     ) -> Result<Session, Failure> {
         let wanted = route.wanted(&peer.host);
         if let Proof::Refused(refusal) = &wanted.proof {
@@ -332,7 +350,12 @@ impl Outbound {
 
     /// Sends the letter on a session, and holds the session if the letter was taken. Whether the
     /// session turned out to be closed already, before the server heard of the letter.
-    async fn hand_over(&self, mut session: Session, reused: bool, attempt: &mut Attempt) -> bool {
+    async fn hand_over(
+        &self,
+        mut session: Session,
+        reused: bool,
+        attempt: &mut Attempt<'_>,
+    ) -> bool {
         if reused {
             let text = format!("{}, open already", session.describe());
             attempt.connections.push((self.clock.now(), text));
@@ -345,7 +368,8 @@ impl Outbound {
             let most = session.client.extensions().recipients_max;
             let rest = waiting.split_off(waiting.len().min(most.unwrap_or(usize::MAX)));
             let now = std::mem::replace(&mut waiting, rest);
-            let outcomes = self.send(&mut session, attempt.outgoing_to(&now)).await;
+            let (outgoing, dressed) = (attempt.outgoing_to(&now), attempt.dressed.as_ref());
+            let outcomes = self.send(&mut session, outgoing, dressed).await;
             if reused && std::mem::take(&mut first) && attempt.is_stale(&outcomes) {
                 attempt.connections.pop();
                 attempt.open = now;
@@ -370,11 +394,28 @@ impl Outbound {
 
 impl Outbound {
     /// Sends the letter to some of its recipients, in a form that the server can take.
-    async fn send(&self, session: &mut Session, outgoing: Outgoing) -> Vec<RecipientOutcome> {
-        let outgoing = match fit::for_peer(outgoing, session.client.extensions()) {
-            Ok(outgoing) => outgoing,
+    async fn send(
+        &self,
+        session: &mut Session,
+        outgoing: Outgoing,
+        dressed: Option<&Dressed<'_>>,
+    ) -> Vec<RecipientOutcome> {
+        let fitted = fit::for_peer(outgoing, session.client.extensions());
+        let (mut outgoing, is_converted) = match fitted {
+            Ok(fitted) => fitted,
             Err((recipients, reply)) => return vec![RecipientOutcome::Unfit(reply); recipients],
         };
+        if let Some(Dressed { fields, anew }) = dressed {
+            let fields = match is_converted {
+                true => anew.fields(outgoing.parts.concat().into()).await,
+                false => fields.clone(),
+            };
+            // The seal of a letter with addresses in UTF-8 may need eight bits, too.
+            let may_travel = fields.is_ascii() || session.client.extensions().eight_bit_mime;
+            if may_travel && !fields.is_empty() {
+                outgoing.parts.insert(0, fields);
+            }
+        }
         session.letters += 1;
         session.client.send(outgoing);
         let mut outcomes = Vec::new();
@@ -407,11 +448,12 @@ fn fault_of(opened: &Result<Session, Problem>, wanted: &Wanted) -> Option<Option
     }
 }
 
-impl Attempt {
-    fn new(outgoing: Outgoing) -> Self {
+impl<'a> Attempt<'a> {
+    fn new(outgoing: Outgoing, dressed: Option<Dressed<'a>>) -> Self {
         let recipients = outgoing.recipients.len();
         Self {
             outgoing,
+            dressed,
             results: vec![None; recipients],
             open: (0..recipients).collect(),
             connections: Vec::new(),
