@@ -14,6 +14,7 @@ pub mod clients;
 pub mod corpus;
 pub mod dovecot;
 pub mod exim;
+pub mod flood;
 pub mod house;
 pub mod imap;
 pub mod judges;

@@ -2,10 +2,13 @@
 //! asks, writes. A letter of 5 KB costs one read, one write for its replies, and no task hop.
 
 use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use base::ports::{BoxStream, TlsInfo};
@@ -13,7 +16,7 @@ use base::{AccountId, LetterId};
 use proto::smtp::server::Xclient;
 use proto::smtp::{Event, Reply, Server};
 use store::{StoreError, Unconfirmed};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead as _, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -165,14 +168,13 @@ impl Session<'_> {
         let stopped = std::pin::pin!(stop.cancelled());
         let mut stopped = Some(stopped);
         let mut alarm = std::pin::pin!(sleep(self.context.options.limits.command_timeout));
-        let mut buffer = vec![0; READ_BYTES];
         loop {
             while let Some(event) = self.server.poll() {
                 self.event(event).await;
             }
             self.flush(&mut stream).await?;
             if self.server.is_closed() {
-                return self.hang_up(stream, &mut buffer).await;
+                return self.hang_up(stream).await;
             }
             if self.server.is_stalled() {
                 continue;
@@ -196,18 +198,15 @@ impl Session<'_> {
                 }
                 () = alarm.as_mut() => self.check_deadline(alarm.as_mut()),
                 () = Early::advance(&mut self.early) => {}
-                read = stream.read(&mut buffer) => match read? {
-                    0 => return Ok(()),
-                    bytes => self.received(&buffer[..bytes]),
+                read = read_some(&mut stream, |bytes| {
+                    // The peer goes on, so it has seen the replies that were sent.
+                    self.confirmed.append(&mut self.sent);
+                    self.server.receive(bytes, self.context.now());
+                }) => if read? == 0 {
+                    return Ok(());
                 },
             }
         }
-    }
-
-    fn received(&mut self, bytes: &[u8]) {
-        // The peer goes on, so it has seen the replies that were sent.
-        self.confirmed.append(&mut self.sent);
-        self.server.receive(bytes, self.context.now());
     }
 
     /// The alarm is not moved with each command: when it rings early it is set anew.
@@ -338,11 +337,11 @@ impl Session<'_> {
 
     /// Closes so that the last reply arrives: a socket closed with unread input resets the
     /// connection, and the peer may lose what it has not read.
-    async fn hang_up(&mut self, mut stream: BoxStream, buffer: &mut [u8]) -> io::Result<()> {
+    async fn hang_up(&mut self, mut stream: BoxStream) -> io::Result<()> {
         let close = async {
             stream.shutdown().await?;
             for _ in 0..LINGER_READS_MAX {
-                if stream.read(buffer).await? == 0 {
+                if read_some(&mut stream, |_| {}).await? == 0 {
                     break;
                 }
             }
@@ -359,4 +358,20 @@ impl Session<'_> {
             debug!(peer = %self.peer, %error, "the seen replies could not be noted");
         }
     }
+}
+
+/// Reads what is there, gives it to `take` unless the peer has ended, and tells how much it was.
+/// The bytes stand on the stack of the poll that finds them, so a connection that waits, as most of
+/// a flood do, holds no buffer. Cancellation safe.
+async fn read_some(stream: &mut BoxStream, mut take: impl FnMut(&[u8])) -> io::Result<usize> {
+    poll_fn(|context| {
+        let mut space = [MaybeUninit::uninit(); READ_BYTES];
+        let mut buffer = ReadBuf::uninit(&mut space);
+        ready!(Pin::new(&mut *stream).poll_read(context, &mut buffer))?;
+        if !buffer.filled().is_empty() {
+            take(buffer.filled());
+        }
+        Poll::Ready(Ok(buffer.filled().len()))
+    })
+    .await
 }
