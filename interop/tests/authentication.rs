@@ -167,7 +167,7 @@ fn forgeries_are_refused_or_put_into_junk() {
     let refused = |sender: &str, text: &[u8]| {
         let refusal = world.send(sender, text).unwrap_err();
         assert!(
-            refusal.contains("550 5.7.1 The letter fails DMARC"),
+            refusal.contains("550 5.7.26 The letter fails DMARC"),
             "{refusal}"
         );
         assert!(refusal.contains("red.test"), "{refusal}");

@@ -580,13 +580,19 @@ impl Reply {
     /// letter names authors of too many.
     #[must_use]
     pub fn dmarc_failed(author: Option<&str>) -> Self {
-        let text = match author {
-            Some(domain) => {
-                format!("The letter fails DMARC, and {domain} has such letters refused")
-            }
-            None => "The letter fails DMARC: its authors are of too many domains".to_owned(),
-        };
-        Self::new(550, (7, 1), text)
+        match author {
+            // RFC 7372 §3.3: neither SPF nor a signature speaks for the author.
+            Some(domain) => Self::new(
+                550,
+                (7, 26),
+                format!("The letter fails DMARC, and {domain} has such letters refused"),
+            ),
+            None => Self::new(
+                550,
+                (7, 1),
+                "The letter fails DMARC: its authors are of too many domains".to_owned(),
+            ),
+        }
     }
 
     /// RFC 5321 §6.3.

@@ -20,9 +20,10 @@ pub const ROWS: &[Setting] = &[
             max_ms: 300 * SECOND_MS,
         },
         default: "\"20s\"",
-        doc: "How long each of three steps may wait for the DNS: name and SPF, keys of signatures, \
-              records of the author's domain. What has no answer by then is a temporary error, which \
-              never refuses a letter.",
+        doc: "How long a letter's checks may wait for the DNS: names and SPF while it comes in, and \
+              as long again when it is there, half for the keys of signatures and half for the records \
+              of the author's domain. What has no answer by then is a temporary error, which never \
+              refuses a letter.",
     },
     Setting {
         name: "auth.trusted",

@@ -121,7 +121,7 @@ impl Session<'_> {
         let options = &self.context.options;
         let from_outside = self.listener.role == ListenerRole::Relay
             && self.account.is_none()
-            && options.auth.checks(self.peer.ip());
+            && options.auth.checks(self.speaks_for());
         if !from_outside || self.early.is_some() {
             return;
         }
@@ -130,7 +130,7 @@ impl Session<'_> {
         };
         let sender = envelope.mail.reverse_path.as_ref();
         let about = About {
-            address: self.peer.ip(),
+            address: self.speaks_for(),
             helo: self.server.peer_name().unwrap_or_default().to_owned(),
             reverse_path: sender.map(ToString::to_string).unwrap_or_default(),
             receiver: options.hostname.to_string(),
@@ -160,11 +160,14 @@ impl Session<'_> {
             about,
         } = *early.finish().await;
         let now = self.context.now();
-        lookups.begin_step(auth.time_limit);
+        // The peer waits for a reply now, and both steps together shall not take longer than the
+        // first, which began with the recipients.
+        let limit = auth.time_limit / 2;
+        lookups.begin_step(limit);
         lookups
             .run(|answers| checks.advance_signatures(&input, now, answers))
             .await;
-        lookups.begin_step(auth.time_limit);
+        lookups.begin_step(limit);
         lookups
             .run(|answers| checks.advance_author(&input, answers))
             .await;

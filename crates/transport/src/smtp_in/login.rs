@@ -1,11 +1,13 @@
 //! Logging in: passwords and SCRAM keys are the store's, failures are counted by the node.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use base::{AccountId, EmailAddress, Secret};
 use proto::sasl::{Algorithm, ScramKeys};
 use proto::smtp::Reply;
 use store::{Resolved, SHA1_BYTES, Target};
+use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::session::Session;
@@ -15,6 +17,9 @@ const NONCE_BYTES: usize = 18;
 
 /// Logins refused unseen before the session is closed: a program that goes on is not a person's.
 const SHUT_OUT_MAX: u32 = 3;
+
+/// How long the issuer of a token may take to say whose it is: a person waits for it.
+const TOKEN_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Session<'_> {
     pub(super) async fn check_password(&mut self, login: &str, password: &Secret) {
@@ -94,7 +99,12 @@ impl Session<'_> {
         let Some(checker) = self.context.options.tokens.clone() else {
             return self.server.token_refused();
         };
-        let known = match checker.check(token).await {
+        let limit = self.context.options.limits.command_timeout;
+        let checked = match timeout(limit.min(TOKEN_TIMEOUT), checker.check(token)).await {
+            Ok(checked) => checked,
+            Err(_) => Err("no answer in time".to_owned()),
+        };
+        let known = match checked {
             Ok(known) => known.filter(|known| login.is_none_or(|login| login == known)),
             Err(error) => {
                 warn!(peer = %self.peer, error, "tokens cannot be checked");

@@ -46,6 +46,8 @@ pub(super) struct Session<'a> {
     pub(super) peer: SocketAddr,
     pub(super) listener: Listener,
     pub(super) tls: Option<TlsInfo>,
+    /// Where the client of a proxy is, as the proxy tells; unspecified when it does not.
+    client: Option<IpAddr>,
     /// Who logged in.
     pub(super) account: Option<AccountId>,
     /// Whose SCRAM keys were given out, until the proof comes.
@@ -100,6 +102,7 @@ pub(super) async fn run(
         peer,
         listener,
         tls,
+        client: None,
         account: None,
         scram_account: None,
         shut_out: 0,
@@ -269,14 +272,22 @@ impl Session<'_> {
         info!(proxy = %self.peer, peer = %address, "a proxy tells of its client");
         self.peer = SocketAddr::new(address, port);
         self.account = None;
-        // A client of unknown address is no proxy, and not on this machine.
+        // A client of unknown address is no proxy, and not on this machine. What was told of it
+        // before still holds.
         let unknown = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-        let trusted_as = SocketAddr::new(told.address.unwrap_or(unknown), port);
+        let client = told.address.or(self.client).unwrap_or(unknown);
+        self.client = Some(client);
+        let trusted_as = SocketAddr::new(client, port);
         if !self.context.options.trusts_proxy(trusted_as) {
             self.server.withdraw_xclient();
         }
         let config = self.context.config(self.listener, trusted_as);
         self.server.set_config(config);
+    }
+
+    /// Whose address its letters are checked by: never that of a proxy.
+    pub(super) fn speaks_for(&self) -> IpAddr {
+        self.client.unwrap_or_else(|| self.peer.ip())
     }
 
     /// Says no to what the engine asks.

@@ -84,7 +84,7 @@ async fn a_failure_is_refused_as_the_domain_wishes() {
     let reply = world.send("a@blue.test", &letter("a@red.test")).await;
     assert_eq!(
         reply.trim_end(),
-        "550 5.7.1 The letter fails DMARC, and red.test has such letters refused"
+        "550 5.7.26 The letter fails DMARC, and red.test has such letters refused"
     );
     // SPF alone refuses nothing, and the weaker wish is followed too.
     let reply = world.send("a@blue.test", &letter("a@other.test")).await;
@@ -102,10 +102,10 @@ async fn a_failure_is_refused_as_the_domain_wishes() {
     // A second author does not hide the first.
     let both = letter("a@other.test, a@red.test");
     let reply = world.send("a@other.test", &both).await;
-    assert!(reply.starts_with("550 5.7.1"), "{reply}");
+    assert!(reply.starts_with("550 5.7.26"), "{reply}");
     let twice = letter("a@other.test\r\nFrom: a@red.test");
     let reply = world.send("a@other.test", &twice).await;
-    assert!(reply.starts_with("550 5.7.1"), "{reply}");
+    assert!(reply.starts_with("550 5.7.26"), "{reply}");
 }
 
 #[tokio::test]
@@ -145,10 +145,10 @@ async fn without_an_answer_nothing_is_refused() {
 async fn silence_of_a_stranger_s_dns_saves_no_forgery() {
     let world = world(Policy::Reject).await;
     let reply = world.send("a@slow.test", &letter("a@news.red.test")).await;
-    assert!(reply.starts_with("550 5.7.1"), "{reply}");
+    assert!(reply.starts_with("550 5.7.26"), "{reply}");
     let both = letter("a@slow.test, a@news.red.test");
     let reply = world.send("a@slow.test", &both).await;
-    assert!(reply.starts_with("550 5.7.1"), "{reply}");
+    assert!(reply.starts_with("550 5.7.26"), "{reply}");
 }
 
 /// Beyond what is hashed on the session's own thread.
@@ -207,7 +207,7 @@ async fn each_letter_of_a_connection_is_checked() {
     let mut peer = world.stranger().await;
     for (sender, start) in [
         ("a@red.test", "250"),
-        ("a@blue.test", "550 5.7.1"),
+        ("a@blue.test", "550 5.7.26"),
         ("a@red.test", "250"),
     ] {
         let reply = peer
@@ -222,7 +222,7 @@ async fn each_letter_of_a_connection_is_checked() {
     let reply = peer
         .letter("a@blue.test", &["bob@black.test"], &letter("a@red.test"))
         .await;
-    assert!(reply.starts_with("550 5.7.1"), "{reply}");
+    assert!(reply.starts_with("550 5.7.26"), "{reply}");
 }
 
 /// Who asks in another's name to hear of success would have the other hear of it.
@@ -269,4 +269,35 @@ async fn a_binary_letter_is_checked_as_it_came() {
         "{stored}"
     );
     assert!(stored.ends_with("base64\r\n\r\nAAENCg==\r\n"), "{stored}");
+}
+
+/// A proxy that is trusted lends nothing to a client of whom it tells no address.
+#[tokio::test]
+async fn a_client_of_unknown_address_is_checked() {
+    let auth = AuthOptions {
+        resolver: Arc::new(Table::new(ZONE)),
+        dmarc: Policy::Reject,
+        time_limit: Duration::from_secs(20),
+        trusted: vec![Network::parse("127.0.0.0/8").unwrap()],
+        names: Vec::new(),
+        arc_sealers: Vec::new(),
+    };
+    let world = World::checking(Limits::default(), auth).await;
+    for (told, reply) in [
+        (None, "250"),
+        (Some("HELO=mail.red.test"), "550 5.7.26"),
+        (Some("ADDR=[UNAVAILABLE]"), "550 5.7.26"),
+        (Some("ADDR=192.0.2.1"), "250"),
+    ] {
+        let mut peer = world.connect(RELAY, HOME);
+        peer.expect("220").await;
+        peer.ask("EHLO mail.red.test", "250").await;
+        if let Some(told) = told {
+            peer.ask(&format!("XCLIENT {told}"), "220").await;
+            peer.ask("EHLO mail.red.test", "250").await;
+        }
+        let text = letter("a@red.test");
+        let answer = peer.letter("a@red.test", &["bob@black.test"], &text).await;
+        assert!(answer.starts_with(reply), "{told:?}: {answer}");
+    }
 }

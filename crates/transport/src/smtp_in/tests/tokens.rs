@@ -31,6 +31,21 @@ async fn a_token_opens_its_own_account() {
     peer.ask("MAIL FROM:<bob@black.test>", "250").await;
 }
 
+/// An issuer that says nothing does not hold a session for ever.
+#[tokio::test]
+async fn a_token_that_nobody_judges_is_put_off() {
+    let limits = Limits {
+        command_timeout: Duration::from_secs(5),
+        ..Limits::default()
+    };
+    let world = World::with(limits).await;
+    let mut peer = world.connect(SUBMISSION, HOME);
+    peer.expect("220").await;
+    peer.ask("EHLO client", "250").await;
+    let line = format!("AUTH OAUTHBEARER {}", bearer("", "slow"));
+    peer.ask(&line, "454 4.7.0").await;
+}
+
 /// RFC 5802 §6: there once the connection is encrypted.
 #[tokio::test]
 async fn channel_binding_is_there_with_tls() {
