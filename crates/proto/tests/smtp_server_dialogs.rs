@@ -347,7 +347,7 @@ mod tests {
                     self.server.keys(keys, nonce);
                     Some(format!("keys {login} {algorithm:?}"))
                 }
-                Event::Proved { login } => {
+                Event::Proved { login, .. } => {
                     self.server.accept();
                     Some(format!("proved {login}"))
                 }

@@ -18,6 +18,7 @@ use base::{AccountId, Secret, Timestamp};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use crate::app_passwords::ReadSalt;
 use crate::aside::Aside;
 use crate::engine::{Body, Priority, Tx, params};
 use crate::keys::{KeepServerSecret, Keyring, scram_place, secret_place};
@@ -29,8 +30,8 @@ const ARGON2_MEMORY_KIB: u32 = 19 * 1024;
 const ARGON2_PASSES: u32 = 2;
 const ARGON2_LANES: u32 = 1;
 /// RFC 7677 §4 asks for at least 4,096.
-const SCRAM_ITERATIONS: u32 = 10_000;
-const SALT_BYTES: usize = 16;
+pub(crate) const SCRAM_ITERATIONS: u32 = 10_000;
+pub(crate) const SALT_BYTES: usize = 16;
 /// How long a successful check is remembered.
 const REMEMBERED_FOR: Duration = Duration::from_secs(300);
 /// Checks remembered at once.
@@ -95,6 +96,16 @@ impl Store {
         login: &str,
         password: &Secret,
     ) -> Result<Option<AccountId>, StoreError> {
+        self.authenticate_for(login, password, false).await
+    }
+
+    /// The same; over a mail protocol only where the account's own password is good for that.
+    pub(crate) async fn authenticate_for(
+        &self,
+        login: &str,
+        password: &Secret,
+        for_mail: bool,
+    ) -> Result<Option<AccountId>, StoreError> {
         let login = prepared(login.as_bytes());
         let password = Secret::new(prepared(password.expose()));
         let account = self.login(&login).await?;
@@ -102,7 +113,7 @@ impl Store {
         // The row is read each time: another node may have changed it. A check is remembered with
         // what it was made against, so that it counts for nothing once that is another.
         let generation = passwords.known().generation;
-        let stored = self.0.engine.read(ReadArgon2 { account }).await?;
+        let stored = self.0.engine.read(ReadArgon2 { account, for_mail }).await?;
         let token = passwords.token(account, stored.as_deref(), &password);
         if let Some(account) = passwords.recall(&token) {
             return Ok(Some(account));
@@ -120,9 +131,18 @@ impl Store {
     /// # Errors
     /// Those of reading the keys.
     pub async fn scram_keys(&self, login: &str) -> Result<ScramKeys, StoreError> {
+        self.scram_keys_for(login, false).await
+    }
+
+    /// The same; over a mail protocol made up where the account's own password is not good for that.
+    pub(crate) async fn scram_keys_for(
+        &self,
+        login: &str,
+        for_mail: bool,
+    ) -> Result<ScramKeys, StoreError> {
         let login = prepared(login.as_bytes());
         let account = self.login(&login).await?;
-        let body = ReadScram { account };
+        let body = ReadScram { account, for_mail };
         let (secret, keys) = self.0.engine.read(body).await?;
         if let Some(keys) = keys {
             return keys.open(&self.0.keys);
@@ -137,6 +157,7 @@ impl Store {
     /// What is to be stored of a password. Takes a place in the pool.
     pub(crate) async fn make_credential(
         &self,
+        account: Option<AccountId>,
         password: &Secret,
     ) -> Result<Credential, StoreError> {
         let password = Secret::new(prepared(password.expose()));
@@ -149,6 +170,13 @@ impl Store {
         for salt in &mut salts {
             self.0.entropy.fill(salt);
         }
+        // App passwords have the account's salt, and so stay good for SCRAM.
+        if let Some(account) = account
+            && let Some(salt) = self.0.engine.read(ReadSalt { account }).await?
+            && let Ok(salt) = <[u8; SALT_BYTES]>::try_from(salt)
+        {
+            salts[1] = salt;
+        }
         let keys = Arc::clone(&self.0.keys);
         self.0
             .passwords
@@ -156,7 +184,7 @@ impl Store {
             .await?
     }
 
-    async fn login(&self, login: &[u8]) -> Result<Option<AccountId>, StoreError> {
+    pub(crate) async fn login(&self, login: &[u8]) -> Result<Option<AccountId>, StoreError> {
         let Ok(login) = std::str::from_utf8(login) else {
             return Ok(None);
         };
@@ -227,7 +255,7 @@ impl Passwords {
     }
 
     /// Runs dear work, as many at once as there are cores.
-    async fn work<T: Send + 'static>(
+    pub(crate) async fn work<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, StoreError> {
@@ -365,7 +393,7 @@ fn decoy_hash(salt: &[u8], output: &[u8]) -> String {
 
 /// SASLprep (RFC 4013), as RFC 4616 §2 and RFC 5802 §2.2 ask; a text that it forbids stays as it
 /// is, as it does in the SASL exchange.
-fn prepared(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn prepared(bytes: &[u8]) -> Vec<u8> {
     match std::str::from_utf8(bytes) {
         Ok(text) if !text.is_ascii() => stringprep::saslprep(text)
             .map_or_else(|_| bytes.to_vec(), |text| text.into_owned().into()),
@@ -374,7 +402,7 @@ fn prepared(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// RFC 5802 §3: the keys of a password that is prepared already.
-fn derive_scram(password: &[u8], salt: &[u8]) -> ScramKeys {
+pub(crate) fn derive_scram(password: &[u8], salt: &[u8]) -> ScramKeys {
     let iterations = NonZeroU32::new(SCRAM_ITERATIONS).unwrap_or(NonZeroU32::MIN);
     let mut salted = [0; 32];
     pbkdf2::derive(
@@ -438,7 +466,7 @@ fn made_up_keys(secret: &[u8], login: &[u8]) -> ScramKeys {
     }
 }
 
-fn mac(key: &[u8], data: &[u8]) -> [u8; 32] {
+pub(crate) fn mac(key: &[u8], data: &[u8]) -> [u8; 32] {
     let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), data);
     let mut bytes = [0; 32];
     bytes.copy_from_slice(tag.as_ref());
@@ -448,6 +476,8 @@ fn mac(key: &[u8], data: &[u8]) -> [u8; 32] {
 /// Reads what is stored of a password. An unknown account is looked for all the same.
 struct ReadArgon2 {
     account: Option<AccountId>,
+    /// Only if it is good for mail protocols.
+    for_mail: bool,
 }
 
 impl Body for ReadArgon2 {
@@ -455,9 +485,10 @@ impl Body for ReadArgon2 {
 
     async fn run(&self, tx: &mut Tx<'_>) -> Result<Option<String>, StoreError> {
         let sql = "SELECT argon2 FROM credential WHERE account_id = $1 AND EXISTS
-            (SELECT 1 FROM account WHERE account_id = $1 AND enabled = 1 AND delete_at IS NULL)";
+            (SELECT 1 FROM account WHERE account_id = $1 AND enabled = 1 AND delete_at IS NULL
+                AND (mail_password = 1 OR $2 = 0))";
         let account = self.account.unwrap_or(AccountId(0));
-        match tx.row(sql, params![account]).await? {
+        match tx.row(sql, params![account, self.for_mail]).await? {
             Some(mut row) => Ok(Some(row.text(0)?)),
             None => Ok(None),
         }
@@ -517,6 +548,8 @@ impl Body for ReadServerSecret {
 
 struct ReadScram {
     account: Option<AccountId>,
+    /// Only if they are good for mail protocols.
+    for_mail: bool,
 }
 
 impl Body for ReadScram {
@@ -530,9 +563,10 @@ impl Body for ReadScram {
         };
         let sql = "SELECT scram_salt, scram_iterations, scram_stored_key, scram_server_key
             FROM credential WHERE account_id = $1 AND EXISTS
-            (SELECT 1 FROM account WHERE account_id = $1 AND enabled = 1 AND delete_at IS NULL)";
+            (SELECT 1 FROM account WHERE account_id = $1 AND enabled = 1 AND delete_at IS NULL
+                AND (mail_password = 1 OR $2 = 0))";
         let account = self.account.unwrap_or(AccountId(0));
-        let keys = match tx.row(sql, params![account]).await? {
+        let keys = match tx.row(sql, params![account, self.for_mail]).await? {
             Some(mut row) => Some(SealedKeys {
                 account: self.account,
                 salt: row.bytes(0)?,

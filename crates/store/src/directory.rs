@@ -247,7 +247,7 @@ impl Store {
     /// [`StoreError::NotFound`] for a domain that is not ours, [`StoreError::Exists`].
     pub async fn add_account(&self, new: NewAccount) -> Result<AccountId, StoreError> {
         let credential = match &new.password {
-            Some(password) => Some(self.make_credential(password).await?),
+            Some(password) => Some(self.make_credential(None, password).await?),
             None => None,
         };
         let body = rows::AddAccount {
@@ -417,7 +417,7 @@ impl Store {
     pub async fn set_password(&self, id: AccountId, password: &Secret) -> Result<(), StoreError> {
         let body = rows::SetCredential {
             id,
-            credential: self.make_credential(password).await?,
+            credential: self.make_credential(Some(id), password).await?,
             now: self.0.shared.now(),
         };
         self.0.engine.write(body, Priority::Urgent).await?;

@@ -14,7 +14,7 @@ mod file;
 mod reseal;
 
 pub(crate) use reseal::{
-    KeepServerSecret, dkim_place, forget, open_keys, scram_place, secret_place,
+    KeepServerSecret, app_place, dkim_place, forget, open_keys, scram_place, secret_place,
 };
 
 use std::path::{Path, PathBuf};

@@ -4,6 +4,7 @@
 //!
 //! What a verb that writes has answered with `Ok` is on disk.
 
+mod app_passwords;
 mod aside;
 mod auth;
 pub mod backup;
@@ -45,6 +46,7 @@ mod usage;
 mod verify;
 mod watch;
 
+pub use app_passwords::{AppKeys, AppPasswordInfo, LoginFrom, MailKeys, MailProtocol};
 pub use auth::{SHA1_BYTES, ScramKeys};
 pub use blobs::{BlobMove, KeptBlobs, ObjectKeys, ObjectOptions};
 pub use deliver::{Delivered, Delivery, LocalRecipient, StoredCopy, Submission, Unconfirmed};

@@ -1,14 +1,14 @@
 //! AUTHENTICATE (RFC 9051 §6.2.2) with an initial response (RFC 4959); the mechanisms are
 //! [`proto::sasl`]'s.
 
-use base::Secret;
+use base::{AccountId, Secret};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use proto::imap::Line;
 use proto::sasl::{
     Algorithm, Binding, Failure as SaslFailure, Mechanism, ScramKeys, Server, ServerStep,
 };
-use store::SHA1_BYTES;
+use store::{MailKeys, MailProtocol, SHA1_BYTES};
 
 use super::reply::Failure;
 use super::session::{Done, Session};
@@ -37,6 +37,8 @@ impl Session {
             initial.as_ref().map(Secret::expose),
             self.binding(),
         );
+        // Whose keys were given out, and the numbers of the app passwords among them.
+        let mut known: Option<(AccountId, Vec<i64>)> = None;
         loop {
             step = match step {
                 ServerStep::Challenge(challenge) => {
@@ -49,12 +51,21 @@ impl Session {
                 }
                 ServerStep::Lookup { login, algorithm } => {
                     self.throttle_allows(&login)?;
-                    let keys = self.scram_keys(&login, algorithm).await?;
+                    let store = &self.context.options.store;
+                    let kept = store.mail_scram_keys(&login, MailProtocol::Imap).await?;
+                    let numbers = kept.others.iter().map(|other| other.password).collect();
+                    known = kept.own.account.map(|account| (account, numbers));
+                    let keys = self.scram_keys(kept, algorithm);
                     server.keys(keys, &self.nonce())
                 }
-                ServerStep::Proved { login } => {
-                    let keys = self.context.options.store.scram_keys(&login).await?;
-                    let account = keys.account.ok_or(Failure::Credentials)?;
+                ServerStep::Proved { login, which } => {
+                    let (account, numbers) = known.ok_or(Failure::Credentials)?;
+                    // The first is the account's own password.
+                    let number = which.checked_sub(1).and_then(|which| numbers.get(which));
+                    if let Some(number) = number {
+                        let store = &self.context.options.store;
+                        store.app_password_used(account, *number, self.from()).await;
+                    }
                     return Ok(self.logged_in(account, &login));
                 }
                 // Not offered: nobody checks tokens here.
@@ -80,22 +91,23 @@ impl Session {
         }
     }
 
-    async fn scram_keys(
-        &mut self,
-        login: &str,
-        algorithm: Algorithm,
-    ) -> Result<ScramKeys, Failure> {
-        let keys = self.context.options.store.scram_keys(login).await?;
+    fn scram_keys(&self, kept: MailKeys, algorithm: Algorithm) -> ScramKeys {
+        let MailKeys { own, others } = kept;
         let [stored_key, server_key] = match algorithm {
-            Algorithm::Sha256 => [keys.stored_key, keys.server_key].map(Secret::new),
-            Algorithm::Sha1 => self.sha1_keys(keys.sha1).map(Secret::new),
+            Algorithm::Sha256 => [own.stored_key, own.server_key].map(Secret::new),
+            Algorithm::Sha1 => self.sha1_keys(own.sha1).map(Secret::new),
         };
-        Ok(ScramKeys {
-            salt: keys.salt,
-            iterations: keys.iterations,
+        let also = others.into_iter().map(|other| match algorithm {
+            Algorithm::Sha256 => [other.stored_key, other.server_key].map(Secret::new),
+            Algorithm::Sha1 => other.sha1.map(Secret::new),
+        });
+        ScramKeys {
+            salt: own.salt,
+            iterations: own.iterations,
             stored_key,
             server_key,
-        })
+            also: also.collect(),
+        }
     }
 
     /// Where no keys of SHA-1 are kept, such a login fails at the proof.

@@ -3,6 +3,7 @@
 use base::{AccountId, Secret};
 use proto::imap::Code;
 use proto::sasl::prepare;
+use store::{LoginFrom, MailProtocol};
 use tracing::info;
 
 use super::reply::Failure;
@@ -42,11 +43,18 @@ impl Session {
             .context
             .options
             .store
-            .authenticate(login, password)
+            .log_in(login, password, self.from())
             .await?
         {
             Some(account) => Ok(account),
             None => Err(self.wrong_credentials(login)),
+        }
+    }
+
+    pub(super) fn from(&self) -> LoginFrom {
+        LoginFrom {
+            protocol: MailProtocol::Imap,
+            address: self.entry.peer.ip(),
         }
     }
 

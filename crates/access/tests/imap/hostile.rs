@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use base::limits::Limits;
 
+use store::MailProtocol;
+
 use crate::world::{LOGIN, PASSWORD, World};
 
 fn small_limits() -> Limits {
@@ -61,6 +63,26 @@ async fn an_unknown_user_hears_the_same_as_a_wrong_password() {
     let unknown = client.command("LOGIN nobody@black.test x").await;
     let wrong = client.command(&format!("LOGIN {LOGIN} x")).await;
     assert_eq!(unknown, wrong);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn app_passwords_are_good_for_what_they_were_made_for() {
+    let world = World::new().await;
+    let made = async |name: &str, protocol| {
+        let protocols = [protocol];
+        let made = world
+            .store
+            .add_app_password(world.account, name, &protocols)
+            .await;
+        made.unwrap().expose_str().unwrap().to_owned()
+    };
+    let phone = made("phone", MailProtocol::Imap).await;
+    let printer = made("printer", MailProtocol::Smtp).await;
+    let mut client = world.connect();
+    client.line().await;
+    let wrong = client.command(&format!("LOGIN {LOGIN} {printer}")).await;
+    assert_eq!(wrong, ["NO [AUTHENTICATIONFAILED] Wrong login or password"]);
+    client.ok(&format!("LOGIN {LOGIN} {phone}")).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

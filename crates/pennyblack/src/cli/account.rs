@@ -6,7 +6,7 @@ use clap::{ArgGroup, Subcommand};
 
 use super::exit::Exit;
 use super::output::{Output, bytes, field};
-use super::{ListArgs, Operator, deleted, export, password, senders, usage};
+use super::{ListArgs, Operator, app_password, deleted, export, password, senders, usage};
 use crate::control::{Quota, Request};
 use crate::random;
 use crate::settings::value;
@@ -59,6 +59,9 @@ pub(super) enum AccountCommand {
     /// Mail that was deleted and can be recovered.
     #[command(subcommand)]
     Deleted(deleted::DeletedCommand),
+    /// Passwords of their own for programs.
+    #[command(subcommand)]
+    AppPassword(app_password::AppPasswordCommand),
     /// Addresses that an account may send as, besides its own and its aliases.
     #[command(subcommand)]
     Identity(senders::IdentityCommand),
@@ -177,6 +180,7 @@ pub(super) fn run(operator: &Operator, command: AccountCommand) -> Result<(), Ex
             blobs,
             json,
         } => usage::usage(operator, address, blobs, json),
+        AccountCommand::AppPassword(command) => app_password::run(operator, command),
         AccountCommand::Identity(command) => senders::identity(operator, command),
         AccountCommand::Delegate(command) => senders::delegate(operator, command),
         AccountCommand::Deleted(command) => deleted::run(operator, command),

@@ -7,6 +7,7 @@
 
 mod account;
 mod alias;
+mod app_password;
 mod backup;
 mod blobs;
 mod deleted;

@@ -11,6 +11,7 @@ pub mod blobs;
 pub mod client;
 pub mod long;
 pub mod operate;
+mod passwords;
 mod people;
 pub mod rows;
 mod senders;
@@ -185,6 +186,34 @@ pub enum Request {
         /// In messages.
         quota_messages: Quota,
     },
+    /// Makes an app password.
+    AppPasswordAdd {
+        /// The account's address.
+        address: String,
+        /// Its name.
+        name: String,
+        /// For what it is good; empty: for all.
+        protocols: Vec<Protocol>,
+    },
+    /// Lists app passwords.
+    AppPasswordList {
+        /// The account's address.
+        address: String,
+    },
+    /// Takes an app password back.
+    AppPasswordRemove {
+        /// The account's address.
+        address: String,
+        /// Its name.
+        name: String,
+    },
+    /// Sets whether only app passwords are good for mail protocols.
+    AppPasswordOnly {
+        /// The account's address.
+        address: String,
+        /// Whether.
+        only: bool,
+    },
     /// Lets an account send as something.
     SendRightAdd {
         /// The account's address.
@@ -318,6 +347,16 @@ pub enum Right {
     As(String),
     /// The same, with the sender named.
     OnBehalfOf(String),
+}
+
+/// What an app password may be limited to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Protocol {
+    /// Submission.
+    Smtp,
+    /// IMAP.
+    Imap,
 }
 
 /// Whether authors are checked.

@@ -6,7 +6,8 @@ use serde_json::Value;
 use store::{NewAccount, QueueFilter, QuotaChange, Store, StoreError};
 
 use super::{
-    Failure, Filter, QueueAct, Quota, Request, addresses, blobs, people, rows, senders, signing,
+    Failure, Filter, QueueAct, Quota, Request, addresses, blobs, passwords, people, rows, senders,
+    signing,
 };
 use crate::outside::SystemClock;
 
@@ -84,6 +85,10 @@ pub async fn operate(store: &Store, request: Request) -> Result<Answer, Failure>
             store.set_quota(id, bytes, messages).await?;
             Ok(Answer::done(format!("account {address} has a new quota")))
         }
+        Request::AppPasswordAdd { .. }
+        | Request::AppPasswordList { .. }
+        | Request::AppPasswordRemove { .. }
+        | Request::AppPasswordOnly { .. } => passwords::operate(store, request).await,
         Request::SendRightAdd { .. }
         | Request::SendRightRemove { .. }
         | Request::SendRightList { .. }

@@ -310,7 +310,7 @@ fn every_refusal_is_the_one_that_is_told_and_is_logged_once() {
 
     let metrics = node.http("/metrics");
     assert!(
-        metrics.contains("pennyblack_smtp_refusals_total{code=\"550 5.7.1\"} 1\n"),
+        metrics.contains("pennyblack_smtp_refusals_total{code=\"550 5.7.1\"} 6\n"),
         "{metrics}"
     );
     assert!(folder.ok(&["verify"]).contains("consistent"));

@@ -7,6 +7,7 @@ mod disk;
 mod keys;
 mod limits;
 mod reports;
+mod senders;
 mod store;
 mod support;
 mod transfer;

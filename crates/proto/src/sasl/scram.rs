@@ -36,6 +36,8 @@ pub struct ScramKeys {
     pub stored_key: Secret,
     /// `ServerKey`.
     pub server_key: Secret,
+    /// `StoredKey` and `ServerKey` of further passwords with the same salt and count.
+    pub also: Vec<[Secret; 2]>,
 }
 
 /// The keys of a password. Costs `iterations` HMACs, so it is never called in a session's loop.
@@ -52,6 +54,7 @@ pub fn derive_keys(
         iterations: iterations.get(),
         stored_key: Secret::new(algorithm.hash(&algorithm.hmac(&salted, b"Client Key"))),
         server_key: Secret::new(algorithm.hmac(&salted, b"Server Key")),
+        also: Vec::new(),
     }
 }
 
@@ -100,16 +103,16 @@ impl Algorithm {
     /// ClientSignature) = StoredKey`.
     pub(super) fn proof_is_right(
         self,
-        keys: &ScramKeys,
+        stored_key: &Secret,
         auth_message: &[u8],
         proof: &[u8],
     ) -> bool {
-        let signature = self.hmac(keys.stored_key.expose(), auth_message);
+        let signature = self.hmac(stored_key.expose(), auth_message);
         if proof.len() != signature.len() {
             return false;
         }
         let client_key = xor(proof, &signature);
-        same(&self.hash(&client_key), keys.stored_key.expose())
+        same(&self.hash(&client_key), stored_key.expose())
     }
 }
 

@@ -39,10 +39,12 @@ pub enum ServerStep {
         /// The token.
         token: Secret,
     },
-    /// The client proved that it knows the password of this login. The exchange is over.
+    /// The client proved that it knows a password of this login. The exchange is over.
     Proved {
         /// Who it is.
         login: String,
+        /// Which password: 0 for the first, then those of [`ScramKeys::also`].
+        which: usize,
     },
     /// The exchange is over, without success.
     Failed(Failure),
@@ -89,6 +91,7 @@ enum State {
     ScramFinal(Box<ScramFinal>),
     ScramAcknowledge {
         login: String,
+        which: usize,
     },
     /// The error of a token was told; the client's answer ends it.
     TokenRefused {
@@ -208,8 +211,8 @@ impl Server {
                 login: login.unwrap_or_default(),
             }),
             State::ScramFinal(waiting) => self.client_final(&waiting, text(response)?),
-            State::ScramAcknowledge { login } if response.is_empty() => {
-                Ok(ServerStep::Proved { login })
+            State::ScramAcknowledge { login, which } if response.is_empty() => {
+                Ok(ServerStep::Proved { login, which })
             }
             State::ScramAcknowledge { .. } => {
                 Err(Failure::Malformed("the last message must be empty"))
@@ -260,14 +263,26 @@ impl Server {
             "{},{},{without_proof}",
             waiting.first.client_first_bare, waiting.server_first
         );
-        let right = proof.is_some_and(|proof| {
-            algorithm.proof_is_right(&waiting.keys, auth_message.as_bytes(), &proof)
-        });
-        if !right {
+        let own = [&waiting.keys.stored_key, &waiting.keys.server_key];
+        let also = waiting
+            .keys
+            .also
+            .iter()
+            .map(|[stored, server]| [stored, server]);
+        // All have one salt, so that the proof tells which it was made with.
+        let found = std::iter::once(own)
+            .chain(also)
+            .enumerate()
+            .find(|(_, [stored, _])| {
+                proof.as_ref().is_some_and(|proof| {
+                    algorithm.proof_is_right(stored, auth_message.as_bytes(), proof)
+                })
+            });
+        let Some((which, [_, server_key])) = found else {
             return Err(Failure::WrongProof { login });
-        }
-        let signature = algorithm.hmac(waiting.keys.server_key.expose(), auth_message.as_bytes());
-        self.state = State::ScramAcknowledge { login };
+        };
+        let signature = algorithm.hmac(server_key.expose(), auth_message.as_bytes());
+        self.state = State::ScramAcknowledge { login, which };
         let challenge = format!("v={}", BASE64.encode(signature)).into_bytes();
         Ok(ServerStep::Challenge(challenge))
     }

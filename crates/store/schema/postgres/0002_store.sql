@@ -53,7 +53,7 @@ CREATE TABLE alias_target (
 
 -- change_floor: changes up to this modseq are no longer in the log. quota_messages: the most
 -- messages. delete_at: when the account and its mail are removed. removed_bytes, removed_messages:
--- what its rows in `removed` take.
+-- what its rows in `removed` take. mail_password: whether its own password is good for mail protocols.
 CREATE TABLE account (
     account_id BIGINT NOT NULL PRIMARY KEY,
     address TEXT COLLATE "C" NOT NULL,
@@ -73,7 +73,27 @@ CREATE TABLE account (
     quota_messages BIGINT,
     delete_at BIGINT,
     removed_bytes BIGINT NOT NULL DEFAULT 0,
-    removed_messages BIGINT NOT NULL DEFAULT 0
+    removed_messages BIGINT NOT NULL DEFAULT 0,
+    mail_password BIGINT NOT NULL DEFAULT 1
+);
+
+-- Further passwords, one for each program. hash: HMAC-SHA-256 with a secret of the server. protocols: the
+-- sum of 1 (submission) and 2 (IMAP); 0 for all. The SCRAM keys are sealed; the salt is the account's.
+CREATE TABLE app_password (
+    account_id BIGINT NOT NULL,
+    password_id BIGINT NOT NULL,
+    name TEXT COLLATE "C" NOT NULL,
+    hash BYTEA NOT NULL,
+    protocols BIGINT NOT NULL,
+    scram_salt BYTEA NOT NULL,
+    scram_iterations BIGINT NOT NULL,
+    scram_stored_key BYTEA NOT NULL,
+    scram_server_key BYTEA NOT NULL,
+    created_at BIGINT NOT NULL,
+    used_at BIGINT,
+    used_from TEXT COLLATE "C" NOT NULL,
+    used_by TEXT COLLATE "C" NOT NULL,
+    PRIMARY KEY (account_id, password_id)
 );
 
 CREATE TABLE credential (

@@ -113,6 +113,28 @@ CREATE TABLE send_right (
     PRIMARY KEY (account_id, kind, subject)
 ) WITHOUT ROWID;
 
+-- mail_password: whether the account's own password is good for mail protocols.
+ALTER TABLE account ADD COLUMN mail_password INTEGER NOT NULL DEFAULT 1;
+
+-- Further passwords, one for each program. hash: HMAC-SHA-256 with a secret of the server. protocols: the
+-- sum of 1 (submission) and 2 (IMAP); 0 for all. The SCRAM keys are sealed; the salt is the account's.
+CREATE TABLE app_password (
+    account_id INTEGER NOT NULL,
+    password_id INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    hash BLOB NOT NULL,
+    protocols INTEGER NOT NULL,
+    scram_salt BLOB NOT NULL,
+    scram_iterations INTEGER NOT NULL,
+    scram_stored_key BLOB NOT NULL,
+    scram_server_key BLOB NOT NULL,
+    created_at INTEGER NOT NULL,
+    used_at INTEGER,
+    used_from TEXT NOT NULL,
+    used_by TEXT NOT NULL,
+    PRIMARY KEY (account_id, password_id)
+) WITHOUT ROWID;
+
 -- Policies of MTA-STS (RFC 8461) that other domains have. body: as it was fetched.
 CREATE TABLE sts_policy (
     domain TEXT NOT NULL PRIMARY KEY,

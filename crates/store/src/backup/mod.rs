@@ -55,6 +55,7 @@ pub(crate) const CARRIED: &[&str] = &[
     "send_right",
     "account",
     "credential",
+    "app_password",
     "mailbox",
     "message",
     "placement",

@@ -301,11 +301,12 @@ impl Body for CloseAccount {
             params![self.id],
         )
         .await?;
-        tx.execute(
+        for sql in [
             "DELETE FROM credential WHERE account_id = $1",
-            params![self.id],
-        )
-        .await?;
+            "DELETE FROM app_password WHERE account_id = $1",
+        ] {
+            tx.execute(sql, params![self.id]).await?;
+        }
         // Also what others might have done in its name: its number is never used again.
         let sql = "DELETE FROM send_right
             WHERE account_id = $1 OR (kind IN (3, 4) AND subject = $2)";

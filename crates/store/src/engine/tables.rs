@@ -19,6 +19,7 @@ pub const TABLES: &[(&str, TableClass)] = &[
     ("account", TableClass::Account),
     ("address", TableClass::Global),
     ("alias_target", TableClass::Global),
+    ("app_password", TableClass::Account),
     ("blob", TableClass::Blob),
     ("change", TableClass::Account),
     ("condemned", TableClass::Blob),

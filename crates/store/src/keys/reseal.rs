@@ -28,6 +28,11 @@ pub(crate) fn scram_place(account: i64, which: &str) -> String {
     format!("credential/{account}/{which}")
 }
 
+/// Where a SCRAM key of an app password belongs.
+pub(crate) fn app_place(account: i64, password: i64, which: &str) -> String {
+    format!("app_password/{account}/{password}/{which}")
+}
+
 /// Where a key that signs as a domain belongs.
 pub(crate) fn dkim_place(domain: &str, selector: &str) -> String {
     format!("dkim_key/{domain}/{selector}")
@@ -101,7 +106,7 @@ impl Store {
 
 /// Removes every sealed secret, so that a store opens whose key is lost. Passwords stay: who logs in
 /// with one in the clear (over TLS) is not hindered; logins by SCRAM work again when the password
-/// is set anew. Gives how many credentials lost their SCRAM keys.
+/// is set anew. App passwords are gone. Gives how many credentials lost their SCRAM keys.
 pub(crate) async fn forget(engine: &Engine) -> Result<u64, StoreError> {
     engine.write(Forget, Priority::Urgent).await
 }
@@ -113,6 +118,14 @@ async fn seal_all(engine: &Engine, keys: &Arc<Keyring>) -> Result<(), StoreError
         let body = SealCredentials {
             keys: Arc::clone(keys),
             after: account,
+        };
+        after = engine.write(body, Priority::Bulk).await?;
+    }
+    let mut after = Some((-1, -1));
+    while let Some(last) = after {
+        let body = SealAppPasswords {
+            keys: Arc::clone(keys),
+            after: last,
         };
         after = engine.write(body, Priority::Bulk).await?;
     }
@@ -237,6 +250,44 @@ impl Body for SealCredentials {
     }
 }
 
+/// Seals the SCRAM keys of some app passwords. Gives the last, or `None` at the end.
+struct SealAppPasswords {
+    keys: Arc<Keyring>,
+    after: (i64, i64),
+}
+
+impl Body for SealAppPasswords {
+    type Out = Option<(i64, i64)>;
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<Self::Out, StoreError> {
+        let sql = "SELECT account_id, password_id, scram_stored_key, scram_server_key
+            FROM app_password
+            WHERE account_id > $1 OR (account_id = $1 AND password_id > $2)
+            ORDER BY account_id, password_id LIMIT $3";
+        let (account, password) = self.after;
+        let mut last = None;
+        for mut row in tx.rows(sql, params![account, password, PIECE]).await? {
+            let (account, id) = (row.int(0)?, row.int(1)?);
+            last = Some((account, id));
+            let values = [row.bytes(2)?, row.bytes(3)?];
+            if values.iter().all(|value| !self.keys.is_old(value)) {
+                continue;
+            }
+            let again = |which, value: &[u8]| {
+                let place = app_place(account, id, which);
+                self.keys.seal(&place, &self.keys.unseal(&place, value)?)
+            };
+            let (stored, server) = (again("stored", &values[0])?, again("server", &values[1])?);
+            let sql = "UPDATE app_password SET scram_stored_key = $3, scram_server_key = $4
+                WHERE account_id = $1 AND password_id = $2 AND scram_stored_key = $5";
+            let old = values[0].as_slice();
+            let new = params![account, id, stored.as_slice(), server.as_slice(), old];
+            tx.execute(sql, new).await?;
+        }
+        Ok(last)
+    }
+}
+
 /// Seals some of the keys that sign as domains. Gives the last, or `None` at the end.
 struct SealDkimKeys {
     keys: Arc<Keyring>,
@@ -285,6 +336,8 @@ impl Body for Forget {
         }
         // Every private key is sealed: new ones are made.
         tx.execute("DELETE FROM dkim_key", &[]).await?;
+        // The secret that their hashes are made with is gone.
+        tx.execute("DELETE FROM app_password", &[]).await?;
         let none: &[u8] = &[];
         // Of all accounts at once: nothing runs on a store without its key.
         let sql = "UPDATE credential SET scram_stored_key = $1, scram_server_key = $1";

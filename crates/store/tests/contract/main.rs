@@ -12,6 +12,7 @@ mod mailboxes;
 mod mending;
 mod nodes;
 mod objects;
+mod passwords;
 mod people;
 mod queueing;
 mod races;
@@ -142,6 +143,8 @@ contract! {
     people::groups,
     people::who_may_send,
     people::rights_to_send,
+    passwords::app_passwords,
+    passwords::app_passwords_by_scram,
     people::making_and_removing,
     people::passwords,
     people::scram,

@@ -19,6 +19,7 @@ const ACROSS_ACCOUNTS: &[&str] = &[
     "FROM mailbox b WHERE b.role",
     "INSERT INTO account ",
     "SELECT account_id, scram_stored_key",
+    "SELECT account_id, password_id, scram_stored_key",
     "SELECT account_id, modseq FROM account WHERE account_id IN list($1)",
 ];
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use base::{AccountId, EmailAddress, Secret};
 use proto::sasl::{Algorithm, ScramKeys};
 use proto::smtp::Reply;
-use store::{Resolved, SHA1_BYTES, Target};
+use store::{LoginFrom, MailKeys, MailProtocol, Resolved, SHA1_BYTES, Target};
 use tokio::time::timeout;
 use tracing::{info, warn};
 
@@ -30,7 +30,7 @@ impl Session<'_> {
             .context
             .options
             .store
-            .authenticate(login, password)
+            .log_in(login, password, self.from())
             .await
         {
             Ok(Some(account)) => self.logged_in(login, account),
@@ -50,9 +50,11 @@ impl Session<'_> {
         if !self.may_try(login) {
             return;
         }
-        match self.context.options.store.scram_keys(login).await {
-            Ok(keys) => {
-                self.scram_account = keys.account;
+        let store = &self.context.options.store;
+        match store.mail_scram_keys(login, MailProtocol::Smtp).await {
+            Ok(MailKeys { own, others }) => {
+                let numbers = others.iter().map(|other| other.password).collect();
+                self.scram_account = own.account.map(|account| (account, numbers));
                 let mut random = [0; NONCE_BYTES];
                 self.context.options.entropy.fill(&mut random);
                 let mut nonce = String::with_capacity(2 * NONCE_BYTES);
@@ -61,14 +63,23 @@ impl Session<'_> {
                     let _ = write!(nonce, "{byte:02x}");
                 }
                 let [stored_key, server_key] = match algorithm {
-                    Algorithm::Sha256 => [keys.stored_key, keys.server_key].map(Secret::new),
-                    Algorithm::Sha1 => self.sha1_keys(keys.sha1).map(Secret::new),
+                    Algorithm::Sha256 => [own.stored_key, own.server_key].map(Secret::new),
+                    Algorithm::Sha1 => self.sha1_keys(own.sha1).map(Secret::new),
                 };
                 let keys = ScramKeys {
-                    salt: keys.salt,
-                    iterations: keys.iterations,
+                    salt: own.salt,
+                    iterations: own.iterations,
                     stored_key,
                     server_key,
+                    also: others
+                        .into_iter()
+                        .map(|other| match algorithm {
+                            Algorithm::Sha256 => {
+                                [other.stored_key, other.server_key].map(Secret::new)
+                            }
+                            Algorithm::Sha1 => other.sha1.map(Secret::new),
+                        })
+                        .collect(),
                 };
                 self.server.keys(keys, &nonce);
             }
@@ -135,9 +146,17 @@ impl Session<'_> {
     }
 
     /// The proof was right; made-up keys have no proof that is, but nothing rests on that.
-    pub(super) fn proved(&mut self, login: &str) {
+    pub(super) async fn proved(&mut self, login: &str, which: usize) {
         match self.scram_account.take() {
-            Some(account) => self.logged_in(login, account),
+            Some((account, numbers)) => {
+                // The first is the account's own password.
+                let number = which.checked_sub(1).and_then(|which| numbers.get(which));
+                if let Some(number) = number {
+                    let store = &self.context.options.store;
+                    store.app_password_used(account, *number, self.from()).await;
+                }
+                self.logged_in(login, account);
+            }
             None => {
                 self.login_failed(login);
                 self.server.reject(&Reply::authentication_failed());
@@ -156,6 +175,13 @@ impl Session<'_> {
             .metrics
             .refusal(&Reply::authentication_failed());
         info!(peer = %self.peer, login, "login failed");
+    }
+
+    fn from(&self) -> LoginFrom {
+        LoginFrom {
+            protocol: MailProtocol::Smtp,
+            address: self.peer.ip(),
+        }
     }
 
     fn logged_in(&mut self, login: &str, account: AccountId) {

@@ -50,8 +50,9 @@ pub(super) struct Session<'a> {
     client: Option<IpAddr>,
     /// Who logged in.
     pub(super) account: Option<AccountId>,
-    /// Whose SCRAM keys were given out, until the proof comes.
-    pub(super) scram_account: Option<AccountId>,
+    /// Whose SCRAM keys were given out, until the proof comes, and the numbers of the app passwords
+    /// among them.
+    pub(super) scram_account: Option<(AccountId, Vec<i64>)>,
     /// Logins that were refused without a look at the password.
     pub(super) shut_out: u32,
     pub(super) envelope: Option<Envelope>,
@@ -247,7 +248,7 @@ impl Session<'_> {
             Event::Password { login, password } => self.check_password(&login, &password).await,
             Event::Keys { login, algorithm } => self.find_keys(&login, algorithm).await,
             Event::Token { login, token } => self.check_token(login.as_deref(), &token).await,
-            Event::Proved { login } => self.proved(&login),
+            Event::Proved { login, which } => self.proved(&login, which).await,
             Event::WrongProof { login } => self.login_failed(&login),
             Event::Refused(reply) => {
                 self.note_refusal(&reply);

@@ -531,7 +531,16 @@ async fn a_user_logs_in_by_scram() {
     use proto::smtp::client::{Client, Config, Credentials, Event, Timeouts, TlsPolicy};
     let world = World::new().await;
     let mut peer = world.connect(SUBMISSION, HOME);
-    for (password, succeeds) in [("pencil", true), ("crayon", false)] {
+    let phone = world.store.add_app_password(world.bob, "phone", &[]).await;
+    let reader = [store::MailProtocol::Imap];
+    let reader = world.store.add_app_password(world.bob, "reader", &reader);
+    let (phone, reader) = (phone.unwrap(), reader.await.unwrap());
+    for (password, succeeds) in [
+        ("pencil", true),
+        ("crayon", false),
+        (phone.expose_str().unwrap(), true),
+        (reader.expose_str().unwrap(), false),
+    ] {
         let config = Config {
             hostname: Domain::parse("client.test").unwrap(),
             tls: TlsPolicy::Never,
@@ -560,6 +569,9 @@ async fn a_user_logs_in_by_scram() {
         assert_eq!(event == Event::Ready, succeeds, "{event:?}");
         peer = world.connect(SUBMISSION, HOME);
     }
+    let (list, _) = world.store.app_passwords(world.bob).await.unwrap();
+    let used: Vec<bool> = list.iter().map(|one| one.used.is_some()).collect();
+    assert_eq!(used, [true, false]);
 }
 
 #[tokio::test]

@@ -79,11 +79,11 @@ impl Server {
             ServerStep::Token { login, token } => {
                 self.ask(Waiting::Token(exchange), Event::Token { login, token })
             }
-            ServerStep::Proved { login } => {
+            ServerStep::Proved { login, which } => {
                 let waiting = Waiting::Proved {
                     login: login.clone(),
                 };
-                self.ask(waiting, Event::Proved { login })
+                self.ask(waiting, Event::Proved { login, which })
             }
             ServerStep::Failed(Failure::WrongProof { login }) => {
                 self.say(&Reply::authentication_failed());

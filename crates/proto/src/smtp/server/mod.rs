@@ -185,6 +185,8 @@ pub enum Event {
     Proved {
         /// Who wants to log in.
         login: String,
+        /// With which of the keys that were given; see [`sasl::ServerStep::Proved`].
+        which: usize,
     },
     /// A SCRAM proof was wrong; the reply is already written. To be counted.
     WrongProof {
