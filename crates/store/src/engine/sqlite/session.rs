@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, types::ValueRef};
 
 use super::{EngineOptions, Statements};
@@ -271,10 +272,14 @@ pub(crate) fn connect(
     flags: OpenFlags,
     vfs: Option<&str>,
 ) -> rusqlite::Result<Connection> {
-    match vfs {
+    let connection = match vfs {
         Some(vfs) => Connection::open_with_flags_and_vfs(path, flags, vfs),
         None => Connection::open_with_flags(path, flags),
-    }
+    }?;
+    // Without it SQLite plans a statement with `LIMIT $1` anew for each value that is bound, which
+    // took three quarters of the time of the queue's look for what is due.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    Ok(connection)
 }
 
 fn synchronous(choice: Synchronous) -> &'static str {
@@ -376,6 +381,8 @@ pub(crate) fn failure(error: rusqlite::Error) -> StoreError {
 
 #[cfg(test)]
 mod tests {
+    use rusqlite::StatementStatus;
+
     use super::*;
 
     #[test]
@@ -386,6 +393,22 @@ mod tests {
             .rows("SELECT $2, $1", &[Value::Int(1), Value::Int(2)], 9)
             .unwrap();
         assert_eq!(rows[0].0, [Cell::Int(2), Cell::Int(1)]);
+    }
+
+    #[test]
+    fn a_statement_is_planned_once_for_all_values() {
+        let folder = tempfile::tempdir().unwrap();
+        let flags = OpenFlags::default();
+        let connection = connect(&folder.path().join("a.db"), flags, None).unwrap();
+        let mut session = Session::new(connection, &Statements::default(), 64).unwrap();
+        session.batch("CREATE TABLE a (b INTEGER)").unwrap();
+        for limit in 1..5 {
+            let sql = "SELECT b FROM a WHERE b <= $1 ORDER BY b LIMIT $2";
+            let params = [Value::Int(limit), Value::Int(limit)];
+            let mut statement = session.prepare(sql, &params).unwrap();
+            assert!(statement.raw_query().next().unwrap().is_none());
+            assert_eq!(statement.get_status(StatementStatus::RePrepare), 0);
+        }
     }
 
     #[test]
