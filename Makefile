@@ -25,7 +25,7 @@ test-cluster: ## Run the tests that need Garage, a real object store (builds it 
 SEED ?= $(shell date +%s)
 soak: ## Run new simulated worlds for an hour (SEED=n chooses where they begin).
 	@script/setup build
-	cargo run --release --quiet -p pennyblack-sim -- --seed $(SEED)000 --minutes 60
+	cargo run --release --quiet -p sim -- --seed $(SEED)000 --minutes 60
 
 check: ## Format, lints, house rules and dependencies, as asked of every change.
 	@script/setup build check

@@ -1,27 +1,24 @@
-//! A small SMTP client of our own, for users and strangers. But for SCRAM it shares no code with the
-//! program, and it knows for each letter what a sender may know: taken, refused, or nothing.
+//! A small SMTP client of our own, for users and strangers. It shares no code with the program, and it
+//! knows for each letter what a sender may know: taken, refused, or nothing.
 
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use base::Domain;
 use base::ports::{BoxStream, Connector as _};
-use base::{Domain, Secret};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use proto::sasl::{self, Mechanism};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
 use crate::net::Host;
+use crate::scram;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 const REPLY_TIMEOUT: Duration = Duration::from_secs(120);
 /// RFC 5321 §4.5.3.2.6: the end of the letter.
 const END_TIMEOUT: Duration = Duration::from_secs(600);
-
-/// Nobody listens in who could use it again.
-const NONCE: &str = "c2ltdWxhdGVkIG5vbmNlIG9mIGEgdXNlcg==";
 
 /// A letter to be sent.
 pub struct Mail<'a> {
@@ -98,23 +95,27 @@ impl Dialog {
 
     /// By SCRAM (RFC 5802), which costs the server less time than a password.
     async fn login(&mut self, user: &str, password: &str) -> io::Result<()> {
-        let secret = Secret::new(password.as_bytes().to_vec());
-        let mut exchange = sasl::Client::new(Mechanism::ScramSha256, user, secret, NONCE);
-        let first = exchange.initial().unwrap_or_default();
-        self.ask(&format!("AUTH SCRAM-SHA-256 {}", BASE64.encode(first)))
-            .await?;
-        loop {
-            if self.last.starts_with("235") {
-                return Ok(());
-            }
-            let challenge = self
-                .last
-                .strip_prefix("334 ")
-                .ok_or_else(|| refused("the login"))?;
-            let challenge = BASE64.decode(challenge.trim()).map_err(io::Error::other)?;
-            let answer = exchange.respond(&challenge).map_err(io::Error::other)?;
-            self.ask(&BASE64.encode(answer)).await?;
+        let first = BASE64.encode(scram::first(user));
+        self.ask(&format!("AUTH SCRAM-SHA-256 {first}")).await?;
+        let challenge = self.challenge()?;
+        let answered = scram::last(user, password, &challenge);
+        let (answer, proven) = answered.ok_or_else(|| refused("the server's nonce"))?;
+        self.ask(&BASE64.encode(answer)).await?;
+        if self.challenge()? != proven {
+            return Err(io::Error::other("the server does not know the password"));
         }
+        if self.ask("").await? != 235 {
+            return Err(refused("the login"));
+        }
+        Ok(())
+    }
+
+    /// What stands in the server's last reply.
+    fn challenge(&self) -> io::Result<String> {
+        let challenge = self.last.strip_prefix("334 ");
+        let challenge = challenge.ok_or_else(|| refused("the login"))?;
+        let challenge = BASE64.decode(challenge.trim()).map_err(io::Error::other)?;
+        String::from_utf8(challenge).map_err(io::Error::other)
     }
 
     async fn letter(&mut self, mail: &Mail<'_>) -> io::Result<Outcome> {

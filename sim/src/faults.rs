@@ -23,6 +23,8 @@ pub struct Faults {
     pub clock: bool,
     /// Disks that are full.
     pub disk: bool,
+    /// Disks whose flushes take seconds.
+    pub slow: bool,
 }
 
 impl Faults {
@@ -37,6 +39,7 @@ impl Faults {
         crash: true,
         clock: true,
         disk: true,
+        slow: true,
     };
 
     /// Reads `all`, `none`, or names separated by commas.
@@ -54,7 +57,7 @@ impl Faults {
                     None => {
                         return Err(format!(
                             "no fault is called {name}; there are: {}",
-                            Self::ALL
+                            Self::names()
                         ));
                     }
                 },
@@ -63,7 +66,26 @@ impl Faults {
         Ok(faults)
     }
 
-    fn each(&mut self) -> [(&'static str, &mut bool); 9] {
+    fn names() -> String {
+        let mut all = Self::ALL;
+        all.each().map(|(name, _)| name).join(", ")
+    }
+
+    /// The same faults, each time without another one.
+    #[must_use]
+    pub fn without_one(self) -> Vec<Self> {
+        let mut copy = self;
+        let count = copy.each().len();
+        (0..count)
+            .filter_map(|number| {
+                let mut fewer = self;
+                let fault = std::mem::take(fewer.each()[number].1);
+                fault.then_some(fewer)
+            })
+            .collect()
+    }
+
+    fn each(&mut self) -> [(&'static str, &mut bool); 10] {
         [
             ("latency", &mut self.latency),
             ("cut", &mut self.cut),
@@ -74,12 +96,16 @@ impl Faults {
             ("crash", &mut self.crash),
             ("clock", &mut self.clock),
             ("disk", &mut self.disk),
+            ("slow", &mut self.slow),
         ]
     }
 }
 
 impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if *self == Self::ALL {
+            return f.write_str("all");
+        }
         let mut copy = *self;
         let names: Vec<&str> = copy
             .each()
@@ -97,10 +123,13 @@ mod tests {
 
     #[test]
     fn names_there_and_back() {
-        for text in ["none", "cut,half-open", "latency,crash,disk"] {
+        for text in ["none", "cut,half-open", "latency,crash,disk", "all"] {
             assert_eq!(Faults::parse(text).unwrap().to_string(), text);
         }
         assert_eq!(Faults::parse("all"), Ok(Faults::ALL));
         assert!(Faults::parse("rain").is_err());
+        assert_eq!(Faults::ALL.without_one().len(), 10);
+        let one = Faults::parse("cut").unwrap();
+        assert_eq!(one.without_one(), [Faults::default()]);
     }
 }

@@ -1,20 +1,20 @@
 //! The books of a run: what was sent and acknowledged, what arrived, what was reported, and every
 //! fault that may explain a difference.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::plan::Way;
+use crate::plan::{Plan, Way};
 
 /// A node that stops so soon after it has read a reply may not have noted it: the flush of a
 /// settlement takes some tens of milliseconds.
 const NOTED_WITHIN: Duration = Duration::from_secs(2);
-/// While its disk is full, a settlement is tried for so long.
-const NOTED_WITHIN_ON_FULL_DISK: Duration = Duration::from_secs(20);
+/// While its disk is full, a settlement is tried for so long; and two slow flushes take as long.
+const NOTED_WITHIN_ON_BAD_DISK: Duration = Duration::from_secs(20);
 /// Violations that are told; after the first few the rest says nothing new.
 const VIOLATIONS_MAX: usize = 50;
 
@@ -80,17 +80,30 @@ struct Inner {
     stored: BTreeMap<(u64, String), u64>,
     /// How often a failure was reported to the sender.
     reported: BTreeMap<(u64, String), u64>,
-    /// Letters that a server has read and whose reply was not.
-    unanswered: BTreeMap<(Carried, String), u64>,
-    answered: BTreeMap<(Carried, String), Vec<(Instant, String)>>,
+    /// How often a letter may have come to a server besides the one time: it was read and the reply
+    /// was not, or who read the reply may not have noted it.
+    excuses: BTreeMap<(Carried, String), u64>,
+    /// Replies that somebody has read lately.
+    lately: BTreeMap<String, VecDeque<Noted>>,
     /// Reports that the server of a sender's domain refused for good, by the sender.
     refused_reports: BTreeMap<String, u64>,
-    stops: BTreeMap<String, Vec<Instant>>,
-    full: BTreeMap<String, Vec<(Instant, Option<Instant>)>>,
+    /// Nodes whose disk is full.
+    full: BTreeSet<String>,
+    /// Nodes whose disk is slow, and until when one was.
+    slow: BTreeMap<String, Option<Instant>>,
     faults: BTreeMap<&'static str, u64>,
     violations: Vec<String>,
     open: u64,
     open_max: u64,
+}
+
+/// A reply that was read.
+struct Noted {
+    at: Instant,
+    carried: Carried,
+    server: String,
+    /// Whether it is an excuse already.
+    is_excused: bool,
 }
 
 /// What the end of a run compares.
@@ -106,8 +119,8 @@ pub struct Books {
     pub reported: u64,
     /// Taken for a recipient, and neither stored nor reported.
     pub lost: u64,
-    /// Neither stored nor reported, because the server that the DNS named for the sender refused the
-    /// report for good.
+    /// Neither stored nor reported, because the sender cannot be told: the server that the DNS named
+    /// for him refused the report for good, or there is none.
     pub unreportable: u64,
     /// Copies more than one, for which no connection died.
     pub unexplained_duplicates: u64,
@@ -176,21 +189,30 @@ impl Ledger {
 
     /// The reply to a letter was read.
     pub fn answered(&self, passage: &Passage, carried: Carried) {
+        let now = Instant::now();
         let mut inner = self.lock();
-        let known = inner
-            .answered
-            .entry((carried, passage.server.clone()))
-            .or_default();
-        known.push((Instant::now(), passage.client.clone()));
+        let is_excused = inner.full.contains(&passage.client);
+        if is_excused {
+            inner.excuse(carried, passage.server.clone());
+        }
+        let lately = inner.lately.entry(passage.client.clone()).or_default();
+        while lately
+            .front()
+            .is_some_and(|noted| now - noted.at > NOTED_WITHIN_ON_BAD_DISK)
+        {
+            lately.pop_front();
+        }
+        lately.push_back(Noted {
+            at: now,
+            carried,
+            server: passage.server.clone(),
+            is_excused,
+        });
     }
 
     /// A letter was read by a server, and the reply was not.
     pub fn unanswered(&self, passage: &Passage, carried: Carried) {
-        let mut inner = self.lock();
-        *inner
-            .unanswered
-            .entry((carried, passage.server.clone()))
-            .or_default() += 1;
+        self.lock().excuse(carried, passage.server.clone());
     }
 
     /// A server has refused a report to this sender for good: about a report none is made.
@@ -218,22 +240,33 @@ impl Ledger {
 
     /// A node has stopped without warning.
     pub fn stopped(&self, node: &str) {
-        self.lock()
-            .stops
-            .entry(node.to_owned())
-            .or_default()
-            .push(Instant::now());
+        let mut inner = self.lock();
+        let is_slow = inner.slow.get(node).is_some_and(|until| {
+            until.is_none_or(|until| until.elapsed() <= NOTED_WITHIN_ON_BAD_DISK)
+        });
+        let within = if is_slow {
+            NOTED_WITHIN_ON_BAD_DISK
+        } else {
+            NOTED_WITHIN
+        };
+        inner.may_have_lost(node, within);
     }
 
     /// A node's disk is full, or has room again.
     pub fn disk_is_full(&self, node: &str, full: bool) {
         let mut inner = self.lock();
-        let spans = inner.full.entry(node.to_owned()).or_default();
         if full {
-            spans.push((Instant::now(), None));
-        } else if let Some((_, end @ None)) = spans.last_mut() {
-            *end = Some(Instant::now());
+            inner.full.insert(node.to_owned());
+            inner.may_have_lost(node, NOTED_WITHIN_ON_BAD_DISK);
+        } else {
+            inner.full.remove(node);
         }
+    }
+
+    /// The flushes of a node's disk take seconds, or do not any more.
+    pub fn disk_is_slow(&self, node: &str, slow: bool) {
+        let until = (!slow).then(Instant::now);
+        self.lock().slow.insert(node.to_owned(), until);
     }
 
     /// Notes what must not be.
@@ -284,22 +317,27 @@ impl Inner {
 
     fn excuses_at(&self, carried: Carried, server: &str) -> u64 {
         let key = (carried, server.to_owned());
-        let unanswered = self.unanswered.get(&key).copied().unwrap_or(0);
-        let answered = self.answered.get(&key).into_iter().flatten();
-        let not_noted = answered.filter(|(at, client)| self.may_have_lost(client, *at));
-        unanswered + not_noted.count() as u64
+        self.excuses.get(&key).copied().unwrap_or(0)
     }
 
-    /// Whether what a node read at a time may not be on its disk.
-    fn may_have_lost(&self, node: &str, at: Instant) -> bool {
-        let stopped = self.stops.get(node).into_iter().flatten();
-        let full = self.full.get(node).into_iter().flatten();
-        stopped
-            .into_iter()
-            .any(|stop| *stop >= at && *stop - at <= NOTED_WITHIN)
-            || full.into_iter().any(|(from, to)| {
-                *from <= at + NOTED_WITHIN_ON_FULL_DISK && to.is_none_or(|to| to >= at)
+    fn excuse(&mut self, carried: Carried, server: String) {
+        *self.excuses.entry((carried, server)).or_default() += 1;
+    }
+
+    /// What a node has read within a time may not be on its disk.
+    fn may_have_lost(&mut self, node: &str, within: Duration) {
+        let now = Instant::now();
+        let lately = self.lately.get_mut(node).into_iter().flatten();
+        let lost = lately.filter(|noted| !noted.is_excused && now - noted.at <= within);
+        let lost: Vec<(Carried, String)> = lost
+            .map(|noted| {
+                noted.is_excused = true;
+                (noted.carried, noted.server.clone())
             })
+            .collect();
+        for (carried, server) in lost {
+            self.excuse(carried, server);
+        }
     }
 
     fn close_letter(
@@ -332,6 +370,8 @@ impl Inner {
                 .get_mut(&sent.sender)
                 .filter(|refused| **refused > 0);
             if sent.known != Known::Taken || stored + reported > 0 {
+            } else if !Plan::can_be_told(&sent.sender) {
+                books.unreportable += 1;
             } else if let Some(refused) = refused {
                 *refused -= 1;
                 books.unreportable += 1;

@@ -4,50 +4,29 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use pennyblack_sim::faults::Faults;
-use pennyblack_sim::mutation::Mutation;
+use pennyblack_sim::minimise::minimise;
 use pennyblack_sim::node::Templates;
-use pennyblack_sim::world::{Options, Report, run};
+use pennyblack_sim::options::Options;
+use pennyblack_sim::world::{Report, run};
+use store::StoreError;
 
 /// Runs whole nodes in a simulated world.
 #[derive(Parser, Debug)]
 struct Arguments {
-    /// The first seed.
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
+    #[command(flatten)]
+    options: Options,
     /// How many seeds, one after the other.
     #[arg(long, default_value_t = 1)]
     seeds: u64,
     /// Run new seeds for so many minutes instead.
     #[arg(long)]
     minutes: Option<u64>,
-    /// Nodes.
-    #[arg(long, default_value_t = 3)]
-    nodes: usize,
-    /// Domains, shared out among the nodes; as many as nodes when not given.
-    #[arg(long)]
-    domains: Option<usize>,
-    /// Letters that people send.
-    #[arg(long, default_value_t = 20)]
-    letters: u64,
-    /// `all`, `none`, or names separated by commas.
-    #[arg(long, default_value = "all", value_parser = Faults::parse)]
-    faults: Faults,
-    /// How long people send, and faults last, in seconds of the world.
-    #[arg(long, default_value_t = 480)]
-    span: u64,
-    /// People at each node who send at the same time.
-    #[arg(long, default_value_t = 1)]
-    senders: usize,
-    /// Empty the mailboxes on the way, for long runs.
-    #[arg(long)]
-    empties: bool,
-    /// A deliberate mistake, which should be noticed.
-    #[arg(long, default_value = "none", value_parser = Mutation::parse)]
-    mutation: Mutation,
     /// Print the trace of each run.
     #[arg(long)]
     trace: bool,
+    /// For how many seconds smaller worlds are looked for that break what one has broken.
+    #[arg(long, default_value_t = 120)]
+    minimise: u64,
 }
 
 fn main() -> ExitCode {
@@ -71,39 +50,49 @@ fn work(arguments: &Arguments) -> Result<bool, Box<dyn std::error::Error>> {
         .map(|minutes| Duration::from_secs(60 * minutes));
     let mut clean = true;
     let mut total = Total::default();
-    for seed in arguments.seed.. {
+    let first = arguments.options.seed;
+    for seed in first.. {
         let over = match limit {
             Some(limit) => begun.elapsed() >= limit,
-            None => seed - arguments.seed >= arguments.seeds,
+            None => seed - first >= arguments.seeds,
         };
         if over {
             break;
         }
-        let report = run(&options(arguments, seed), &mut templates)?;
-        show(
-            &report,
-            arguments.trace,
-            arguments.seeds > 1 || limit.is_some(),
-        );
+        let options = Options {
+            seed,
+            ..arguments.options.clone()
+        };
+        let report = run(&options, &mut templates)?;
+        let many = arguments.seeds > 1 || limit.is_some();
+        show(&report, arguments.trace, many);
         total.add(&report);
-        clean &= report.is_clean();
+        if !report.is_clean() {
+            clean = false;
+            smaller(arguments, &report, &mut templates)?;
+        }
     }
     total.show(begun.elapsed());
     Ok(clean)
 }
 
-fn options(arguments: &Arguments, seed: u64) -> Options {
-    Options {
-        seed,
-        nodes: arguments.nodes,
-        domains: arguments.domains.unwrap_or(arguments.nodes),
-        letters: arguments.letters,
-        faults: arguments.faults,
-        span: Duration::from_secs(arguments.span),
-        senders: arguments.senders,
-        empties: arguments.empties,
-        mutation: arguments.mutation,
+/// Looks for a smaller world that breaks the same promise, and tells how to run it.
+fn smaller(
+    arguments: &Arguments,
+    report: &Report,
+    templates: &mut Templates,
+) -> Result<(), StoreError> {
+    let limit = Duration::from_secs(arguments.minimise);
+    if limit.is_zero() {
+        return Ok(());
     }
+    let found = minimise(&report.options, report, templates, limit)?;
+    for violation in &found.report.books.violations {
+        eprintln!("smaller: {violation}");
+    }
+    let (command, runs) = (found.options.command(), found.runs);
+    eprintln!("smaller, after {runs} worlds: {command} --trace");
+    Ok(())
 }
 
 fn show(report: &Report, trace: bool, many: bool) {
@@ -113,11 +102,11 @@ fn show(report: &Report, trace: bool, many: bool) {
     if !many || !report.is_clean() {
         eprintln!(
             "seed {}: {} events, hash {}",
-            report.seed, report.digest.0, report.digest.1
+            report.options.seed, report.digest.0, report.digest.1
         );
     }
     for violation in &report.books.violations {
-        eprintln!("seed {}: {violation}", report.seed);
+        eprintln!("seed {}: {violation}", report.options.seed);
     }
 }
 
@@ -143,7 +132,7 @@ impl Total {
         let books = &report.books;
         self.seeds += 1;
         if !report.is_clean() {
-            self.failed.push(report.seed);
+            self.failed.push(report.options.seed);
         }
         self.letters += books.letters;
         self.taken += books.taken;

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -64,6 +65,8 @@ pub struct Node {
     shared: Shared,
     random: Random,
     key_file: PathBuf,
+    /// How many milliseconds a flush takes at most; 0 for a disk that is well.
+    slow_ms: Arc<AtomicU64>,
     state: Mutex<State>,
 }
 
@@ -88,6 +91,7 @@ struct NodeDisk {
     mount: Mount,
     random: Random,
     mutation: Mutation,
+    slow_ms: Arc<AtomicU64>,
 }
 
 impl fmt::Debug for NodeDisk {
@@ -110,6 +114,10 @@ impl SimulatedDisk for NodeDisk {
     }
 
     fn flush_time(&self) -> Duration {
+        let slow_ms = self.slow_ms.load(Ordering::Relaxed);
+        if slow_ms > 0 {
+            return self.random.span_ms(slow_ms / 2, slow_ms);
+        }
         // A fast disk, and now and then one that is busy.
         match self.random.below(20) {
             0 => self.random.span_ms(20, 400),
@@ -138,6 +146,7 @@ impl Node {
             plan,
             shared,
             random,
+            slow_ms: Arc::default(),
             state: Mutex::default(),
         }
     }
@@ -208,6 +217,7 @@ impl Node {
             disk: self.disk.clone(),
             random: self.random.clone(),
             mutation: self.shared.mutation,
+            slow_ms: Arc::clone(&self.slow_ms),
         };
         let settings = settings(&self.plan, folder, &self.key_file, Arc::new(disk));
         let outside = Outside {
@@ -260,6 +270,12 @@ impl Node {
             power.cut(silent);
             failed.notify_one();
         });
+    }
+
+    /// Lets each flush of its disk take up to so long; zero ends it.
+    pub fn slow_down(&self, flush: Duration) {
+        let ms = u64::try_from(flush.as_millis()).unwrap_or(u64::MAX);
+        self.slow_ms.store(ms, Ordering::Relaxed);
     }
 
     /// Takes its power away. What its disk had not flushed is lost in any part.
@@ -483,9 +499,9 @@ async fn make(plan: &NodePlan, folder: &Path) -> Result<Template, StoreError> {
         };
         store.add_account(new).await?;
     }
-    store
-        .add_alias(&parse(&plan.alias()), &[parse(&plan.forward)])
-        .await?;
+    for (alias, target) in plan.aliases() {
+        store.add_alias(&parse(&alias), &[parse(&target)]).await?;
+    }
     drop(store);
     node.stop().await;
     Ok(Template {

@@ -30,6 +30,8 @@ pub enum Mood {
     Mute,
     /// Refuses the letter for now when it has all of it.
     LaterAtEnd,
+    /// Has no time for anybody: says so and closes.
+    Busy,
 }
 
 /// The server. Clones are the same.
@@ -80,6 +82,9 @@ struct Session {
 
 impl Session {
     async fn run(&mut self) -> io::Result<()> {
+        if self.server.mood() == Mood::Busy {
+            return self.say("421 4.3.2 too many of you").await;
+        }
         self.say("220 mx.outside.test").await?;
         loop {
             let line = self.until(b"\r\n").await?;
@@ -111,7 +116,7 @@ impl Session {
         let address = line.split(['<', '>']).nth(1).unwrap_or_default();
         match self.server.mood() {
             Mood::Never => self.say("550 5.7.1 not today, not ever").await,
-            Mood::Later => self.say("451 4.7.1 later").await,
+            Mood::Later | Mood::Busy => self.say("451 4.7.1 later").await,
             Mood::Kind | Mood::Mute | Mood::LaterAtEnd if address.starts_with("no") => {
                 self.say("550 5.1.1 no such user").await
             }

@@ -81,6 +81,7 @@ impl People {
             let address = match random.below(20) {
                 0..10 => format!("user@{domain}"),
                 10..12 => node.alias(),
+                12 if random.percent(50) => node.lost_alias(),
                 12..14 => format!("ghost@{domain}"),
                 14..17 => format!("friend{}@{OUTSIDE}", random.below(3)),
                 17 => format!("no-one@{OUTSIDE}"),
@@ -113,12 +114,19 @@ impl People {
     }
 
     async fn letter(&self, host: &Host, node: &NodePlan, token: u64, random: &Random) {
-        let sender = format!("stranger{}@{OUTSIDE}", random.below(3));
-        let address = if random.percent(70) {
-            let users = node.users();
-            users[random.index(users.len())].clone()
-        } else {
-            node.alias()
+        // To some no report can be made, and none is about such a report.
+        let sender = match random.below(12) {
+            0 => format!("no-one@{OUTSIDE}"),
+            1 => "x@dead.test".to_owned(),
+            number => format!("stranger{}@{OUTSIDE}", number % 3),
+        };
+        let address = match random.below(10) {
+            0..3 => node.alias(),
+            3 => node.lost_alias(),
+            _ => {
+                let users = node.users();
+                users[random.index(users.len())].clone()
+            }
         };
         let recipients = vec![address];
         let letter = letters::write(token, &sender);

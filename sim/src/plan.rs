@@ -1,5 +1,6 @@
 //! Who is who in a world: nodes with their domains and addresses, servers and people outside.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// The password of every user.
@@ -36,6 +37,8 @@ pub struct Way {
 pub struct Plan {
     /// The nodes.
     pub nodes: Vec<NodePlan>,
+    /// Which node a domain belongs to.
+    homes: BTreeMap<String, usize>,
 }
 
 impl NodePlan {
@@ -70,10 +73,26 @@ impl NodePlan {
         self.domains.iter().map(user).collect()
     }
 
-    /// The alias.
+    /// The alias that leads to a user of another node.
     #[must_use]
     pub fn alias(&self) -> String {
         format!("team@{}", self.domains[0])
+    }
+
+    /// The alias that leads to nobody at another node.
+    #[must_use]
+    pub fn lost_alias(&self) -> String {
+        format!("gone@{}", self.domains[0])
+    }
+
+    /// All aliases with what they lead to.
+    #[must_use]
+    pub fn aliases(&self) -> [(String, String); 2] {
+        let ghost = self.forward.replace("user@", "ghost@");
+        [
+            (self.alias(), self.forward.clone()),
+            (self.lost_alias(), ghost),
+        ]
     }
 }
 
@@ -86,6 +105,7 @@ impl Plan {
         let domains = domains.max(nodes);
         let of = |node: usize| (node..domains).step_by(nodes).map(domain).collect();
         Self {
+            homes: (0..domains).map(|n| (domain(n), n % nodes)).collect(),
             nodes: (0..nodes)
                 .map(|number| NodePlan {
                     number,
@@ -101,8 +121,14 @@ impl Plan {
     /// The node of a domain.
     #[must_use]
     pub fn node_of(&self, domain: &str) -> Option<&NodePlan> {
-        let has = |node: &&NodePlan| node.domains.iter().any(|own| own == domain);
-        self.nodes.iter().find(has)
+        self.homes.get(domain).map(|node| &self.nodes[*node])
+    }
+
+    /// Whether a report can reach a sender: the server outside refuses some, and others live where
+    /// nobody is.
+    #[must_use]
+    pub fn can_be_told(address: &str) -> bool {
+        !address.starts_with("no-one@") && !address.ends_with("@dead.test")
     }
 
     /// Where letters for an address arrive in the end, and by way of which servers.
@@ -112,8 +138,9 @@ impl Plan {
         let node = self.node_of(domain);
         let server = node.map_or("outside", |node| node.name.as_str()).to_owned();
         match node {
-            Some(node) if local == "team" => {
-                let mut way = self.way(&node.forward);
+            Some(node) if local == "team" || local == "gone" => {
+                let [(_, user), (_, ghost)] = node.aliases();
+                let mut way = self.way(if local == "team" { &user } else { &ghost });
                 way.servers.push(server);
                 way
             }
@@ -165,6 +192,7 @@ mod tests {
         let way = plan.way("team@d0.test");
         assert_eq!(way.address, "user@d1.test");
         assert_eq!(way.servers, ["node1", "node0"]);
+        assert_eq!(plan.way("gone@d1.test").address, "ghost@d0.test");
         assert_eq!(plan.way("x@outside.test").servers, ["outside"]);
     }
 }

@@ -46,11 +46,18 @@ impl Sky {
     pub fn begin(&self, faults: Faults) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
         self.net.set_faults(faults);
-        if faults.partition {
-            tasks.spawn(self.clone().partitions(self.random("partition")));
+        // A larger world has more of what happens in one place at a time.
+        for number in 0..=self.nodes.len() / 10 {
+            if faults.partition {
+                let random = self.random(&format!("partition {number}"));
+                tasks.spawn(self.clone().partitions(random));
+            }
         }
-        if faults.dns {
-            tasks.spawn(self.clone().names(self.random("dns")));
+        for number in 0..=self.zones.domains().len() / 50 {
+            if faults.dns {
+                let random = self.random(&format!("dns {number}"));
+                tasks.spawn(self.clone().names(random));
+            }
         }
         if faults.storm {
             tasks.spawn(self.clone().storms(self.random("storm")));
@@ -65,6 +72,9 @@ impl Sky {
             }
             if faults.disk {
                 tasks.spawn(self.clone().full_disks(Arc::clone(node), random("disk")));
+            }
+            if faults.slow {
+                tasks.spawn(self.clone().slow_disks(Arc::clone(node), random("slow")));
             }
         }
         tasks
@@ -84,6 +94,7 @@ impl Sky {
         for node in &self.nodes {
             node.disk.set_capacity(DISK_BYTES);
             self.ledger.disk_is_full(&node.plan.name, false);
+            node.slow_down(Duration::ZERO);
             node.clock.set_right();
             if !node.disk.keep_power() {
                 node.crash(false).await;
@@ -142,7 +153,13 @@ impl Sky {
     }
 
     async fn storms(self, random: Random) {
-        let moods = [Mood::Later, Mood::Never, Mood::Mute, Mood::LaterAtEnd];
+        let moods = [
+            Mood::Later,
+            Mood::Never,
+            Mood::Mute,
+            Mood::LaterAtEnd,
+            Mood::Busy,
+        ];
         loop {
             sleep(random.span_ms(10_000, 90_000)).await;
             let mood = moods[random.index(moods.len())];
@@ -226,6 +243,22 @@ impl Sky {
             node.disk.set_capacity(DISK_BYTES);
             self.ledger.disk_is_full(name, false);
             self.trace.note(name, "the disk has room again");
+        }
+    }
+
+    async fn slow_disks(self, node: Arc<Node>, random: Random) {
+        loop {
+            sleep(random.span_ms(30_000, 400_000)).await;
+            let name = &node.plan.name;
+            let flush = random.span_ms(300, 8_000);
+            let ms = flush.as_millis();
+            self.fault("slow", format_args!("the disk of {name} takes {ms} ms"));
+            self.ledger.disk_is_slow(name, true);
+            node.slow_down(flush);
+            sleep(random.span_ms(2_000, 60_000)).await;
+            node.slow_down(Duration::ZERO);
+            self.ledger.disk_is_slow(name, false);
+            self.trace.note(name, "the disk is fast again");
         }
     }
 }

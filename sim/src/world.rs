@@ -11,12 +11,12 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use crate::dns::Zones;
-use crate::faults::Faults;
 use crate::ledger::{Books, Ledger};
 use crate::mailboxes::Watcher;
 use crate::mutation::Mutation;
 use crate::net::{Net, Power};
 use crate::node::{Node, Shared, Template, Templates, folder};
+use crate::options::Options;
 use crate::outside::{Mood, Outside};
 use crate::people::People;
 use crate::plan::{self, OUTSIDE, Plan};
@@ -30,54 +30,15 @@ const LOOK_EVERY: Duration = Duration::from_secs(120);
 const DRAIN_EVERY: Duration = Duration::from_secs(20);
 /// By then all queues must be empty: the lifetime of a letter and that of its report, and the last
 /// attempts of both.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(3_600);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(4_800);
 /// Lines of a trace that are kept when the whole is not asked for.
 const LINES_MAX: usize = 200_000;
-
-/// What a run is made from.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Everything that happens by chance follows from it.
-    pub seed: u64,
-    /// Nodes.
-    pub nodes: usize,
-    /// Domains, shared out among the nodes.
-    pub domains: usize,
-    /// Letters that people send.
-    pub letters: u64,
-    /// Faults.
-    pub faults: Faults,
-    /// How long people send, and faults last, by the clock of the world.
-    pub span: Duration,
-    /// People at each node who send at the same time.
-    pub senders: usize,
-    /// Whether mailboxes are emptied on the way, so that a long run stays small.
-    pub empties: bool,
-    /// The deliberate mistake.
-    pub mutation: Mutation,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            seed: 1,
-            nodes: 3,
-            domains: 3,
-            letters: 20,
-            faults: Faults::ALL,
-            span: Duration::from_secs(480),
-            senders: 1,
-            empties: false,
-            mutation: Mutation::None,
-        }
-    }
-}
 
 /// What became of a run.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// The seed.
-    pub seed: u64,
+    /// What it was made from.
+    pub options: Options,
     /// The books.
     pub books: Books,
     /// How long it took by the clock of the world.
@@ -101,7 +62,10 @@ impl Report {
 /// # Errors
 /// When the world cannot be made: its temporary folder, its runtime, its empty stores.
 pub fn run(options: &Options, templates: &mut Templates) -> Result<Report, StoreError> {
-    let plan = Arc::new(Plan::new(options.nodes, options.domains));
+    let plan = Arc::new(Plan::new(
+        options.nodes,
+        options.domains.unwrap_or(options.nodes),
+    ));
     let made: Result<Vec<Template>, StoreError> =
         plan.nodes.iter().map(|node| templates.of(node)).collect();
     let made = made?;
@@ -184,7 +148,7 @@ impl World {
         let watching = self.watch();
         let faults = sky.begin(self.options.faults);
         let mut people = self.people();
-        sleep(self.options.span).await;
+        sleep(self.options.lasting()).await;
         sky.end(faults).await;
         while people.join_next().await.is_some() {}
         self.drain().await;
@@ -192,7 +156,7 @@ impl World {
         self.close().await;
         let plan = Arc::clone(&self.plan);
         Report {
-            seed: self.options.seed,
+            options: self.options.clone(),
             books: sky.ledger.close(&|address| plan.way(address)),
             virtual_time: begun.elapsed(),
             digest: sky.trace.digest(),
@@ -241,17 +205,13 @@ impl World {
 
     fn people(&self) -> JoinSet<()> {
         let options = &self.options;
-        let loops = (self.plan.nodes.len() + 1) * options.senders;
-        let each = options.letters.div_ceil(loops as u64).max(1);
-        let span_ms = u64::try_from(options.span.as_millis()).unwrap_or(u64::MAX);
         let people = People {
             plan: Arc::clone(&self.plan),
             net: self.sky.net.clone(),
             ledger: self.sky.ledger.clone(),
             next: Arc::new(AtomicU64::new(0)),
             letters: options.letters,
-            // On average half of it passes, and a letter takes its time too.
-            pause: Duration::from_millis((span_ms * 3 / 2 / each).max(20)),
+            pause: Duration::from_millis(options.pause_ms()),
         };
         let mut tasks = JoinSet::new();
         for number in 0..options.senders {

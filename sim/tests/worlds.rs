@@ -6,11 +6,14 @@
 use std::fmt::Write as _;
 use std::ops::RangeInclusive;
 use std::path::Path;
+use std::time::Duration;
 
 use pennyblack_sim::faults::Faults;
+use pennyblack_sim::minimise::{minimise, size};
 use pennyblack_sim::mutation::Mutation;
 use pennyblack_sim::node::Templates;
-use pennyblack_sim::world::{Options, Report, run};
+use pennyblack_sim::options::Options;
+use pennyblack_sim::world::{Report, run};
 
 /// Seeds in which each deliberate mistake must be noticed at least once.
 const SEEDS_PER_MUTATION: u64 = 12;
@@ -38,12 +41,16 @@ fn story(report: &Report) -> String {
     for violation in &report.books.violations {
         let _ = writeln!(text, "{violation}");
     }
-    let seed = report.seed;
-    let _ = writeln!(
-        text,
-        "again: cargo run -p pennyblack-sim -- --seed {seed} --trace"
-    );
+    let _ = writeln!(text, "again: {} --trace", report.options.command());
     text
+}
+
+/// The same, with a smaller world that breaks the same promise.
+fn smaller_story(report: &Report, templates: &mut Templates) -> String {
+    let limit = Duration::from_secs(120);
+    let found = minimise(&report.options, report, templates, limit).expect("worlds can be made");
+    let command = found.options.command();
+    format!("{}smaller: {command} --trace", story(report))
 }
 
 /// Runs the worlds of these seeds; each must be clean.
@@ -52,7 +59,9 @@ fn keep_their_promises(seeds: RangeInclusive<u64>) {
     let (mut taken, mut count) = (0, 0);
     for seed in seeds {
         let report = world(&seeded(seed), &mut templates);
-        assert!(report.is_clean(), "{}", story(&report));
+        if !report.is_clean() {
+            panic!("{}", smaller_story(&report, &mut templates));
+        }
         taken += report.books.taken;
         count += 1;
     }
@@ -129,17 +138,7 @@ fn worlds_that_broke_once_keep_their_promises_now() {
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        let mut options = Options::default();
-        for word in line.split_ascii_whitespace() {
-            let (name, value) = word.split_once('=').expect("name=value");
-            match name {
-                "seed" => options.seed = value.parse().expect("a number"),
-                "nodes" => options.nodes = value.parse().expect("a number"),
-                "letters" => options.letters = value.parse().expect("a number"),
-                "faults" => options.faults = Faults::parse(value).expect("faults"),
-                other => panic!("{other}"),
-            }
-        }
+        let options = Options::parse(line).expect("options of the command");
         let report = world(&options, &mut templates);
         assert!(report.is_clean(), "{line}\n{}", story(&report));
         count += 1;
@@ -161,6 +160,33 @@ fn is_noticed(mutation: Mutation, complaint: &str) -> bool {
             .iter()
             .any(|violation| violation.starts_with(complaint))
     })
+}
+
+/// A world with a deliberate mistake is made smaller, and still shows it.
+#[test]
+fn a_world_that_breaks_a_promise_is_made_smaller() {
+    let mut templates = Templates::new().expect("a folder for keys");
+    let with_mistake = |seed| Options {
+        mutation: Mutation::ReplyBeforeCommit,
+        ..seeded(seed)
+    };
+    let broken = (1..=SEEDS_PER_MUTATION)
+        .map(|seed| world(&with_mistake(seed), &mut templates))
+        .find(|report| report.books.lost > 0)
+        .expect("the mistake is noticed");
+    let limit = Duration::from_secs(60);
+    let found = minimise(&broken.options, &broken, &mut templates, limit).expect("worlds");
+    assert!(
+        size(&found.options) < size(&broken.options) / 2,
+        "{} of {}",
+        found.options,
+        broken.options
+    );
+    // What is printed is enough to see it again.
+    let again = Options::parse(&found.options.to_string()).expect("options of the command");
+    let again = world(&again, &mut templates);
+    assert!(again.books.lost > 0, "{}", found.options);
+    assert_eq!(again.digest, found.report.digest);
 }
 
 #[test]

@@ -40,7 +40,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("pennyblack-base", &[]),
     // --- development only ---
     (
-        "pennyblack-sim",
+        "sim",
         &[
             "pennyblack",
             "transport",

@@ -3,18 +3,31 @@
 /// A disk writes sectors of so many bytes whole or not at all.
 const SECTOR_BYTES: usize = 512;
 
-/// What was done to a file since its last flush.
+/// What was done to a file since its last flush, and what was there before.
 #[derive(Clone)]
 enum Change {
-    Write { at: usize, bytes: Vec<u8> },
-    Truncate(usize),
+    Write {
+        at: usize,
+        bytes: Vec<u8>,
+        /// What stood in its place, and how long the file was.
+        before: Vec<u8>,
+        length: usize,
+    },
+    Truncate {
+        length: usize,
+        /// What was cut off.
+        cut: Vec<u8>,
+    },
 }
 
 /// A file. A new one is on the disk with its first flush.
+///
+/// What is on the disk for sure is not kept a second time: it is what is left when the changes since
+/// the last flush are undone.
 #[derive(Clone, Default)]
 pub(crate) struct File {
     now: Vec<u8>,
-    flushed: Option<Vec<u8>>,
+    is_on_disk: bool,
     pending: Vec<Change>,
 }
 
@@ -29,35 +42,39 @@ impl File {
     }
 
     pub(crate) fn write(&mut self, at: usize, bytes: &[u8]) {
+        let length = self.now.len();
+        let from = at.min(length);
+        let before = self.now[from..length.min(at + bytes.len())].to_owned();
         put(&mut self.now, at, bytes);
         self.pending.push(Change::Write {
             at,
             bytes: bytes.to_owned(),
+            before,
+            length,
         });
     }
 
     pub(crate) fn truncate(&mut self, length: usize) {
-        self.now.truncate(length);
-        self.pending.push(Change::Truncate(length));
+        let cut = self.now.split_off(length.min(self.now.len()));
+        self.pending.push(Change::Truncate { length, cut });
     }
 
     /// Flushes it; whether it is new on the disk.
     pub(crate) fn flush(&mut self) -> bool {
-        let is_new = self.flushed.is_none();
-        let flushed = self.flushed.get_or_insert_default();
-        for change in self.pending.drain(..) {
-            apply(flushed, &change);
-        }
-        is_new
+        self.pending.clear();
+        !std::mem::replace(&mut self.is_on_disk, true)
     }
 
     /// What is left of it after the power failed; `None` if nothing is. `random(n)` gives a number
     /// below `n`.
     pub(crate) fn after_power_cut(mut self, random: &mut dyn FnMut(u64) -> u64) -> Option<Self> {
-        if self.flushed.is_none() && random(2) == 0 {
+        if !self.is_on_disk && random(2) == 0 {
             return None;
         }
-        let mut left = self.flushed.take().unwrap_or_default();
+        let mut left = std::mem::take(&mut self.now);
+        for change in self.pending.iter().rev() {
+            undo(&mut left, change);
+        }
         // Nothing of it, all of it, the first of it, or any of it: disks write in their own order.
         let (kept, order) = (random(self.pending.len() as u64 + 1), random(4));
         for (number, change) in (0..).zip(&self.pending) {
@@ -65,40 +82,49 @@ impl File {
                 0 => break,
                 1 => apply(&mut left, change),
                 2 if number < kept => apply(&mut left, change),
-                2 if number == kept => apply(&mut left, &torn(change, random)),
+                2 if number == kept => apply_torn(&mut left, change, random),
                 2 => break,
                 _ => match random(3) {
                     0 => {}
                     1 => apply(&mut left, change),
-                    _ => apply(&mut left, &torn(change, random)),
+                    _ => apply_torn(&mut left, change, random),
                 },
             }
         }
         Some(Self {
-            now: left.clone(),
-            flushed: Some(left),
+            now: left,
+            is_on_disk: true,
             pending: Vec::new(),
         })
     }
 }
 
-/// The first sectors of a write.
-fn torn(change: &Change, random: &mut dyn FnMut(u64) -> u64) -> Change {
-    let Change::Write { at, bytes } = change else {
-        return change.clone();
+/// Only the first sectors of a write.
+fn apply_torn(content: &mut Vec<u8>, change: &Change, random: &mut dyn FnMut(u64) -> u64) {
+    let Change::Write { at, bytes, .. } = change else {
+        return apply(content, change);
     };
     let sectors = bytes.len().div_ceil(SECTOR_BYTES) as u64;
     let kept = usize::try_from(random(sectors + 1)).unwrap_or(0) * SECTOR_BYTES;
-    Change::Write {
-        at: *at,
-        bytes: bytes[..kept.min(bytes.len())].to_owned(),
-    }
+    put(content, *at, &bytes[..kept.min(bytes.len())]);
 }
 
 fn apply(content: &mut Vec<u8>, change: &Change) {
     match change {
-        Change::Write { at, bytes } => put(content, *at, bytes),
-        Change::Truncate(length) => content.truncate(*length),
+        Change::Write { at, bytes, .. } => put(content, *at, bytes),
+        Change::Truncate { length, .. } => content.truncate(*length),
+    }
+}
+
+fn undo(content: &mut Vec<u8>, change: &Change) {
+    match change {
+        Change::Write {
+            at, before, length, ..
+        } => {
+            put(content, *at, before);
+            content.truncate(*length);
+        }
+        Change::Truncate { cut, .. } => content.extend_from_slice(cut),
     }
 }
 
@@ -138,6 +164,22 @@ mod tests {
         }
         assert!(lengths.contains(&2_000) && lengths.contains(&3_000));
         assert!(lengths.contains(&2_536), "a write was torn at a sector");
+    }
+
+    #[test]
+    fn a_power_cut_that_keeps_nothing_leaves_what_was_flushed() {
+        let mut file = File::default();
+        file.write(0, &[1; 3_000]);
+        file.flush();
+        let flushed = file.bytes().to_owned();
+        file.write(2_500, &[2; 1_000]);
+        file.truncate(700);
+        file.write(900, &[3; 10]);
+        file.write(0, &[4; 5_000]);
+        file.truncate(9_000);
+        // The order in which nothing is kept.
+        let left = file.after_power_cut(&mut |_| 0).unwrap();
+        assert_eq!(left.bytes(), flushed);
     }
 
     #[test]
