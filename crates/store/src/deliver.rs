@@ -15,7 +15,7 @@ use crate::ids::first_id_at;
 use crate::journey::{self, Step};
 use crate::nodes::NodeRow;
 use crate::prepare::{Need, Prepared};
-use crate::queue::rows::{NewLetter, insert_letter};
+use crate::queue::rows::{NewLetter, insert_letter, lanes_of};
 use crate::shared::Shared;
 use crate::{DsnReturn, Handling, Keywords, Letter, Note, QueueRecipient, Role, Store, StoreError};
 
@@ -519,7 +519,9 @@ impl Body for Deliver {
             report.tell(None);
         }
         if !self.delivery.forwards.is_empty() {
-            self.shared.watches.queue_changed();
+            let lane = self.forwarded(0).lane();
+            let lanes = lanes_of(&self.delivery.forwards, &lane);
+            self.shared.watches.queue_changed(lanes);
         }
     }
 }
@@ -688,7 +690,23 @@ impl Submit {
         sent_copy: Option<&Stored>,
     ) -> Result<(), StoreError> {
         let submission = &self.submission;
-        let letter = NewLetter {
+        insert_letter(tx, &self.new_letter(blob_id), &self.shared).await?;
+        let mut notes = self.notes.clone();
+        if let Some(stored) = sent_copy {
+            notes.extend(journey::encode(&[Note {
+                at: submission.received_at,
+                recipient: None,
+                step: Step::Stored,
+                detail: format!("{}, UID {}", stored.mailbox_name, stored.copy.uid),
+            }]));
+        }
+        let key = self.prepared.message_key;
+        journey::add_row(tx, self.letter, self.batch, key, &notes).await
+    }
+
+    fn new_letter(&self, blob_id: i64) -> NewLetter<'_> {
+        let submission = &self.submission;
+        NewLetter {
             letter: self.letter,
             hash: &self.prepared.hash,
             blob_id,
@@ -704,25 +722,15 @@ impl Submit {
             due_at: submission.hold_until.unwrap_or(submission.received_at),
             expires_at: submission.expires_at,
             recipients: &submission.recipients,
-        };
-        insert_letter(tx, &letter, &self.shared).await?;
-        let mut notes = self.notes.clone();
-        if let Some(stored) = sent_copy {
-            notes.extend(journey::encode(&[Note {
-                at: submission.received_at,
-                recipient: None,
-                step: Step::Stored,
-                detail: format!("{}, UID {}", stored.mailbox_name, stored.copy.uid),
-            }]));
         }
-        let key = self.prepared.message_key;
-        journey::add_row(tx, self.letter, self.batch, key, &notes).await
     }
 
     /// What follows the commit.
     pub(crate) fn tell(&self, copy: Option<&Stored>) {
         self.shared.metrics.submissions.inc();
-        self.shared.watches.queue_changed();
+        let lane = self.new_letter(0).lane();
+        let lanes = lanes_of(&self.submission.recipients, &lane);
+        self.shared.watches.queue_changed(lanes);
         if let Some(copy) = copy {
             StoredCopies::tell(std::slice::from_ref(copy), &self.shared);
         }

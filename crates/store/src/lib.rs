@@ -71,9 +71,9 @@ pub use moving::MoveReport;
 pub use open::Lost;
 pub use outcomes::TlsOutcome;
 pub use queue::{
-    Claim, ClaimRef, ClaimedRecipient, DeliverBy, DeliverByMode, DsnReturn, DueDestination,
-    Handling, Notify, Outcome, QueueEntry, QueueFilter, QueueRecipient, QueueRecipientState,
-    RecipientEntry, Settlement, TlsWish,
+    BecameDue, Claim, ClaimRef, ClaimedRecipient, DeliverBy, DeliverByMode, DsnReturn, DueCursor,
+    DueDestination, DuePage, Handling, Lane, Notify, Outcome, QueueEntry, QueueFilter,
+    QueueRecipient, QueueRecipientState, RecipientEntry, Settlement, TlsWish,
 };
 pub use removed::{RemovedCursor, RemovedFilter, RemovedMessage};
 pub use restore::{RestoreOptions, RestoreReport};
@@ -82,7 +82,7 @@ pub use simulated::SimulatedDisk;
 pub use sts::StsPolicy;
 pub use usage::BlobUsage;
 pub use verify::{Finding, VerifyOptions};
-pub use watch::{AccountWatch, QueueSignal};
+pub use watch::{AccountWatch, QueueNews, QueueSignal};
 
 use std::path::PathBuf;
 use std::sync::Arc;

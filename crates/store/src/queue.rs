@@ -7,7 +7,9 @@
 //! What to try when, how often and over how many connections is not decided here.
 
 mod claims;
+mod due;
 mod handling;
+mod lane;
 mod operator;
 pub(crate) mod rows;
 mod settle;
@@ -18,13 +20,17 @@ use std::time::Duration;
 use base::{AccountId, Domain, EmailAddress, LetterId, RecipientId, Timestamp};
 use bytes::Bytes;
 
+pub use due::{BecameDue, DueCursor, DuePage};
 pub use handling::{DeliverBy, DeliverByMode, Handling, TlsWish};
+pub use lane::Lane;
 
 use crate::engine::Priority;
 use crate::{Letter, LocalRecipient, Note, Store, StoreError, Submission};
 
-/// Destinations that are told at once.
-const DESTINATIONS_MAX: usize = 10_000;
+/// Lanes that one page of the queue looks at.
+const PAGE_LANES: usize = 500;
+/// Recipients up to which the letters of a lane are counted where nobody says how far.
+const COUNTED_MAX: usize = 1_000;
 /// Letters that one transaction claims.
 const CLAIMS_PER_TRANSACTION: usize = 64;
 /// Letters that a list of the queue shows when no limit is given.
@@ -93,15 +99,21 @@ pub struct QueueRecipient {
     pub notify: Notify,
 }
 
-/// A destination that has work due.
+/// A lane of a destination that has work due.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DueDestination {
     /// The recipients' domain.
     pub domain: Domain,
-    /// How many letters are due there (counted up to 1,000).
+    /// Which of its lanes.
+    pub lane: Lane,
+    /// How many letters are due there, as far as they were counted.
     pub letters: u32,
+    /// Whether there are more.
+    pub more: bool,
     /// Since when the first has been due.
     pub oldest: Timestamp,
+    /// Whether the first was tried before, and is still here.
+    pub tried: bool,
     /// Letters for it that other nodes have in hand, as of at most a second ago.
     pub letters_elsewhere: u32,
     /// How many nodes those are.
@@ -124,6 +136,8 @@ pub struct Claim {
     pub reference: ClaimRef,
     /// The recipients' domain.
     pub domain: Domain,
+    /// The lane in which it stood.
+    pub lane: Lane,
     /// Who sent it.
     pub account: Option<AccountId>,
     /// The reverse-path; `None` is `<>`.
@@ -260,7 +274,8 @@ pub struct QueueFilter {
 }
 
 impl Store {
-    /// Destinations with work due, longest waiting first, at most `limit`.
+    /// All that is due, longest waiting first, at most `limit` lanes: a look at the whole queue, page
+    /// by page.
     ///
     /// # Errors
     /// Those of reading.
@@ -269,17 +284,95 @@ impl Store {
         now: Timestamp,
         limit: usize,
     ) -> Result<Vec<DueDestination>, StoreError> {
-        let limit = limit.min(DESTINATIONS_MAX);
-        let mut due = self.0.engine.read(claims::Due { now, limit }).await?;
+        let (mut due, mut after) = (Vec::new(), None);
+        loop {
+            let page = self.due_page(now, after, COUNTED_MAX).await?;
+            due.extend(page.due);
+            after = page.last;
+            if after.is_none() {
+                break;
+            }
+        }
+        due.sort_by(|one, other| {
+            let key = |due: &DueDestination| (due.oldest, due.domain.clone(), due.lane.clone());
+            key(one).cmp(&key(other))
+        });
+        due.truncate(limit);
+        Ok(due)
+    }
+
+    /// What is due of the lanes behind one, in the order of their names; a page of 500 lanes. Letters
+    /// are counted up to so many recipients.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub async fn due_page(
+        &self,
+        now: Timestamp,
+        after: Option<(Domain, Lane)>,
+        counted_max: usize,
+    ) -> Result<DuePage, StoreError> {
+        let body = due::Page {
+            after,
+            lanes_max: PAGE_LANES,
+            now,
+            counted_max,
+        };
+        let mut page = self.0.engine.read(body).await?;
+        self.see_other_nodes(&mut page.due);
+        Ok(page)
+    }
+
+    /// What is due of these lanes; those with nothing due are left out. Letters are counted up to so
+    /// many recipients.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub async fn due_of(
+        &self,
+        now: Timestamp,
+        lanes: Vec<(Domain, Lane)>,
+        counted_max: usize,
+    ) -> Result<Vec<DueDestination>, StoreError> {
+        let body = due::OfLanes {
+            lanes,
+            now,
+            counted_max,
+        };
+        let mut due = self.0.engine.read(body).await?;
+        self.see_other_nodes(&mut due);
+        Ok(due)
+    }
+
+    /// The lanes of at most so many recipients that have become due behind the cursor, in the order
+    /// of time. What is put behind the cursor later is not found: new letters are named by
+    /// [`QueueSignal::news`](crate::QueueSignal::news), and a page finds everything.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub async fn became_due(
+        &self,
+        after: DueCursor,
+        now: Timestamp,
+        recipients_max: usize,
+    ) -> Result<BecameDue, StoreError> {
+        let body = due::Newly {
+            after,
+            now,
+            recipients_max,
+        };
+        self.0.engine.read(body).await
+    }
+
+    fn see_other_nodes(&self, due: &mut [DueDestination]) {
         let nodes = &self.0.shared.nodes;
         if nodes.has_others() {
-            for destination in &mut due {
+            for destination in due {
                 let elsewhere = nodes.elsewhere(&destination.domain);
                 destination.letters_elsewhere = elsewhere.letters;
                 destination.nodes_elsewhere = elsewhere.nodes;
             }
         }
-        Ok(due)
     }
 
     /// When the next recipient that is not due yet becomes due.
@@ -287,15 +380,14 @@ impl Store {
     /// # Errors
     /// Those of reading.
     pub async fn next_due(&self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
-        self.0.engine.read(claims::NextDue { now }).await
+        self.0.engine.read(due::NextDue { now }).await
     }
 
-    /// Claims up to the given number of letters for each domain. The lease is a time of this node's
-    /// clock: another node whose clock is ahead takes a letter over so much earlier. Renewed each
-    /// third of it, a lease bears clocks that differ by half of it.
+    /// Claims up to the given number of letters for each domain, of whatever lanes, urgent ones
+    /// first; see [`Self::claim_lanes`].
     ///
     /// # Errors
-    /// Those of writing, and [`StoreError::Busy`] while another process has this node's name. Letters claimed before an error come back when their lease ends.
+    /// Those of reading and of [`Self::claim_lanes`].
     pub async fn claim(
         &self,
         now: Timestamp,
@@ -303,13 +395,43 @@ impl Store {
         wanted: &[(Domain, usize)],
     ) -> Result<Vec<Claim>, StoreError> {
         self.0.shared.nodes.may_claim()?;
+        let mut due = self.due(now, usize::MAX).await?;
+        due.sort_by_key(|due| std::cmp::Reverse(due.lane.priority));
         let mut claims = Vec::new();
         for (domain, count) in wanted {
+            let mut left = *count;
+            for due in due.iter().filter(|due| due.domain == *domain) {
+                let lane = [(domain.clone(), due.lane.clone(), left)];
+                let taken = self.claim_lanes(now, lease, &lane).await?;
+                left -= taken.len();
+                claims.extend(taken);
+            }
+        }
+        Ok(claims)
+    }
+
+    /// Claims up to the given number of letters of each lane, as they come due. The lease is a time of this node's
+    /// clock: another node whose clock is ahead takes a letter over so much earlier. Renewed each
+    /// third of it, a lease bears clocks that differ by half of it.
+    ///
+    /// # Errors
+    /// Those of writing, and [`StoreError::Busy`] while another process has this node's name. Letters
+    /// claimed before an error come back when their lease ends.
+    pub async fn claim_lanes(
+        &self,
+        now: Timestamp,
+        lease: Duration,
+        wanted: &[(Domain, Lane, usize)],
+    ) -> Result<Vec<Claim>, StoreError> {
+        self.0.shared.nodes.may_claim()?;
+        let mut claims = Vec::new();
+        for (domain, lane, count) in wanted {
             let mut left = *count;
             while left > 0 {
                 let count = left.min(CLAIMS_PER_TRANSACTION);
                 let body = claims::TakeClaims {
                     domain: domain.clone(),
+                    lane: lane.clone(),
                     count,
                     now,
                     // A claim must leave the range of what is due.
@@ -321,7 +443,7 @@ impl Store {
                     break;
                 }
                 // A transaction may end early: it has a limit of recipients as well.
-                left -= taken.len();
+                left = left.saturating_sub(taken.len());
                 claims.extend(taken);
             }
         }

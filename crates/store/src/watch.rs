@@ -6,12 +6,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use base::AccountId;
+use base::{AccountId, Domain, Timestamp};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until};
 
-use crate::Store;
 use crate::nodes::Told;
+use crate::{Lane, Store};
+
+/// Lanes whose changes are named; with more, only that there were some is told.
+const LANES_NAMED_MAX: usize = 1_000;
 
 /// Tells that an account has changed.
 pub struct AccountWatch {
@@ -24,13 +27,28 @@ pub struct AccountWatch {
 pub struct QueueSignal {
     receiver: watch::Receiver<u64>,
     /// Keeps the sender alive, so that waiting never ends early.
-    _watches: Arc<Watches>,
+    watches: Arc<Watches>,
+}
+
+/// What is known of the queue's changes.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct QueueNews {
+    /// Destinations and lanes that have new work, or whose work was put earlier.
+    pub lanes: BTreeSet<(Domain, Lane)>,
+    /// Whether others have as well, which are not named.
+    pub others: bool,
+    /// Whether another node has changed something.
+    pub elsewhere: bool,
+    /// When the first of what was put off is due.
+    pub next_at: Option<Timestamp>,
 }
 
 /// All who wait. An account has an entry only while somebody watches it.
 pub(crate) struct Watches {
     accounts: Mutex<BTreeMap<AccountId, Watched>>,
     queue: watch::Sender<u64>,
+    /// What has changed of it since somebody last took the news.
+    news: Mutex<QueueNews>,
     /// Tells other nodes.
     pub bell: Bell,
     /// For the search index.
@@ -115,6 +133,7 @@ impl Default for Watches {
         Self {
             accounts: Mutex::default(),
             queue: watch::Sender::new(0),
+            news: Mutex::default(),
             touched: Arc::default(),
             bell: Bell::default(),
         }
@@ -131,22 +150,56 @@ impl Watches {
         self.bell.ring(|told| told.add_account(account));
     }
 
-    /// Wakes those who watch the queue, here and on other nodes.
-    pub(crate) fn queue_changed(&self) {
+    /// Wakes those who watch the queue, here and on other nodes: these lanes have work.
+    pub(crate) fn queue_changed(&self, lanes: impl IntoIterator<Item = (Domain, Lane)>) {
+        {
+            let mut news = self.news();
+            for lane in lanes {
+                if news.lanes.len() >= LANES_NAMED_MAX {
+                    news.others = true;
+                    break;
+                }
+                news.lanes.insert(lane);
+            }
+        }
         self.wake_queue();
         self.bell.ring(|told| told.queue = true);
     }
 
-    /// Wakes those who watch the queue here.
-    pub(crate) fn wake_queue(&self) {
+    /// Wakes those who watch the queue here: something is due at this time.
+    pub(crate) fn queue_later(&self, at: Timestamp) {
+        {
+            let mut news = self.news();
+            news.next_at = Some(news.next_at.map_or(at, |known| known.min(at)));
+        }
+        self.wake_queue();
+    }
+
+    /// As [`Self::queue_changed`], of lanes that nobody can name.
+    pub(crate) fn much_of_queue_changed(&self) {
+        self.news().others = true;
+        self.queue_changed([]);
+    }
+
+    /// Wakes those who watch the queue here, as another node may have changed it.
+    pub(crate) fn queue_changed_elsewhere(&self) {
+        self.news().elsewhere = true;
+        self.wake_queue();
+    }
+
+    fn wake_queue(&self) {
         self.queue
             .send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    fn news(&self) -> MutexGuard<'_, QueueNews> {
+        self.news.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Wakes those whom another node's message concerns.
     pub(crate) fn told(&self, told: &Told) {
         if told.queue {
-            self.wake_queue();
+            self.queue_changed_elsewhere();
         }
         let accounts = self.lock();
         if told.all_accounts {
@@ -214,6 +267,12 @@ impl QueueSignal {
         // The sender lives as long as this signal, so that there is no error.
         let _ = self.receiver.changed().await;
     }
+
+    /// Takes what has changed since the last call.
+    #[must_use]
+    pub fn news(&self) -> QueueNews {
+        std::mem::take(&mut *self.watches.news())
+    }
 }
 
 impl Store {
@@ -243,7 +302,7 @@ impl Store {
         let watches = Arc::clone(&self.0.shared.watches);
         QueueSignal {
             receiver: watches.queue.subscribe(),
-            _watches: watches,
+            watches,
         }
     }
 }

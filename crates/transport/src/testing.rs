@@ -259,6 +259,11 @@ impl Net {
         self.heard.lock().unwrap().iter().any(|line| line == what)
     }
 
+    /// Forgets what was to happen to connections.
+    pub(crate) fn forget_lines(&self) {
+        self.lines.lock().unwrap().clear();
+    }
+
     pub(crate) fn fail_handshakes(&self) {
         *self.handshake_fails.lock().unwrap() = true;
     }

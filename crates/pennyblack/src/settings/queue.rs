@@ -21,6 +21,7 @@ impl Typing<'_> {
             lifetime: self.span("queue.lifetime"),
             delay_warning: self.span("queue.delay_warning"),
             letters_in_hand_max: self.number("queue.letters_in_hand"),
+            letters_per_tenant_max: self.number("queue.letters_per_tenant"),
             local_letters_in_hand_max: self.number("queue.local_letters_in_hand"),
             connections_max: self.number("queue.connections"),
             connections_per_destination_max: self.number("queue.connections_per_destination"),

@@ -218,6 +218,8 @@ CREATE TABLE letter (
 CREATE INDEX letter_blob ON letter (blob_id);
 
 -- fence: 0, or the number of the claim that holds the row; next_at is then the end of its lease.
+-- lane: tenant/account/priority, see `queue/lane.rs`. By time it is found what has become due; by
+-- destination and lane what is claimed.
 CREATE TABLE recipient (
     letter_id BIGINT NOT NULL,
     recipient_id BIGINT NOT NULL,
@@ -233,9 +235,12 @@ CREATE TABLE recipient (
     fence BIGINT NOT NULL,
     node TEXT COLLATE "C" NOT NULL,
     incarnation BIGINT NOT NULL,
+    lane TEXT COLLATE "C" NOT NULL DEFAULT '//',
     PRIMARY KEY (letter_id, recipient_id)
 );
-CREATE INDEX recipient_due ON recipient (domain, next_at, letter_id) WHERE held = 0;
+CREATE INDEX recipient_due ON recipient (domain, lane, next_at, letter_id) WHERE held = 0;
+CREATE INDEX recipient_by_time ON recipient (next_at, domain, lane) WHERE held = 0;
+CREATE INDEX recipient_held ON recipient (domain, letter_id) WHERE held <> 0;
 CREATE INDEX recipient_claimed ON recipient (node) WHERE fence <> 0;
 
 -- Deliveries whose replies the peer may not have seen. node, incarnation: whose connection it came

@@ -45,6 +45,20 @@ ALTER TABLE letter ADD COLUMN priority INTEGER NOT NULL DEFAULT 0;
 -- to; 4 a mailing list, whose targets are its owners.
 ALTER TABLE address ADD COLUMN kind INTEGER NOT NULL DEFAULT 0;
 
+-- The queue in lanes. lane: tenant/account/priority, see `queue/lane.rs`. By time it is found what has
+-- become due; by destination and lane what is claimed.
+ALTER TABLE recipient ADD COLUMN lane TEXT NOT NULL DEFAULT '//';
+DROP INDEX recipient_due;
+CREATE INDEX recipient_due ON recipient (domain, lane, next_at, letter_id) WHERE held = 0;
+CREATE INDEX recipient_by_time ON recipient (next_at, domain, lane) WHERE held = 0;
+CREATE INDEX recipient_held ON recipient (domain, letter_id) WHERE held <> 0;
+DELETE FROM sqlite_stat1 WHERE idx = 'recipient_due';
+INSERT INTO sqlite_stat1 (tbl, idx, stat) VALUES
+    ('recipient', 'recipient_due', '1000000 100000 10000 100 2 1'),
+    ('recipient', 'recipient_by_time', '1000000 100 10 5 1'),
+    ('recipient', 'recipient_held', '1000 1000 2 1');
+ANALYZE sqlite_schema;
+
 -- The nodes that share the store, and when each was last seen alive.
 CREATE TABLE node (
     name TEXT NOT NULL PRIMARY KEY,

@@ -101,7 +101,7 @@ impl Look {
         if alive > 0 || had_others {
             store.look_at_accounts().await?;
             store.look_at_claims().await?;
-            shared.watches.wake_queue();
+            shared.watches.queue_changed_elsewhere();
         }
         Ok(())
     }

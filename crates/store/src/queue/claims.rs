@@ -1,12 +1,12 @@
-//! Finding what is due, claiming it, and keeping claims alive.
+//! Claiming what is due, and keeping claims alive.
 
 use std::sync::Arc;
 
 use base::{AccountId, Domain, LetterId, RecipientId, Timestamp};
 
-use super::{Claim, ClaimRef, ClaimedRecipient, DsnReturn, DueDestination, Handling, Notify};
+use super::{Claim, ClaimRef, ClaimedRecipient, DsnReturn, Handling, Lane, Notify};
 use crate::StoreError;
-use crate::directory::{address, domain};
+use crate::directory::address;
 use crate::engine::{Body, Row, Tx, params};
 use crate::shared::Shared;
 
@@ -14,85 +14,11 @@ use crate::shared::Shared;
 const RECIPIENTS_CLAIMED_MAX: usize = 1_000;
 /// How often a node that comes second to all letters it found looks for more.
 const TURNS_IN_VAIN_MAX: u32 = 4;
-/// Letters of one destination are counted up to this.
-const LETTERS_COUNTED_MAX: i64 = 1_000;
 
-/// Destinations with work due. The domains are found by jumps in the index, so that the cost
-/// follows their number and not the number of letters.
-pub(super) struct Due {
-    pub now: Timestamp,
-    pub limit: usize,
-}
-
-impl Body for Due {
-    type Out = Vec<DueDestination>;
-
-    async fn run(&self, tx: &mut Tx<'_>) -> Result<Vec<DueDestination>, StoreError> {
-        let sql = "WITH RECURSIVE known (domain) AS (
-                SELECT min(domain) FROM recipient WHERE held = 0
-                UNION ALL
-                SELECT (SELECT min(r.domain) FROM recipient r
-                    WHERE r.held = 0 AND r.domain > known.domain)
-                FROM known WHERE known.domain IS NOT NULL
-            ),
-            first (domain, oldest) AS (
-                SELECT known.domain, (SELECT min(r.next_at) FROM recipient r
-                    WHERE r.held = 0 AND r.domain = known.domain)
-                FROM known WHERE known.domain IS NOT NULL
-            ),
-            due (domain, oldest) AS (
-                SELECT domain, oldest FROM first WHERE oldest <= $1
-                ORDER BY oldest, domain LIMIT $2
-            )
-            SELECT due.domain, due.oldest, (SELECT count(*) FROM (
-                SELECT DISTINCT r.letter_id FROM recipient r
-                WHERE r.held = 0 AND r.domain = due.domain AND r.next_at <= $1 LIMIT $3) limited)
-            FROM due ORDER BY due.oldest, due.domain";
-        let limit = i64::try_from(self.limit).unwrap_or(i64::MAX);
-        let rows = tx
-            .rows(sql, params![self.now, limit, LETTERS_COUNTED_MAX])
-            .await?;
-        rows.into_iter()
-            .map(|mut row| {
-                Ok(DueDestination {
-                    domain: domain(&row.text(0)?)?,
-                    letters: row.u32(2)?,
-                    oldest: row.time(1)?,
-                    letters_elsewhere: 0,
-                    nodes_elsewhere: 0,
-                })
-            })
-            .collect()
-    }
-}
-
-/// When the next recipient becomes due.
-pub(super) struct NextDue {
-    pub now: Timestamp,
-}
-
-impl Body for NextDue {
-    type Out = Option<Timestamp>;
-
-    async fn run(&self, tx: &mut Tx<'_>) -> Result<Option<Timestamp>, StoreError> {
-        let sql = "WITH RECURSIVE known (domain) AS (
-                SELECT min(domain) FROM recipient WHERE held = 0
-                UNION ALL
-                SELECT (SELECT min(r.domain) FROM recipient r
-                    WHERE r.held = 0 AND r.domain > known.domain)
-                FROM known WHERE known.domain IS NOT NULL
-            )
-            SELECT min((SELECT min(r.next_at) FROM recipient r
-                WHERE r.held = 0 AND r.domain = known.domain AND r.next_at > $1))
-            FROM known WHERE known.domain IS NOT NULL";
-        let row = tx.one(sql, params![self.now]).await?;
-        Ok(row.maybe_int(0)?.map(Timestamp))
-    }
-}
-
-/// Claims letters of one domain.
+/// Claims letters of one lane to a domain.
 pub(super) struct TakeClaims {
     pub domain: Domain,
+    pub lane: Lane,
     pub count: usize,
     pub now: Timestamp,
     pub until: Timestamp,
@@ -106,14 +32,15 @@ impl Body for TakeClaims {
         let mut claims: Vec<Claim> = Vec::new();
         let mut recipients = 0;
         let mut in_vain = 0;
+        let lane = self.lane.text();
         while claims.len() < self.count && recipients < RECIPIENTS_CLAIMED_MAX {
             // Recipients of a letter mostly stand beside each other here; those claimed leave the
             // range, so that each turn sees new letters.
             let sql = "SELECT letter_id FROM recipient
-                WHERE held = 0 AND domain = $1 AND next_at <= $2
-                ORDER BY next_at, letter_id LIMIT $3";
+                WHERE held = 0 AND domain = $1 AND lane = $2 AND next_at <= $3
+                ORDER BY next_at, letter_id LIMIT $4";
             let missing = i64::try_from(self.count - claims.len()).unwrap_or(i64::MAX);
-            let values = params![self.domain.as_str(), self.now, missing];
+            let values = params![self.domain.as_str(), &lane, self.now, missing];
             let rows = tx.rows(sql, values).await?;
             if rows.is_empty() {
                 break;
@@ -181,6 +108,7 @@ impl TakeClaims {
         Ok(Some(Claim {
             reference: ClaimRef { letter, fence },
             domain: self.domain.clone(),
+            lane: self.lane.clone(),
             account: row.maybe_int(0)?.map(AccountId),
             reverse_path: reverse_path.as_deref().map(address).transpose()?,
             envelope_id: row.maybe_text(2)?,

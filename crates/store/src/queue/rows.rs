@@ -1,12 +1,12 @@
 //! The rows of the queue that several verbs write and read.
 
-use base::{AccountId, EmailAddress, LetterId, Timestamp};
+use base::{AccountId, Domain, EmailAddress, LetterId, Timestamp};
 
 use crate::blobs::condemn;
 use crate::directory::signed;
 use crate::engine::{Tx, params};
 use crate::shared::Shared;
-use crate::{DsnReturn, Handling, Notify, QueueRecipient, StoreError};
+use crate::{DsnReturn, Handling, Lane, Notify, QueueRecipient, StoreError};
 
 /// A letter for the queue; its blob is stored by the caller.
 pub(crate) struct NewLetter<'a> {
@@ -26,6 +26,21 @@ pub(crate) struct NewLetter<'a> {
     pub expires_at: Timestamp,
     pub handling: Handling,
     pub recipients: &'a [QueueRecipient],
+}
+
+impl NewLetter<'_> {
+    /// The lane in which it stands.
+    pub(crate) fn lane(&self) -> Lane {
+        Lane::of(self.reverse_path, self.account, self.handling.priority)
+    }
+}
+
+/// Where a letter's recipients stand in the queue.
+pub(crate) fn lanes_of(recipients: &[QueueRecipient], lane: &Lane) -> Vec<(Domain, Lane)> {
+    let domains = recipients
+        .iter()
+        .map(|to| (to.address.domain.clone(), lane.clone()));
+    domains.collect()
 }
 
 /// Stores a letter with its recipients.
@@ -69,11 +84,13 @@ pub(crate) async fn insert_letter(
         new.handling.head_start_ms()
     };
     let due_at = Timestamp(new.due_at.millis() - head_start_ms);
+    let lane = new.lane().text();
     for recipient in new.recipients {
         tx.send(
             "INSERT INTO recipient (letter_id, recipient_id, address, domain, original, notify,
-                attempts, delay_reported, held, next_at, reason, fence, node, incarnation)
-             VALUES ($1, $2, $3, $4, $5, $6, 0, 0, 0, $7, '', 0, '', 0)",
+                attempts, delay_reported, held, next_at, reason, fence, node, incarnation,
+                lane)
+             VALUES ($1, $2, $3, $4, $5, $6, 0, 0, 0, $7, '', 0, '', 0, $8)",
             params![
                 new.letter,
                 shared.next_id(),
@@ -82,6 +99,7 @@ pub(crate) async fn insert_letter(
                 recipient.original.as_deref(),
                 recipient.notify.number(),
                 due_at,
+                &lane,
             ],
         )
         .await?;

@@ -3,15 +3,15 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use base::{AccountId, LetterId, RecipientId, Timestamp};
+use base::{AccountId, Domain, LetterId, RecipientId, Timestamp};
 
 use super::claims::LetterHash;
-use super::rows::{NewLetter, insert_letter, remove_if_done};
-use super::{DsnReturn, Handling, Outcome, Settlement};
+use super::rows::{NewLetter, insert_letter, lanes_of, remove_if_done};
+use super::{DsnReturn, Handling, Lane, Outcome, Settlement};
 use crate::blobs::{revive, store_blob};
 use crate::copies::Stored;
 use crate::deliver::{LocalCopies, StoredCopies, Submit};
-use crate::directory::address;
+use crate::directory::{address, domain};
 use crate::engine::{Body, Tx, params};
 use crate::journey::{self, Step};
 use crate::prepare::{Need, Prepared};
@@ -79,6 +79,8 @@ pub(super) struct Settled {
     stored: Vec<Stored>,
     /// The senders' copies of the reports, in their order.
     report_copies: Vec<Option<Stored>>,
+    /// Where letters are due now: what was given back, and what was forwarded.
+    due_now: Vec<(Domain, Lane)>,
 }
 
 impl Body for Settle {
@@ -102,21 +104,29 @@ impl Body for Settle {
 
     async fn run(&self, tx: &mut Tx<'_>) -> Result<Settled, StoreError> {
         let claim = self.settlement.claim;
-        let sql = "SELECT recipient_id FROM recipient WHERE letter_id = $1 AND fence = $2
-            ORDER BY recipient_id FOR UPDATE";
+        let sql = "SELECT recipient_id, domain, lane FROM recipient
+            WHERE letter_id = $1 AND fence = $2 ORDER BY recipient_id FOR UPDATE";
         let rows = tx.rows(sql, params![claim.letter, claim.fence]).await?;
         let mut held = BTreeSet::new();
-        for row in &rows {
+        let mut due_now = Vec::new();
+        for mut row in rows {
             held.insert(RecipientId(row.int(0)?));
+            // All of a claim stand in one lane.
+            if due_now.is_empty() {
+                due_now.push((domain(&row.text(1)?)?, Lane::parse(&row.text(2)?)));
+            }
         }
         if held.is_empty() {
             return Ok(Settled {
                 held: false,
                 stored: Vec::new(),
                 report_copies: Vec::new(),
+                due_now: Vec::new(),
             });
         }
-        self.outcomes(tx, held).await?;
+        if !self.outcomes(tx, held).await? {
+            due_now.clear();
+        }
         let mut notes = journey::encode(&self.settlement.notes);
         let mut stored = Vec::new();
         if let Some(prepared) = &self.prepared {
@@ -126,7 +136,7 @@ impl Body for Settle {
             notes.extend(journey::encode(&copies.notes));
             stored = copies.stored;
         }
-        self.forward(tx).await?;
+        due_now.extend(self.forward(tx).await?);
         let mut report_copies = Vec::with_capacity(self.reports.len());
         for report in &self.reports {
             report_copies.push(report.run(tx).await?);
@@ -139,6 +149,7 @@ impl Body for Settle {
             held: true,
             stored,
             report_copies,
+            due_now,
         })
     }
 
@@ -150,16 +161,35 @@ impl Body for Settle {
         for (report, copy) in self.reports.iter().zip(&out.report_copies) {
             report.tell(copy.as_ref());
         }
-        self.shared.watches.queue_changed();
+        // What has left the queue is no news to who works on it.
+        if !out.due_now.is_empty() {
+            let lanes = out.due_now.iter().cloned();
+            self.shared.watches.queue_changed(lanes);
+        }
+        if let Some(at) = self.next_at() {
+            self.shared.watches.queue_later(at);
+        }
     }
 }
 
 impl Settle {
+    /// When the first recipient that is tried later is tried.
+    fn next_at(&self) -> Option<Timestamp> {
+        let outcomes = self.settlement.outcomes.iter();
+        let times = outcomes.filter_map(|(_, outcome)| match outcome {
+            Outcome::Retry { at, .. } => Some(*at),
+            Outcome::Done | Outcome::Failed { .. } => None,
+        });
+        times.min()
+    }
+
+    /// Writes what became of the recipients; whether any of them is due at once.
     async fn outcomes(
         &self,
         tx: &mut Tx<'_>,
         mut held: BTreeSet<RecipientId>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
+        let mut due_now = false;
         let letter = self.settlement.claim.letter;
         for (recipient, outcome) in &self.settlement.outcomes {
             if !held.remove(recipient) {
@@ -177,6 +207,7 @@ impl Settle {
                     delay_reported,
                     counts,
                 } => {
+                    due_now |= *at <= self.now;
                     let sql = "UPDATE recipient SET fence = 0, node = '', incarnation = 0,
                             next_at = $1, reason = $2, attempts = attempts + $3,
                             delay_reported = CASE WHEN $4 = 1 THEN 1 ELSE delay_reported END
@@ -188,18 +219,20 @@ impl Settle {
             }
         }
         for recipient in held {
+            due_now = true;
             let sql = "UPDATE recipient SET fence = 0, node = '', incarnation = 0, next_at = $1
                 WHERE letter_id = $2 AND recipient_id = $3";
             tx.send(sql, params![self.now, letter, recipient]).await?;
         }
-        Ok(())
+        Ok(due_now)
     }
 
-    /// Queues what aliases of local recipients lead to: a letter of its own on the same blob.
-    async fn forward(&self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
+    /// Queues what aliases of local recipients lead to: a letter of its own on the same blob. Gives
+    /// where it stands.
+    async fn forward(&self, tx: &mut Tx<'_>) -> Result<Vec<(Domain, Lane)>, StoreError> {
         let forwards = &self.settlement.forwards;
         if forwards.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let letter = self.settlement.claim.letter;
         let sql = "SELECT blob_hash, sender_account, reverse_path, envelope_id, dsn_return,
@@ -228,6 +261,7 @@ impl Settle {
             handling: Handling::read(&mut row, 11)?,
             recipients: forwards,
         };
+        let lanes = lanes_of(forwards, &new.lane());
         insert_letter(tx, &new, &self.shared).await?;
         revive(tx, &hash).await?;
         let sql = "SELECT message_key FROM letter_name WHERE letter_id = $1";
@@ -241,6 +275,7 @@ impl Settle {
             step: Step::Forwarded,
             detail: format!("by an alias; before that it was letter {letter}"),
         }]);
-        journey::add_row(tx, self.forward_letter, self.forward_batch, key, &notes).await
+        journey::add_row(tx, self.forward_letter, self.forward_batch, key, &notes).await?;
+        Ok(lanes)
     }
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use base::{LetterId, Timestamp};
 use bytes::Bytes;
 use pennyblack_store::{
-    Claim, DsnReturn, Keywords, LocalRecipient, Note, Notify, Outcome, QueueFilter,
-    QueueRecipientState, Role, Settlement, Step, Store, StoreError,
+    Claim, DsnReturn, DueCursor, Keywords, Lane, LocalRecipient, Note, Notify, Outcome,
+    QueueFilter, QueueNews, QueueRecipientState, Role, Settlement, Step, Store, StoreError,
 };
 
 use crate::house::{House, address, domain, letter, recipient};
@@ -442,5 +442,159 @@ pub(crate) async fn submissions(house: &House) {
         store.submit(none).await,
         Err(StoreError::Invalid(_))
     ));
+    house.finish(store).await;
+}
+
+/// What is new is named, what becomes due is found by time, and pages find all of it.
+pub(crate) async fn looks_at_the_queue(house: &House) {
+    let (store, alice, _) = house.with_people().await;
+    let signal = store.queue_signal();
+    assert_eq!(signal.news(), QueueNews::default());
+    submit(
+        house,
+        &store,
+        "a",
+        &["x@black.test", "y@black.test", "x@blue.test"],
+    )
+    .await;
+    let lane = Lane {
+        tenant: "red.test".to_owned(),
+        account: Some(alice),
+        priority: 0,
+    };
+    let news = signal.news();
+    let named = [
+        (domain("black.test"), lane.clone()),
+        (domain("blue.test"), lane.clone()),
+    ];
+    assert_eq!(news.lanes.into_iter().collect::<Vec<_>>(), named);
+    assert!(!news.others && signal.news().lanes.is_empty());
+    let due = store.due_of(house.now(), named.to_vec(), 1).await.unwrap();
+    let seen: Vec<_> = due
+        .iter()
+        .map(|due| (due.letters, due.more, due.tried))
+        .collect();
+    assert_eq!(seen, [(1, true, false), (1, false, false)]);
+    // By time: in reads that are cut anywhere, each lane once, and nothing twice.
+    let mut cursor = DueCursor::start();
+    let mut found = Vec::new();
+    loop {
+        let read = store.became_due(cursor, house.now(), 1).await.unwrap();
+        found.extend(read.lanes);
+        cursor = read.cursor;
+        if !read.more {
+            break;
+        }
+    }
+    assert_eq!(found, named);
+    // What was settled for later is found when its time has come, and is no news before.
+    let later = house.now() + Duration::from_secs(60);
+    let claims = claim(house, &store, "blue.test", 9).await;
+    let _ = signal.news();
+    store
+        .settle(settlement(&claims[0], &retry(later)))
+        .await
+        .unwrap();
+    let news = signal.news();
+    assert!(news.lanes.is_empty());
+    assert_eq!(news.next_at, Some(later));
+    let read = store
+        .became_due(cursor.clone(), house.now(), 9)
+        .await
+        .unwrap();
+    assert!(read.lanes.is_empty() && read.cursor == cursor);
+    assert_eq!(store.next_due(house.now()).await.unwrap(), Some(later));
+    house.pass(Duration::from_secs(60));
+    let read = store.became_due(cursor, house.now(), 9).await.unwrap();
+    assert_eq!(read.lanes, [named[1].clone()]);
+    let due = store.due_of(house.now(), read.lanes, 9).await.unwrap();
+    assert!(due[0].tried);
+    house.finish(store).await;
+}
+
+/// The end of a letter is no news; what is given back is, and an operator's work is told without
+/// names.
+pub(crate) async fn news_of_the_queue(house: &House) {
+    let (store, alice, _) = house.with_people().await;
+    let signal = store.queue_signal();
+    submit(house, &store, "a", &["x@black.test", "x@blue.test"]).await;
+    let lane = Lane {
+        tenant: "red.test".to_owned(),
+        account: Some(alice),
+        priority: 0,
+    };
+    let black = (domain("black.test"), lane);
+    let _ = signal.news();
+    let claims = claim(house, &store, "blue.test", 9).await;
+    store
+        .settle(settlement(&claims[0], &Outcome::Done))
+        .await
+        .unwrap();
+    assert_eq!(signal.news(), QueueNews::default());
+    let claims = claim(house, &store, "black.test", 9).await;
+    store
+        .settle(settlement(&claims[0], &retry(house.now())))
+        .await
+        .unwrap();
+    assert_eq!(
+        signal.news().lanes.into_iter().collect::<Vec<_>>(),
+        [black.clone()]
+    );
+    // An operator's work names nothing; a page finds it.
+    store.queue_hold(&QueueFilter::default()).await.unwrap();
+    store.queue_release(&QueueFilter::default()).await.unwrap();
+    assert!(signal.news().others);
+    let page = store.due_page(house.now(), None, 9).await.unwrap();
+    assert_eq!((page.due.len(), page.last), (1, None));
+    let page = store.due_page(house.now(), Some(black), 9).await.unwrap();
+    assert!(page.due.is_empty());
+    house.finish(store).await;
+}
+
+/// Each sender has a lane, and so has each priority; claims take from one.
+pub(crate) async fn lanes_are_claimed_apart(house: &House) {
+    let (store, alice, bob) = house.with_people().await;
+    let mut lanes = Vec::new();
+    for (account, priority, count) in [(alice, 0, 3), (bob, 0, 2), (alice, 4, 1)] {
+        for number in 0..count {
+            let text = letter(&format!("{account}-{priority}-{number}"));
+            let mut new = house
+                .submission(&store, &text, account, &["x@far.test"])
+                .await;
+            new.handling.priority = priority;
+            store.submit(new).await.unwrap();
+        }
+        lanes.push(Lane {
+            tenant: "red.test".to_owned(),
+            account: Some(account),
+            priority,
+        });
+    }
+    let due = store.due(house.now(), 9).await.unwrap();
+    let mut letters: Vec<_> = due
+        .iter()
+        .map(|due| (due.lane.clone(), due.letters))
+        .collect();
+    letters.sort();
+    let mut expected: Vec<_> = lanes.iter().cloned().zip([3, 2, 1]).collect();
+    expected.sort();
+    assert_eq!(letters, expected);
+    let wanted = [
+        (domain("far.test"), lanes[0].clone(), 2),
+        (domain("far.test"), lanes[1].clone(), 9),
+    ];
+    let claims = store
+        .claim_lanes(house.now(), LEASE, &wanted)
+        .await
+        .unwrap();
+    let taken: Vec<_> = claims.iter().map(|claim| claim.lane.clone()).collect();
+    assert_eq!(
+        taken,
+        [&lanes[0], &lanes[0], &lanes[1], &lanes[1]].map(Clone::clone)
+    );
+    // Without a lane, the urgent one comes first.
+    let rest = claim(house, &store, "far.test", 9).await;
+    let taken: Vec<_> = rest.iter().map(|claim| claim.lane.clone()).collect();
+    assert_eq!(taken, [&lanes[2], &lanes[0]].map(Clone::clone));
     house.finish(store).await;
 }

@@ -32,6 +32,7 @@ fn recipient(id: i64, text: &str) -> ClaimedRecipient {
 fn claim(recipients: Vec<ClaimedRecipient>) -> Claim {
     let head = Bytes::from_static(b"Received: from laptop by mx.red.test\r\n");
     Claim {
+        lane: store::Lane::default(),
         reference: ClaimRef {
             letter: LetterId(7),
             fence: 1,

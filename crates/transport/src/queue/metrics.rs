@@ -10,6 +10,8 @@ pub(super) struct QueueMetrics {
     pub(super) due: Gauge,
     /// Destinations that are blocked.
     pub(super) blocked: Gauge,
+    /// Destinations that asked for a pause.
+    pub(super) paused: Gauge,
     /// Recipients by how an attempt ended.
     recipients: Family<Labels, Counter>,
     /// Reports sent, by kind.
@@ -30,11 +32,15 @@ impl QueueMetrics {
             ),
             due: metrics.gauge(
                 "queue_letters_due",
-                "Letters that are due and not claimed, counted up to 1,000 for each destination",
+                "Letters that are known to be due and not claimed; those of a sender to a destination are counted up to a limit",
             ),
             blocked: metrics.gauge(
                 "queue_destinations_blocked",
                 "Destinations that nobody answers for",
+            ),
+            paused: metrics.gauge(
+                "queue_destinations_paused",
+                "Destinations that are left alone for a while, as they put off letter after letter",
             ),
             recipients: metrics.counters(
                 "queue_recipients",

@@ -3,15 +3,18 @@
 //!
 //! - [`planner`] decides what is claimed and started, purely.
 //! - [`class`] names the kinds of failures, [`plan`] how patient each of them wants one to be.
-//! - [`worker`](run) looks, claims, starts, renews and stops.
+//! - `lookout` finds what is due, and `agenda` keeps it.
+//! - [`worker`](run) claims, starts, renews and stops.
 //! - `work` does one claim; `settle` ends it.
 //!
 //! It takes no letters in, and it keeps nothing of its own on disk: a crash loses only leases, and a
 //! restarted node takes its own claims back at once.
 
+mod agenda;
 pub mod backoff;
 pub mod class;
 pub mod failure;
+mod lookout;
 mod metrics;
 pub mod plan;
 pub mod planner;

@@ -4,10 +4,16 @@
 //!
 //! - **Fairness.** Letters are taken for the destination that has the fewest in hand, one by one,
 //!   so that a destination with 100,000 letters gets no more than one with ten until the ten are
-//!   served. Local and remote letters have separate totals: slow servers never hold up mailboxes
-//!   here.
-//! - **Window.** A destination starts with a few connections; each letter that is taken allows one
-//!   more, up to the limit; a lost connection or a 421 halves the window.
+//!   served. Of a destination's tenants (sender domains) who has the fewest in hand there, and then
+//!   anywhere, is next; of its letters urgent ones go first (RFC 6710), and then its users take
+//!   turns. Local and remote
+//!   letters have separate totals: slow servers never hold up mailboxes here.
+//! - **Standing.** Destinations that fail, or whose letters were tried before in vain, get at most
+//!   half of the room and of the connections, and with those that are not known yet at most seven
+//!   eighths: however many of them there are, what is alive gets through.
+//! - **Window.** A destination starts with a few connections; how many it bears is found out by
+//!   [`Flow`]: more with each letter that is taken, fewer with each lost connection and with storms
+//!   of 4xx, and none for a while when they go on.
 //! - **Sharing.** What other nodes have in hand for a destination takes from the limit of its
 //!   connections, but never more than leaves each its fair part, so that the nodes together keep to
 //!   the limit, by estimate and after a second.
@@ -17,29 +23,25 @@
 //!   schedule, warning and end. After the time one letter is tried; if it gets through, the window
 //!   opens again.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
-use std::time::Duration;
+mod destination;
+mod flow;
 
 use base::{Domain, Timestamp};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
 
-use super::backoff;
+use store::Lane;
+
 use super::failure::Failure;
 use super::settings::QueueSettings;
+use destination::Destination;
+pub use flow::{Flow, FlowLimits, Trouble, trouble_of_reply};
 
 /// Letters in hand for each connection of a destination: what a connection takes next is here
 /// already when it is done with one.
 const LETTERS_PER_CONNECTION_IN_HAND: usize = 4;
-/// Transfers into mailboxes here at once: as many as one commit of the store groups.
-const LOCAL_TRANSFERS_MAX: usize = 64;
-/// Letters of a blocked destination that are deferred at once.
-const DEFERRED_AT_ONCE_MAX: usize = 100;
 /// Destinations whose state is remembered.
-const DESTINATIONS_MAX: usize = 10_000;
-/// How long the window of a destination without work is remembered.
-const WINDOW_REMEMBERED: Duration = Duration::from_secs(300);
-/// How long the failures of a destination without work are remembered after its block.
-const FAILURES_REMEMBERED: Duration = Duration::from_secs(3_600);
+const DESTINATIONS_MAX: usize = 20_000;
 
 /// Whether a destination is one of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,17 +52,21 @@ pub enum Place {
     Elsewhere,
 }
 
-/// A destination with letters due in the store.
+/// A lane of a destination with letters due in the store.
 #[derive(Clone, Debug)]
 pub struct DueWork {
     /// Its domain.
     pub domain: Domain,
+    /// Whose letters they are.
+    pub lane: Lane,
     /// Where it is.
     pub place: Place,
     /// Letters due there that no one has claimed.
     pub letters: usize,
     /// Since when the first has been due.
     pub oldest: Timestamp,
+    /// Whether the first was tried before, in vain.
+    pub tried: bool,
     /// What other nodes have in hand for it.
     pub elsewhere: OtherNodes,
 }
@@ -81,8 +87,8 @@ pub enum Verdict {
     Took,
     /// The destination answered, but took it for no recipient.
     Answered,
-    /// The connection was lost on the way, or the destination asked us to go away (421).
-    Struggled,
+    /// The connection was lost on the way, or the destination said "not now".
+    Struggled(Trouble),
     /// Nobody could be reached there.
     Down(Failure),
     /// It was not tried.
@@ -110,36 +116,34 @@ pub enum Admission {
 pub struct Planner {
     settings: QueueSettings,
     destinations: BTreeMap<Domain, Destination>,
-    /// Those that the store had more for than was claimed.
-    hungry: BTreeSet<Domain>,
+    /// Letters in hand for other servers, by tenant.
+    tenants: BTreeMap<String, usize>,
     here: Totals,
     elsewhere: Totals,
+    /// Of those elsewhere: for destinations that fail.
+    doubtful: Totals,
+    /// Of those elsewhere: for destinations that have not answered yet.
+    unproven: Totals,
+    /// Whether the last plan had to leave something out that a destination could have taken.
+    crowded: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Totals {
     in_hand: usize,
     active: usize,
 }
 
-#[derive(Debug)]
-struct Destination {
-    place: Place,
-    in_hand: usize,
-    active: usize,
-    window: usize,
-    /// Connections that other nodes leave to this one.
-    share: usize,
-    /// Whole failures in a row.
-    failures: u32,
-    block: Option<Block>,
-    last_used: Timestamp,
-}
+impl Totals {
+    fn add(&mut self, destination: &Destination) {
+        self.in_hand += destination.in_hand;
+        self.active += destination.active;
+    }
 
-#[derive(Clone, Debug)]
-struct Block {
-    until: Timestamp,
-    failure: Failure,
+    fn take(&mut self, destination: &Destination) {
+        self.in_hand -= destination.in_hand;
+        self.active -= destination.active;
+    }
 }
 
 impl Planner {
@@ -149,117 +153,123 @@ impl Planner {
         Self {
             settings,
             destinations: BTreeMap::new(),
-            hungry: BTreeSet::new(),
+            tenants: BTreeMap::new(),
             here: Totals::default(),
             elsewhere: Totals::default(),
+            doubtful: Totals::default(),
+            unproven: Totals::default(),
+            crowded: false,
         }
     }
 
-    /// Decides how many letters to claim for each destination now. [`Self::claimed`] is then told
-    /// what the store gave.
+    /// Decides how many letters to claim of each lane now. [`Self::claimed`] is then told what the
+    /// store gave. Not all that is due need be given: what is left out gets nothing this time.
     #[must_use]
-    pub fn plan(&mut self, now: Timestamp, due: &[DueWork]) -> Vec<(Domain, usize)> {
+    pub fn plan(&mut self, now: Timestamp, due: &[DueWork]) -> Vec<(Domain, Lane, usize)> {
         self.forget_idle(now);
-        self.take_shares(now, due);
+        self.learn(now, due);
         let mut grants = vec![0_usize; due.len()];
+        let mut crowded = false;
         for place in [Place::Here, Place::Elsewhere] {
-            self.share_out(now, place, due, &mut grants);
+            crowded |= Sharing::new(self, now, place, due).share_out(&mut grants);
         }
-        self.hungry.clear();
-        for (work, grant) in due.iter().zip(&grants) {
-            if work.letters > *grant {
-                self.destination(now, &work.domain, work.place);
-                self.hungry.insert(work.domain.clone());
-            }
-        }
+        self.crowded = crowded;
         due.iter()
             .zip(grants)
             .filter(|(_, grant)| *grant > 0)
-            .map(|(work, grant)| (work.domain.clone(), grant))
+            .map(|(work, grant)| (work.domain.clone(), work.lane.clone(), grant))
             .collect()
     }
 
     /// Takes letters that the store gave into account.
-    pub fn claimed(&mut self, now: Timestamp, domain: &Domain, place: Place, letters: usize) {
-        let destination = self.destination(now, domain, place);
-        destination.in_hand += letters;
-        self.totals(place).in_hand += letters;
+    pub fn claimed(
+        &mut self,
+        now: Timestamp,
+        (domain, lane): (&Domain, &Lane),
+        place: Place,
+        letters: usize,
+    ) {
+        self.destination(now, domain, place);
+        self.change(domain, |destination, _| destination.take(lane, letters));
+        if place == Place::Elsewhere {
+            *self.tenants.entry(lane.tenant.clone()).or_default() += letters;
+        }
+    }
+
+    /// Takes into account that a letter in hand was tried before in vain.
+    pub fn was_tried(&mut self, domain: &Domain) {
+        self.change(domain, |destination, _| destination.tried = true);
     }
 
     /// What may be done with the next letter in hand for a destination. After
     /// [`Admission::Start`] and [`Admission::Defer`] the letter counts as started.
     pub fn admit(&mut self, now: Timestamp, domain: &Domain) -> Admission {
-        let total_max = self.settings.connections_max;
-        let Some(destination) = self.destinations.get_mut(domain) else {
+        let Some(destination) = self.destinations.get(domain) else {
             debug_assert!(false, "a letter in hand has a destination");
             return Admission::Wait;
         };
-        destination.last_used = now;
         if destination.active >= destination.in_hand {
             return Admission::Wait;
         }
-        if let Some(block) = destination.block.as_ref().filter(|block| now < block.until) {
-            let admission = Admission::Defer {
-                until: block.until,
-                failure: block.failure.clone(),
-            };
-            destination.active += 1;
-            let place = destination.place;
-            self.totals(place).active += 1;
-            return admission;
-        }
-        let place = destination.place;
-        let total_active = match place {
-            Place::Here => 0,
-            Place::Elsewhere => self.elsewhere.active,
+        let admission = match destination.block(now) {
+            Some((until, failure)) => Admission::Defer {
+                until,
+                failure: failure.clone(),
+            },
+            None if self.has_connection(now, destination) => Admission::Start,
+            None => return Admission::Wait,
         };
-        if destination.active >= destination.connections_max() || total_active >= total_max {
-            return Admission::Wait;
+        self.change(domain, |destination, _| {
+            destination.last_used = now;
+            destination.active += 1;
+        });
+        admission
+    }
+
+    /// Whether a transfer to it may start.
+    fn has_connection(&self, now: Timestamp, destination: &Destination) -> bool {
+        if destination.active >= destination.connections_max(now) {
+            return false;
         }
-        destination.active += 1;
-        self.totals(place).active += 1;
-        Admission::Start
+        let max = self.settings.connections_max;
+        destination.place == Place::Here
+            || (self.elsewhere.active < max
+                && !(destination.is_doubtful() && self.doubtful.active >= for_doubtful(max))
+                && !(destination.is_unproven() && self.unproven.active >= for_unproven(max)))
     }
 
     /// Ends the work on a letter that was started.
-    pub fn finished(&mut self, now: Timestamp, domain: &Domain, verdict: Verdict) {
-        let Some(destination) = self.destinations.get_mut(domain) else {
-            debug_assert!(false, "a letter in hand has a destination");
-            return;
-        };
-        destination.in_hand = destination.in_hand.saturating_sub(1);
-        destination.active = destination.active.saturating_sub(1);
-        destination.last_used = now;
-        destination.judge(now, verdict, &self.settings);
-        let place = destination.place;
-        let totals = self.totals(place);
-        totals.in_hand = totals.in_hand.saturating_sub(1);
-        totals.active = totals.active.saturating_sub(1);
+    pub fn finished(&mut self, now: Timestamp, (domain, lane): (&Domain, &Lane), verdict: Verdict) {
+        self.change(domain, |destination, settings| {
+            destination.let_go(lane);
+            destination.active = destination.active.saturating_sub(1);
+            destination.last_used = now;
+            destination.judge(now, verdict, settings);
+        });
+        self.tenant_let_go(domain, lane);
     }
 
     /// Lets go of a letter in hand that was never started.
-    pub fn released(&mut self, domain: &Domain) {
-        let Some(destination) = self.destinations.get_mut(domain) else {
-            debug_assert!(false, "a letter in hand has a destination");
-            return;
-        };
-        destination.in_hand = destination.in_hand.saturating_sub(1);
-        let place = destination.place;
-        let totals = self.totals(place);
-        totals.in_hand = totals.in_hand.saturating_sub(1);
+    pub fn released(&mut self, (domain, lane): (&Domain, &Lane)) {
+        self.change(domain, |destination, _| destination.let_go(lane));
+        self.tenant_let_go(domain, lane);
     }
 
-    /// Whether looking into the store would bring work that there is room for: some destination
-    /// has more than was claimed, and less than half of what it may have in hand.
+    /// Whether more letters for a destination would find room: it has less than half of what it may
+    /// have in hand, and so has the node.
     #[must_use]
-    pub fn wants_more(&self, now: Timestamp) -> bool {
-        self.hungry
-            .iter()
-            .filter_map(|domain| self.destinations.get(domain))
-            .any(|destination| {
-                let (total, total_max) = self.room(destination.place);
-                destination.in_hand <= destination.in_hand_max(now) / 2 && total <= total_max / 2
-            })
+    pub fn wants_more(&self, now: Timestamp, domain: &Domain) -> bool {
+        self.destinations.get(domain).is_some_and(|destination| {
+            let (total, total_max) = self.room(destination.place);
+            destination.in_hand <= destination.in_hand_max(now) / 2 && total <= total_max / 2
+        })
+    }
+
+    /// Whether the last plan had to leave something out, for want of room, that a destination could
+    /// have taken.
+    #[must_use]
+    pub fn is_crowded(&self) -> bool {
+        self.crowded
     }
 
     /// Where a destination is that has letters in hand.
@@ -281,17 +291,38 @@ impl Planner {
     pub fn blocked(&self, now: Timestamp) -> usize {
         self.destinations
             .values()
-            .filter(|destination| destination.blocked(now))
+            .filter(|destination| destination.is_blocked(now))
             .count()
     }
 
-    /// Takes what other nodes do into account.
-    fn take_shares(&mut self, now: Timestamp, due: &[DueWork]) {
+    /// Destinations that are paused now.
+    #[must_use]
+    pub fn paused(&self, now: Timestamp) -> usize {
+        let all = self.destinations.values();
+        all.filter(|destination| destination.flow.paused_until(now).is_some())
+            .count()
+    }
+
+    /// When the first pause of a destination ends.
+    #[must_use]
+    pub fn pause_ends(&self, now: Timestamp) -> Option<Timestamp> {
+        self.destinations
+            .values()
+            .filter_map(|destination| destination.flow.paused_until(now))
+            .min()
+    }
+
+    /// Takes in what the work tells of its destination: what other nodes do, and whether letters
+    /// were tried before.
+    fn learn(&mut self, now: Timestamp, due: &[DueWork]) {
         let max = self.settings.connections_per_destination_max;
         for work in due {
+            if work.place == Place::Here {
+                continue;
+            }
             let alone = work.elsewhere.nodes == 0;
-            if work.place == Place::Here || (alone && !self.destinations.contains_key(&work.domain))
-            {
+            let is_known = self.destinations.contains_key(&work.domain);
+            if alone && !is_known {
                 continue;
             }
             let fair = max.div_ceil(work.elsewhere.nodes.saturating_add(1));
@@ -300,36 +331,11 @@ impl Planner {
                 .letters
                 .div_ceil(LETTERS_PER_CONNECTION_IN_HAND);
             let share = max.saturating_sub(theirs).max(fair);
-            self.destination(now, &work.domain, work.place).share = share;
-        }
-    }
-
-    /// Shares the room of one place out, one letter at a time to whoever has the fewest in hand;
-    /// of two with equally many, to the one that has waited longer.
-    fn share_out(&self, now: Timestamp, place: Place, due: &[DueWork], grants: &mut [usize]) {
-        let (total, total_max) = self.room(place);
-        let mut room = total_max.saturating_sub(total);
-        let mut line: BinaryHeap<Reverse<(usize, Timestamp, usize)>> = due
-            .iter()
-            .enumerate()
-            .filter(|(_, work)| work.place == place)
-            .map(|(index, work)| Reverse((self.held(&work.domain), work.oldest, index)))
-            .collect();
-        while room > 0 {
-            let Some(Reverse((in_hand, oldest, index))) = line.pop() else {
-                break;
-            };
-            let work = &due[index];
-            let in_hand_max = match self.destinations.get(&work.domain) {
-                Some(destination) => destination.in_hand_max(now),
-                None => Destination::new(now, place, &self.settings).in_hand_max(now),
-            };
-            if grants[index] >= work.letters || in_hand >= in_hand_max {
-                continue;
-            }
-            grants[index] += 1;
-            room -= 1;
-            line.push(Reverse((in_hand + 1, oldest, index)));
+            self.destination(now, &work.domain, work.place);
+            self.change(&work.domain, |destination, _| {
+                destination.share = share;
+                destination.tried |= work.tried;
+            });
         }
     }
 
@@ -341,141 +347,232 @@ impl Planner {
         }
     }
 
-    fn held(&self, domain: &Domain) -> usize {
-        self.destinations
-            .get(domain)
-            .map_or(0, |destination| destination.in_hand)
-    }
-
-    fn destination(&mut self, now: Timestamp, domain: &Domain, place: Place) -> &mut Destination {
-        if !self.destinations.contains_key(domain) {
-            let fresh = Destination::new(now, place, &self.settings);
-            self.destinations.insert(domain.clone(), fresh);
-        }
-        let destination = self
-            .destinations
-            .entry(domain.clone())
-            .or_insert_with(|| Destination::new(now, place, &self.settings));
-        if destination.place != place && destination.in_hand == 0 {
+    /// Sees that a destination is known.
+    fn destination(&mut self, now: Timestamp, domain: &Domain, place: Place) {
+        match self.destinations.get(domain) {
             // The domain became ours, or was given up.
-            *destination = Destination::new(now, place, &self.settings);
+            Some(known) if known.place != place && known.in_hand == 0 => {}
+            Some(_) => return,
+            None => {}
         }
-        destination
+        let fresh = Destination::new(now, place, &self.settings);
+        self.destinations.insert(domain.clone(), fresh);
     }
 
-    fn totals(&mut self, place: Place) -> &mut Totals {
-        match place {
-            Place::Here => &mut self.here,
-            Place::Elsewhere => &mut self.elsewhere,
+    /// Changes a destination, and the totals with it.
+    fn change(&mut self, domain: &Domain, change: impl FnOnce(&mut Destination, &QueueSettings)) {
+        let Some(destination) = self.destinations.get_mut(domain) else {
+            debug_assert!(false, "a letter in hand has a destination");
+            return;
+        };
+        let totals = |destination: &Destination| {
+            let elsewhere = destination.place == Place::Elsewhere;
+            [
+                !elsewhere,
+                elsewhere,
+                elsewhere && destination.is_doubtful(),
+                elsewhere && destination.is_unproven(),
+            ]
+        };
+        let mut all = [
+            &mut self.here,
+            &mut self.elsewhere,
+            &mut self.doubtful,
+            &mut self.unproven,
+        ];
+        for (total, counts) in all.iter_mut().zip(totals(destination)) {
+            if counts {
+                total.take(destination);
+            }
+        }
+        change(destination, &self.settings);
+        for (total, counts) in all.iter_mut().zip(totals(destination)) {
+            if counts {
+                total.add(destination);
+            }
+        }
+    }
+
+    fn tenant_let_go(&mut self, domain: &Domain, lane: &Lane) {
+        if self.place(domain) == Place::Elsewhere
+            && let Some(letters) = self.tenants.get_mut(&lane.tenant)
+        {
+            *letters = letters.saturating_sub(1);
+            if *letters == 0 {
+                self.tenants.remove(&lane.tenant);
+            }
         }
     }
 
     /// Forgets destinations that have had no work for a while; beyond the limit, all without work.
     fn forget_idle(&mut self, now: Timestamp) {
         let too_many = self.destinations.len() > DESTINATIONS_MAX;
-        self.destinations.retain(|_, destination| {
-            let remembered = if destination.failures > 0 {
-                FAILURES_REMEMBERED
-            } else {
-                WINDOW_REMEMBERED
-            };
-            let idle = now.since(destination.last_used.max(destination.blocked_until()));
-            destination.in_hand > 0 || (idle < remembered && !too_many)
-        });
+        self.destinations
+            .retain(|_, destination| !destination.may_be_forgotten(now, too_many));
     }
 }
 
-impl Destination {
-    fn new(now: Timestamp, place: Place, settings: &QueueSettings) -> Self {
+/// What destinations that fail may have of something.
+fn for_doubtful(max: usize) -> usize {
+    max.div_ceil(2)
+}
+
+/// What destinations that have not answered yet may have of something.
+fn for_unproven(max: usize) -> usize {
+    max - max / 8
+}
+
+/// One sharing-out of the room of a place, one letter at a time to whoever has the fewest in hand.
+struct Sharing<'a> {
+    planner: &'a Planner,
+    now: Timestamp,
+    place: Place,
+    due: &'a [DueWork],
+    /// What is in hand and granted, by what it is counted by.
+    destinations: BTreeMap<&'a Domain, usize>,
+    tenants_there: BTreeMap<(&'a Domain, &'a str), usize>,
+    lanes: BTreeMap<(&'a Domain, &'a Lane), usize>,
+    tenants: BTreeMap<&'a str, usize>,
+    room: usize,
+    doubtful_room: usize,
+    unproven_room: usize,
+}
+
+/// The order in which lanes get their next letter: the lowest first.
+type Turn = (
+    usize,
+    bool,
+    usize,
+    usize,
+    Reverse<i8>,
+    usize,
+    Timestamp,
+    usize,
+);
+
+impl<'a> Sharing<'a> {
+    fn new(planner: &'a Planner, now: Timestamp, place: Place, due: &'a [DueWork]) -> Self {
+        let (total, total_max) = planner.room(place);
         Self {
+            planner,
+            now,
             place,
-            in_hand: 0,
-            active: 0,
-            window: match place {
-                Place::Here => LOCAL_TRANSFERS_MAX,
-                Place::Elsewhere => Self::window_initial(settings),
-            },
-            share: usize::MAX,
-            failures: 0,
-            block: None,
-            last_used: now,
+            due,
+            destinations: BTreeMap::new(),
+            tenants_there: BTreeMap::new(),
+            lanes: BTreeMap::new(),
+            tenants: BTreeMap::new(),
+            room: total_max.saturating_sub(total),
+            doubtful_room: for_doubtful(total_max).saturating_sub(planner.doubtful.in_hand),
+            unproven_room: for_unproven(total_max).saturating_sub(planner.unproven.in_hand),
         }
     }
 
-    /// Connections to have at once.
-    fn connections_max(&self) -> usize {
-        self.window.min(self.share)
-    }
-
-    fn window_initial(settings: &QueueSettings) -> usize {
-        settings
-            .connections_initial
-            .min(settings.connections_per_destination_max)
-            .max(1)
-    }
-
-    /// Most letters to have in hand.
-    fn in_hand_max(&self, now: Timestamp) -> usize {
-        match self.place {
-            Place::Here => usize::MAX,
-            Place::Elsewhere if self.blocked(now) => DEFERRED_AT_ONCE_MAX,
-            // One letter finds out whether the destination is back.
-            Place::Elsewhere if self.failures > 0 => 1,
-            Place::Elsewhere => self.connections_max() * LETTERS_PER_CONNECTION_IN_HAND,
-        }
-    }
-
-    fn blocked(&self, now: Timestamp) -> bool {
-        now < self.blocked_until()
-    }
-
-    fn blocked_until(&self) -> Timestamp {
-        self.block
-            .as_ref()
-            .map_or(Timestamp(i64::MIN), |block| block.until)
-    }
-
-    /// Learns from how the work on one letter ended.
-    fn judge(&mut self, now: Timestamp, verdict: Verdict, settings: &QueueSettings) {
-        if self.place == Place::Here {
-            return;
-        }
-        match verdict {
-            Verdict::Took => {
-                self.recover(settings);
-                self.window = (self.window + 1).min(settings.connections_per_destination_max);
+    /// Shares the room out; whether there was too little of it.
+    fn share_out(mut self, grants: &mut [usize]) -> bool {
+        let mut crowded = false;
+        let mut line: BinaryHeap<Reverse<Turn>> = (0..self.due.len())
+            .filter(|index| self.due[*index].place == self.place)
+            .map(|index| Reverse(self.turn(index)))
+            .collect();
+        while let Some(Reverse(turn)) = line.pop() {
+            let index = turn.7;
+            let work = &self.due[index];
+            if grants[index] >= work.letters || turn.0 >= self.in_hand_max(work) {
+                continue;
             }
-            Verdict::Answered => self.recover(settings),
-            Verdict::Struggled => {
-                self.recover(settings);
-                self.window = (self.window / 2).max(1);
+            if !self.has_room(work) {
+                crowded = true;
+                if self.room == 0 {
+                    break;
+                }
+                continue;
             }
-            // Of several that fail together, the first blocks and the others tell nothing new.
-            Verdict::Down(failure) if !self.blocked(now) => {
-                // The shortest delay: the letters that fail with it come back a little later, each
-                // at its own time, and find the block over.
-                let (first, max) = (settings.retry_first, settings.retry_max);
-                let span = backoff::delay(first, max, self.failures, 0);
-                self.failures = self.failures.saturating_add(1);
-                self.window = 1;
-                self.block = Some(Block {
-                    until: now + span,
-                    failure,
-                });
+            // What another lane of the destination got meanwhile moves this one back.
+            let now_at = self.turn(index);
+            if now_at > turn {
+                line.push(Reverse(now_at));
+                continue;
             }
-            Verdict::Down(_) | Verdict::NotTried => {}
+            grants[index] += 1;
+            self.grant(work);
+            line.push(Reverse(self.turn(index)));
+        }
+        crowded
+    }
+
+    fn turn(&self, index: usize) -> Turn {
+        let work = &self.due[index];
+        let known = self.planner.destinations.get(&work.domain);
+        let there = known.map_or(0, |known| known.in_hand);
+        let of_tenant = known.map_or(0, |known| known.of_tenant(&work.lane.tenant));
+        let of_lane = known.map_or(0, |known| known.of_lane(&work.lane));
+        let (domain, tenant) = (&work.domain, work.lane.tenant.as_str());
+        let granted = |count: Option<&usize>| count.copied().unwrap_or(0);
+        (
+            there + granted(self.destinations.get(domain)),
+            self.is_doubtful(work),
+            of_tenant + granted(self.tenants_there.get(&(domain, tenant))),
+            self.of_tenant(tenant),
+            Reverse(work.lane.priority),
+            of_lane + granted(self.lanes.get(&(domain, &work.lane))),
+            work.oldest,
+            index,
+        )
+    }
+
+    fn is_doubtful(&self, work: &DueWork) -> bool {
+        let known = self.planner.destinations.get(&work.domain);
+        known.map_or(work.tried, Destination::is_doubtful)
+    }
+
+    fn is_unproven(&self, work: &DueWork) -> bool {
+        let known = self.planner.destinations.get(&work.domain);
+        known.is_none_or(Destination::is_unproven)
+    }
+
+    fn in_hand_max(&self, work: &DueWork) -> usize {
+        match self.planner.destinations.get(&work.domain) {
+            Some(destination) => destination.in_hand_max(self.now),
+            None => {
+                Destination::new(self.now, self.place, &self.planner.settings).in_hand_max(self.now)
+            }
         }
     }
 
-    /// The destination answers: whatever was held against it is forgotten.
-    fn recover(&mut self, settings: &QueueSettings) {
-        if self.failures > 0 {
-            self.window = Self::window_initial(settings);
+    fn has_room(&self, work: &DueWork) -> bool {
+        if self.place == Place::Here || self.room == 0 {
+            return self.room > 0;
         }
-        self.failures = 0;
-        self.block = None;
+        let tenant = work.lane.tenant.as_str();
+        self.of_tenant(tenant) < self.planner.settings.letters_per_tenant_max
+            && !(self.is_doubtful(work) && self.doubtful_room == 0)
+            && !(self.is_unproven(work) && self.unproven_room == 0)
+    }
+
+    /// Letters of a tenant in hand and granted, over all destinations.
+    fn of_tenant(&self, tenant: &str) -> usize {
+        let count = |count: Option<&usize>| count.copied().unwrap_or(0);
+        count(self.planner.tenants.get(tenant)) + count(self.tenants.get(tenant))
+    }
+
+    fn grant(&mut self, work: &'a DueWork) {
+        let (domain, tenant) = (&work.domain, work.lane.tenant.as_str());
+        *self.destinations.entry(domain).or_default() += 1;
+        *self.tenants_there.entry((domain, tenant)).or_default() += 1;
+        *self.lanes.entry((domain, &work.lane)).or_default() += 1;
+        *self.tenants.entry(tenant).or_default() += 1;
+        self.room -= 1;
+        if self.is_doubtful(work) {
+            self.doubtful_room = self.doubtful_room.saturating_sub(1);
+        }
+        if self.is_unproven(work) {
+            self.unproven_room = self.unproven_room.saturating_sub(1);
+        }
     }
 }
 
+#[cfg(test)]
+mod fairness;
 #[cfg(test)]
 mod tests;

@@ -32,6 +32,8 @@ pub struct QueueSettings {
     pub delay_warning: Duration,
     /// Most letters for other servers in hand at once.
     pub letters_in_hand_max: usize,
+    /// Most letters of one tenant (domain of senders) for other servers in hand at once.
+    pub letters_per_tenant_max: usize,
     /// Most letters for mailboxes here in hand at once.
     pub local_letters_in_hand_max: usize,
     /// Most letters being handed over at once, over all destinations.
@@ -259,6 +261,7 @@ impl Default for QueueSettings {
             lifetime: Duration::from_secs(5 * DAY),
             delay_warning: Duration::from_secs(4 * HOUR),
             letters_in_hand_max: 1_000,
+            letters_per_tenant_max: 750,
             local_letters_in_hand_max: 512,
             connections_max: 200,
             connections_per_destination_max: 20,
@@ -337,6 +340,12 @@ pub const SETTINGS: &[Setting] = &[
         integer(1, 100_000),
         "1000",
         "Most letters for other servers that one node works on at once.",
+    ),
+    row(
+        "queue.letters_per_tenant",
+        integer(1, 100_000),
+        "750",
+        "Of those, most letters of one domain of senders. Letters of several senders to one destination take turns in any case.",
     ),
     row(
         "queue.local_letters_in_hand",

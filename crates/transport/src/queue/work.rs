@@ -121,7 +121,7 @@ pub(super) async fn hand_over(shared: &Shared, claim: Claim) -> Verdict {
     shared.outbound.let_go(held).await;
     match transfer.verdict {
         // A sender's own smarthost that is away tells nothing about the destination.
-        Verdict::Down(_) | Verdict::Struggled if by_sender => Verdict::Answered,
+        Verdict::Down(_) | Verdict::Struggled(_) if by_sender => Verdict::Answered,
         verdict => verdict,
     }
 }

@@ -9,27 +9,32 @@ use std::time::Duration;
 
 use base::ports::{Clock, Entropy};
 use base::{Domain, Timestamp};
-use store::{Claim, ClaimRef, QueueSignal, Store, StoreError};
+use store::{Claim, ClaimRef, Lane, QueueNews, QueueSignal, Store, StoreError};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use super::QueueContext;
+use super::agenda::Agenda;
+use super::lookout::Lookout;
 use super::metrics::QueueMetrics;
-use super::planner::{Admission, DueWork, OtherNodes, Place, Planner, Verdict};
+use super::planner::{Admission, DueWork, Place, Planner, Verdict};
 use super::settings::QueueSettings;
 use super::work;
 use crate::route::{Own, Router};
 use crate::sign::Signer;
 use crate::smtp_out::Outbound;
 
-/// Destinations that are looked at in one round.
-const DESTINATIONS_MAX: usize = 1_000;
 /// How long the worker sleeps at most: a wake-up that was lost costs no more.
 const LOOK_SPAN: Duration = Duration::from_secs(5);
-/// The least time between two looks that wake-ups ask for: each settlement is one.
+/// The least time between two looks that wake-ups ask for: each new letter is one.
 const LOOK_PAUSE: Duration = Duration::from_millis(5);
+/// The least time between two plans for all that is known, while there is more than room: so that
+/// letters are claimed in lots.
+const CROWDED_PAUSE: Duration = Duration::from_millis(20);
+/// Plans for all that is known take at most this part of the time.
+const PLAN_DIVISOR: u32 = 20;
 /// Domains are claimed from in so many transactions at once, which the store commits together.
 const CLAIMS_AT_ONCE: usize = 32;
 /// How long it waits when the store fails.
@@ -57,6 +62,8 @@ pub(super) struct Shared {
 struct Worker {
     shared: Arc<Shared>,
     planner: Planner,
+    lookout: Lookout,
+    agenda: Agenda,
     /// Claims that wait for their turn, by destination.
     waiting: BTreeMap<Domain, VecDeque<Claim>>,
     /// Claims in work.
@@ -64,13 +71,17 @@ struct Worker {
     /// Which claim a task works on. Never iterated: ids have no order.
     claims: HashMap<Id, Claim>,
     /// All claims in hand, whose leases are kept alive.
-    leases: BTreeMap<ClaimRef, Domain>,
+    leases: BTreeMap<ClaimRef, (Domain, Lane)>,
     /// When, by the clock that leases go by, all of them were surely alive.
     renewed: Timestamp,
     goodbyes: JoinSet<()>,
     /// When the store is to be looked at next.
     look_at: Instant,
     looked_at: Instant,
+    /// Whether something is known that may find room now, though nothing has been said of it.
+    crowded: bool,
+    /// When a plan for all that is known may be made next.
+    plan_at: Instant,
     renew_at: Instant,
     idle_at: Instant,
 }
@@ -96,7 +107,7 @@ pub async fn run(context: QueueContext, stop: CancellationToken) {
             Wake::Signal => worker.woken(),
             Wake::Time => {}
         }
-        worker.step().await;
+        worker.step(&signal).await;
     }
     worker.stop().await;
 }
@@ -149,6 +160,8 @@ impl Worker {
         let now = Instant::now();
         Self {
             planner: Planner::new(shared.settings.clone()),
+            lookout: Lookout::new(shared.store.clone(), counted_max(&shared.settings)),
+            agenda: Agenda::default(),
             waiting: BTreeMap::new(),
             tasks: JoinSet::new(),
             claims: HashMap::new(),
@@ -157,6 +170,8 @@ impl Worker {
             goodbyes: JoinSet::new(),
             look_at: now,
             looked_at: now,
+            crowded: false,
+            plan_at: now,
             renew_at: now + shared.settings.lease / 3,
             idle_at: now + IDLE_SPAN,
             shared,
@@ -165,7 +180,10 @@ impl Worker {
 
     /// Waits for something to do.
     async fn wait(&mut self, signal: &mut QueueSignal, stop: &CancellationToken) -> Wake {
-        let mut next = self.look_at.min(self.renew_at);
+        let mut next = self.look_at.min(self.renew_at).min(self.lookout.sweep_at());
+        if self.crowded {
+            next = next.min(self.plan_at);
+        }
         if self.shared.outbound.has_idle() {
             next = next.min(self.idle_at);
         }
@@ -184,7 +202,7 @@ impl Worker {
     }
 
     /// Does whatever is due.
-    async fn step(&mut self) {
+    async fn step(&mut self, signal: &QueueSignal) {
         // All that has finished frees its room before the next look.
         while let Some(result) = self.tasks.try_join_next_with_id() {
             self.finished(result).await;
@@ -199,9 +217,9 @@ impl Worker {
             self.end_idle_connections(false);
             self.idle_at = Instant::now() + IDLE_SPAN;
         }
-        let wants_more = self.planner.wants_more(self.shared.clock.now());
-        if now >= self.look_at || wants_more {
-            self.look_at = match self.look().await {
+        let looks = now >= self.look_at || now >= self.lookout.sweep_at();
+        if looks {
+            self.look_at = match self.look(signal.news()).await {
                 Ok(at) => at,
                 Err(error) => {
                     error!(%error, "the queue cannot be read");
@@ -209,94 +227,127 @@ impl Worker {
                 }
             };
             self.looked_at = Instant::now();
+        }
+        if self.agenda.has_wanting() || self.crowded || looks {
+            self.share_out().await;
             self.start();
         }
         self.shared.metrics.in_hand(self.planner.in_hand());
     }
 
-    /// Looks for due letters and claims what there is room for; when to look again.
-    async fn look(&mut self) -> Result<Instant, StoreError> {
+    /// Looks for due letters; when to look again.
+    async fn look(&mut self, news: QueueNews) -> Result<Instant, StoreError> {
         let now = self.shared.clock.now();
-        if !self.keeps_leases(now).await {
-            return Ok(Instant::now() + STORE_PAUSE);
-        }
-        let due = self.due(now).await?;
-        let total: usize = due.iter().map(|work| work.letters).sum();
-        self.shared
-            .metrics
-            .due
-            .set(i64::try_from(total).unwrap_or(i64::MAX));
-        let blocked = self.planner.blocked(now);
-        self.shared
-            .metrics
-            .blocked
-            .set(i64::try_from(blocked).unwrap_or(i64::MAX));
-        let wanted = self.planner.plan(now, &due);
-        if !wanted.is_empty() {
-            let claims = self.claim(now, &wanted).await;
-            debug!(
-                letters = claims.len(),
-                destinations = wanted.len(),
-                "claimed"
-            );
-            for claim in claims {
-                let place = place_of(&due, &claim.domain);
-                self.planner.claimed(now, &claim.domain, place, 1);
-                self.leases.insert(claim.reference, claim.domain.clone());
-                self.waiting
-                    .entry(claim.domain.clone())
-                    .or_default()
-                    .push_back(claim);
-            }
-        }
-        let next_due = self.shared.store.next_due(now).await?;
-        let span = next_due.map_or(LOOK_SPAN, |at| {
-            at.since(self.shared.clock.now()).min(LOOK_SPAN)
-        });
-        Ok(Instant::now() + span)
+        let told_at = news.next_at;
+        let next = self.lookout.look(now, news, &mut self.agenda).await?;
+        self.lookout.sweep(now, &mut self.agenda).await?;
+        self.crowded |= !self.agenda.is_empty();
+        let later = Instant::now() + LOOK_SPAN;
+        let at = |time: Timestamp| Instant::now() + time.since(now);
+        let times = [next, told_at.map(at), self.planner.pause_ends(now).map(at)];
+        Ok(times.into_iter().flatten().fold(later, Instant::min))
     }
 
-    /// Claims from all domains at once, so that their transactions are committed together. What
-    /// one of them fails to claim is still due, and is found by the next look.
-    async fn claim(&self, now: Timestamp, wanted: &[(Domain, usize)]) -> Vec<Claim> {
+    /// Claims what there is room for: of all that is known, or, where the node has room for
+    /// everybody, of the destinations that have room for more.
+    async fn share_out(&mut self) {
+        let now = self.shared.clock.now();
+        let begun = Instant::now();
+        let for_all = self.crowded && begun >= self.plan_at;
+        let works = match for_all {
+            true => self.agenda.works(),
+            // Who comes first gets nothing before the others have had their turn.
+            false if self.planner.is_crowded() => return,
+            false => self.agenda.take_wanting(),
+        };
+        if works.is_empty() {
+            if for_all {
+                self.crowded = false;
+                self.show(now);
+            }
+            return;
+        }
+        if !self.keeps_leases(now).await {
+            self.plan_at = begun + STORE_PAUSE;
+            self.crowded = true;
+            return;
+        }
+        let wanted = self.planner.plan(now, &works);
+        if for_all {
+            self.agenda.take_wanting();
+            // What found no room finds it when something ends.
+            self.crowded = false;
+            self.show(now);
+        }
+        if !wanted.is_empty() {
+            self.claim(now, wanted, &works).await;
+        }
+        if for_all {
+            let ended = Instant::now();
+            self.plan_at = ended + CROWDED_PAUSE.max((ended - begun) * PLAN_DIVISOR);
+        }
+    }
+
+    fn show(&self, now: Timestamp) {
+        let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        let metrics = &self.shared.metrics;
+        metrics.due.set(number(self.agenda.letters()));
+        metrics.blocked.set(number(self.planner.blocked(now)));
+        metrics.paused.set(number(self.planner.paused(now)));
+    }
+
+    /// Claims from all lanes at once, so that their transactions are committed together. What one
+    /// of them fails to claim is still due, and is asked for again.
+    async fn claim(&mut self, now: Timestamp, wanted: Vec<Wanted>, works: &[DueWork]) {
         let mut claiming = JoinSet::new();
         for some in wanted.chunks(wanted.len().div_ceil(CLAIMS_AT_ONCE).max(1)) {
             let (store, lease) = (self.shared.store.clone(), self.shared.settings.lease);
             let some = some.to_vec();
-            claiming.spawn(async move { store.claim(now, lease, &some).await });
+            claiming.spawn(async move {
+                let claimed = store.claim_lanes(now, lease, &some).await;
+                (some, claimed)
+            });
         }
-        let mut claims = Vec::new();
+        let mut letters = 0;
         while let Some(claimed) = claiming.join_next().await {
             match claimed {
-                Ok(Ok(some)) => claims.extend(some),
-                Ok(Err(error)) => error!(%error, "letters cannot be claimed"),
+                Ok((asked, Ok(claims))) => {
+                    letters += claims.len();
+                    self.take(now, asked, claims, works);
+                }
+                Ok((_, Err(error))) => {
+                    error!(%error, "letters cannot be claimed");
+                    self.crowded = true;
+                    self.plan_at = Instant::now() + STORE_PAUSE;
+                }
                 Err(error) => error!(%error, "claiming letters panicked"),
             }
         }
-        claims
+        debug!(letters, lanes = wanted.len(), "claimed");
     }
 
-    async fn due(&self, now: Timestamp) -> Result<Vec<DueWork>, StoreError> {
-        let due = self.shared.store.due(now, DESTINATIONS_MAX).await?;
-        let mut works = Vec::with_capacity(due.len());
-        for destination in due {
-            let place = if self.shared.store.is_ours(&destination.domain).await? {
-                Place::Here
-            } else {
-                Place::Elsewhere
-            };
-            works.push(DueWork {
-                domain: destination.domain,
-                place,
-                letters: usize::try_from(destination.letters).unwrap_or(usize::MAX),
-                oldest: destination.oldest,
-                elsewhere: OtherNodes {
-                    nodes: usize::try_from(destination.nodes_elsewhere).unwrap_or(usize::MAX),
-                    letters: usize::try_from(destination.letters_elsewhere).unwrap_or(usize::MAX),
-                },
-            });
+    /// Takes claims in hand.
+    fn take(&mut self, now: Timestamp, asked: Vec<Wanted>, claims: Vec<Claim>, works: &[DueWork]) {
+        for (domain, lane, count) in asked {
+            let got = claims
+                .iter()
+                .filter(|claim| claim.domain == domain && claim.lane == lane)
+                .count();
+            self.agenda.claimed(&(domain, lane), count, got);
         }
-        Ok(works)
+        for claim in claims {
+            let place = place_of(works, &claim.domain);
+            let key = (claim.domain.clone(), claim.lane.clone());
+            self.planner.claimed(now, (&key.0, &key.1), place, 1);
+            if claim.recipients.iter().all(|to| to.attempts > 0) {
+                self.planner.was_tried(&claim.domain);
+            }
+            self.leases.insert(claim.reference, key);
+            self.waiting
+                .entry(claim.domain.clone())
+                .or_default()
+                .push_back(claim);
+        }
     }
 
     /// Starts work on waiting claims as far as the planner admits.
@@ -332,7 +383,7 @@ impl Worker {
             return;
         };
         self.leases.remove(&claim.reference);
-        let domain = claim.domain.clone();
+        let (domain, lane) = (claim.domain.clone(), claim.lane.clone());
         let verdict = match verdict {
             Some(verdict) => verdict,
             None => {
@@ -346,7 +397,11 @@ impl Worker {
             info!(%domain, reason = %failure, "destination does not answer");
         }
         let now = self.shared.clock.now();
-        self.planner.finished(now, &domain, verdict);
+        self.planner.finished(now, (&domain, &lane), verdict);
+        self.crowded |= self.planner.is_crowded();
+        if self.planner.wants_more(now, &domain) {
+            self.agenda.note_room(&domain);
+        }
     }
 
     /// Whether no lease in hand has ended at this time. One that has would be claimed again by this
@@ -386,7 +441,7 @@ impl Worker {
         };
         self.renewed = now;
         for reference in lost {
-            let Some(domain) = self.leases.remove(&reference) else {
+            let Some((domain, lane)) = self.leases.remove(&reference) else {
                 continue;
             };
             // One in work may also have been settled this moment.
@@ -397,7 +452,7 @@ impl Worker {
             waiting.retain(|claim| claim.reference != reference);
             if waiting.len() < before {
                 warn!(letter = %reference.letter, %domain, "a claim that waited was lost");
-                self.planner.released(&domain);
+                self.planner.released((&domain, &lane));
             }
         }
         true
@@ -467,6 +522,16 @@ async fn work_on(shared: Arc<Shared>, claim: Claim, admission: Admission, place:
             work::hand_over(&shared, claim).await
         }
     }
+}
+
+/// A destination, a lane, and how many letters of it.
+type Wanted = (Domain, Lane, usize);
+
+/// Letters of a lane need not be counted further than one claim takes.
+fn counted_max(settings: &QueueSettings) -> usize {
+    settings
+        .letters_in_hand_max
+        .max(settings.local_letters_in_hand_max)
 }
 
 fn place_of(due: &[DueWork], domain: &Domain) -> Place {

@@ -107,6 +107,7 @@ fn address(text: &str) -> EmailAddress {
 
 fn claim(number: i64, account: Option<AccountId>, sender: Option<&str>, head: &str) -> Claim {
     Claim {
+        lane: store::Lane::default(),
         reference: ClaimRef {
             letter: LetterId(number),
             fence: 1,

@@ -23,7 +23,7 @@ use bytes::Bytes;
 use proto::smtp::client::{Event, Outgoing, RecipientOutcome, Step, Timeouts};
 
 use crate::queue::failure::{Failure, Peer, Status};
-use crate::queue::planner::Verdict;
+use crate::queue::planner::{Trouble, Verdict, trouble_of_reply};
 use crate::queue::settings::{QueueSettings, TlsPolicy};
 use crate::route::{Proof, Proven, Route, Wanted};
 use crate::tlsrpt::{Fault, Ledger};
@@ -113,7 +113,8 @@ struct Attempt<'a> {
     connections: Vec<(Timestamp, String)>,
     /// Servers that answered to the letter.
     asked: BTreeSet<Domain>,
-    lost: bool,
+    /// The worst that a server said or did that puts letters off.
+    trouble: Trouble,
     /// Why the last server could not be asked at all.
     unreachable: Option<Failure>,
     /// Whether every server that could not be asked refused for good.
@@ -281,7 +282,7 @@ impl Outbound {
         let slot = self.pool.slot(peer.address);
         let Ok(Ok(permit)) = tokio::time::timeout(CONNECTION_WAIT, slot.acquire_owned()).await
         else {
-            attempt.lost = true;
+            attempt.trouble = Trouble::REFUSAL;
             let text = "all connections to it are busy";
             return Err(Failure::temporary(Status(4, 4, 5), text).at(peer.clone()));
         };
@@ -458,7 +459,7 @@ impl<'a> Attempt<'a> {
             open: (0..recipients).collect(),
             connections: Vec::new(),
             asked: BTreeSet::new(),
-            lost: false,
+            trouble: Trouble::default(),
             unreachable: None,
             refused_for_good: true,
             held: Held::default(),
@@ -513,9 +514,12 @@ impl<'a> Attempt<'a> {
     ) {
         self.asked.insert(session.peer.host.clone());
         for (index, outcome) in recipients.into_iter().zip(outcomes) {
-            if matches!(outcome, RecipientOutcome::Unfinished(_)) {
-                self.lost = true;
-            }
+            let trouble = match &outcome {
+                RecipientOutcome::Unfinished(_) => Trouble::REFUSAL,
+                RecipientOutcome::Refused(reply) => trouble_of_reply(reply),
+                RecipientOutcome::Accepted(_) | RecipientOutcome::Unfit(_) => Trouble::default(),
+            };
+            self.trouble = self.trouble.max(trouble);
             let (result, may_ask_another) = outcome::judge(session, outcome);
             self.results[index] = Some(result);
             if may_ask_another {
@@ -525,6 +529,14 @@ impl<'a> Attempt<'a> {
     }
 
     fn unreachable(&mut self, now: Timestamp, failure: Failure) {
+        // A server that says "not now" as soon as it is called is there, and has too much to do.
+        if failure
+            .reply
+            .as_ref()
+            .is_some_and(|reply| reply.starts_with('4'))
+        {
+            self.trouble = Trouble::REFUSAL;
+        }
         self.connections.push((now, failure.to_string()));
         self.refused_for_good &= failure.permanent;
         self.unreachable = Some(failure);
@@ -541,8 +553,8 @@ impl<'a> Attempt<'a> {
             |result: &Option<RecipientResult>| matches!(result, Some(RecipientResult::Taken(_)));
         let verdict = if self.results.iter().any(took) {
             Verdict::Took
-        } else if self.lost {
-            Verdict::Struggled
+        } else if !self.trouble.is_none() {
+            Verdict::Struggled(self.trouble)
         } else if !self.asked.is_empty() || unreachable.permanent {
             Verdict::Answered
         } else {

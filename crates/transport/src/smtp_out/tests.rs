@@ -328,7 +328,7 @@ async fn a_421_in_the_middle_without_another_server_only_delays() {
         .outbound
         .transfer(&route(&["192.0.2.1"]), letter(&["a@y.test"]))
         .await;
-    assert_eq!(transfer.verdict, Verdict::Struggled);
+    assert_eq!(transfer.verdict, Verdict::Struggled(Trouble::REFUSAL));
     assert_eq!(
         show(&transfer),
         ["later: a.test [192.0.2.1]:25: refused at DATA; it said: 421 4.3.2 going down (4.3.2)"]
@@ -355,7 +355,7 @@ async fn after_the_final_dot_no_other_server_is_asked() {
         .outbound
         .transfer(&route(&["192.0.2.1", "192.0.2.2"]), letter(&["a@y.test"]))
         .await;
-    assert_eq!(transfer.verdict, Verdict::Struggled);
+    assert_eq!(transfer.verdict, Verdict::Struggled(Trouble::REFUSAL));
     assert_eq!(
         show(&transfer),
         ["later: a.test [192.0.2.1]:25: connection lost at the end of the letter (4.4.2)"]
@@ -431,7 +431,7 @@ async fn a_greeting_of_4yz_tries_the_next_and_one_of_5yz_is_for_good_if_all_say_
         .outbound
         .transfer(&route(&["192.0.2.1", "192.0.2.2"]), letter(&["a@y.test"]))
         .await;
-    assert!(matches!(transfer.verdict, Verdict::Down(_)));
+    assert_eq!(transfer.verdict, Verdict::Struggled(Trouble::REFUSAL));
     assert_eq!(
         show(&transfer),
         [
@@ -584,7 +584,7 @@ async fn connections_to_one_address_are_bounded() {
         .outbound
         .transfer(&route(&["192.0.2.1"]), letter(&["b@y.test"]))
         .await;
-    assert_eq!(transfer.verdict, Verdict::Struggled);
+    assert_eq!(transfer.verdict, Verdict::Struggled(Trouble::REFUSAL));
     assert_eq!(
         show(&transfer),
         ["later: a.test [192.0.2.1]:25: all connections to it are busy (4.4.5)"]

@@ -2,33 +2,53 @@
 
 use base::ports::Entropy;
 
+use std::time::Duration;
+
+use base::AccountId;
+
 use super::super::failure::Status;
+use super::destination::{FAILURES_REMEMBERED, WINDOW_REMEMBERED};
 use super::*;
 use crate::testing::Counting;
 
-const START: Timestamp = Timestamp(1_000_000);
+pub(super) const START: Timestamp = Timestamp(1_000_000);
 
-fn domain(name: &str) -> Domain {
+pub(super) fn domain(name: &str) -> Domain {
     Domain::parse(name).unwrap()
 }
 
-fn due(name: &str, place: Place, letters: usize) -> DueWork {
+pub(super) fn due(name: &str, place: Place, letters: usize) -> DueWork {
     DueWork {
         domain: domain(name),
+        lane: Lane::default(),
         place,
         letters,
         oldest: START,
+        tried: false,
         elsewhere: OtherNodes::default(),
     }
 }
 
-fn away(name: &str, letters: usize) -> DueWork {
+pub(super) fn away(name: &str, letters: usize) -> DueWork {
     due(name, Place::Elsewhere, letters)
 }
 
-fn settings() -> QueueSettings {
+/// Of a user of a tenant.
+pub(super) fn from(name: &str, tenant: &str, account: i64, letters: usize) -> DueWork {
+    DueWork {
+        lane: Lane {
+            tenant: tenant.to_owned(),
+            account: Some(AccountId(account)),
+            priority: 0,
+        },
+        ..away(name, letters)
+    }
+}
+
+pub(super) fn settings() -> QueueSettings {
     QueueSettings {
         letters_in_hand_max: 40,
+        letters_per_tenant_max: 40,
         local_letters_in_hand_max: 30,
         connections_max: 10,
         connections_per_destination_max: 8,
@@ -37,27 +57,35 @@ fn settings() -> QueueSettings {
     }
 }
 
-fn down() -> Verdict {
+pub(super) fn down() -> Verdict {
     Verdict::Down(Failure::temporary(Status(4, 4, 1), "connection refused"))
 }
 
 /// Plans, and takes everything that was planned.
-fn claim(planner: &mut Planner, now: Timestamp, due: &[DueWork]) -> Vec<(String, usize)> {
+pub(super) fn claim(
+    planner: &mut Planner,
+    now: Timestamp,
+    due: &[DueWork],
+) -> Vec<(String, usize)> {
     let plan = planner.plan(now, due);
-    for (domain, letters) in &plan {
+    for (domain, lane, letters) in &plan {
         let place = due
             .iter()
             .find(|work| work.domain == *domain)
             .unwrap()
             .place;
-        planner.claimed(now, domain, place, *letters);
+        planner.claimed(now, (domain, lane), place, *letters);
     }
     plan.into_iter()
-        .map(|(domain, letters)| (domain.to_string(), letters))
+        .map(|(domain, _, letters)| (domain.to_string(), letters))
         .collect()
 }
 
-fn starts(planner: &mut Planner, now: Timestamp, name: &str) -> usize {
+pub(super) fn finish(planner: &mut Planner, now: Timestamp, domain: &Domain, verdict: Verdict) {
+    planner.finished(now, (domain, &Lane::default()), verdict);
+}
+
+pub(super) fn starts(planner: &mut Planner, now: Timestamp, name: &str) -> usize {
     let name = domain(name);
     let mut count = 0;
     while planner.admit(now, &name) == Admission::Start {
@@ -66,7 +94,7 @@ fn starts(planner: &mut Planner, now: Timestamp, name: &str) -> usize {
     count
 }
 
-fn plan_is(plan: &[(String, usize)], expected: &[(&str, usize)]) {
+pub(super) fn plan_is(plan: &[(String, usize)], expected: &[(&str, usize)]) {
     let plan: Vec<_> = plan.iter().map(|(d, n)| (d.as_str(), *n)).collect();
     assert_eq!(plan, expected);
 }
@@ -86,8 +114,9 @@ fn a_flood_to_one_destination_leaves_room_for_others() {
             away("b.test", 9),
         ],
     );
-    // 32 is what eight connections may have in hand; 40 letters are the whole room.
-    plan_is(&plan, &[("flood.test", 28), ("a.test", 3), ("b.test", 9)]);
+    // 32 is what eight connections may have in hand; 35 letters are the whole room of who has not
+    // answered yet.
+    plan_is(&plan, &[("flood.test", 23), ("a.test", 3), ("b.test", 9)]);
 }
 
 #[test]
@@ -98,20 +127,20 @@ fn who_has_letters_in_hand_waits_for_who_has_none() {
     });
     let plan = claim(&mut planner, START, &[away("flood.test", 1_000)]);
     plan_is(&plan, &[("flood.test", 32)]);
-    // Eight places are left, and they go to the newcomer though the flood has waited longer.
+    // Three places are left, and they go to the newcomer though the flood has waited longer.
     let plan = claim(
         &mut planner,
         START,
         &[away("flood.test", 968), away("late.test", 20)],
     );
-    plan_is(&plan, &[("late.test", 8)]);
+    plan_is(&plan, &[("late.test", 3)]);
     let plan = claim(
         &mut planner,
         START,
         &[away("flood.test", 968), away("last.test", 1)],
     );
     plan_is(&plan, &[]);
-    assert_eq!(planner.in_hand(), (0, 40));
+    assert_eq!(planner.in_hand(), (0, 35));
 }
 
 #[test]
@@ -142,10 +171,10 @@ fn local_letters_have_a_room_of_their_own() {
             due("here.test", Place::Here, 50),
         ],
     );
-    plan_is(&plan, &[("x.test", 20), ("y.test", 20), ("here.test", 30)]);
+    plan_is(&plan, &[("x.test", 18), ("y.test", 17), ("here.test", 30)]);
     // All thirty start at once, though other servers hold every connection.
     assert_eq!(starts(&mut planner, START, "x.test"), 8);
-    assert_eq!(starts(&mut planner, START, "y.test"), 2, "ten in all");
+    assert_eq!(starts(&mut planner, START, "y.test"), 1, "nine in all");
     assert_eq!(starts(&mut planner, START, "here.test"), 30);
 }
 
@@ -155,7 +184,7 @@ fn the_window_grows_with_success_up_to_the_limit_and_halves_with_trouble() {
     let name = domain("a.test");
     claim(&mut planner, START, &[away("a.test", 100)]);
     assert_eq!(starts(&mut planner, START, "a.test"), 2);
-    planner.finished(START, &name, Verdict::Took);
+    finish(&mut planner, START, &name, Verdict::Took);
     assert_eq!(
         starts(&mut planner, START, "a.test"),
         2,
@@ -163,19 +192,29 @@ fn the_window_grows_with_success_up_to_the_limit_and_halves_with_trouble() {
     );
     for _ in 0..20 {
         claim(&mut planner, START, &[away("a.test", 100)]);
-        planner.finished(START, &name, Verdict::Took);
+        finish(&mut planner, START, &name, Verdict::Took);
         starts(&mut planner, START, "a.test");
     }
-    let window = |planner: &Planner| planner.destinations[&name].window;
+    let window = |planner: &Planner| planner.destinations[&name].flow.window();
     assert_eq!(window(&planner), 8, "at the limit");
     assert_eq!(planner.destinations[&name].active, 8);
-    planner.finished(START, &name, Verdict::Struggled);
+    finish(
+        &mut planner,
+        START,
+        &name,
+        Verdict::Struggled(Trouble::REFUSAL),
+    );
     assert_eq!(window(&planner), 4);
     for _ in 0..5 {
-        planner.finished(START, &name, Verdict::Struggled);
+        finish(
+            &mut planner,
+            START,
+            &name,
+            Verdict::Struggled(Trouble::REFUSAL),
+        );
     }
     assert_eq!(window(&planner), 1, "never none");
-    planner.finished(START, &name, Verdict::Answered);
+    finish(&mut planner, START, &name, Verdict::Answered);
     assert_eq!(window(&planner), 1, "an answer alone does not widen it");
 }
 
@@ -192,7 +231,7 @@ fn the_connections_of_other_nodes_count() {
         claim(planner, START, &[work.clone()]);
         let started = starts(planner, START, "busy.test");
         for _ in 0..started {
-            planner.finished(START, &work.domain, Verdict::Answered);
+            finish(planner, START, &work.domain, Verdict::Answered);
         }
         started
     };
@@ -211,22 +250,24 @@ fn a_destination_that_is_down_is_blocked_and_its_letters_are_deferred() {
     let name = domain("dead.test");
     claim(&mut planner, START, &[away("dead.test", 500)]);
     assert_eq!(starts(&mut planner, START, "dead.test"), 2);
-    planner.finished(START, &name, down());
+    finish(&mut planner, START, &name, down());
     let until = START + planner.settings.retry_first * 4 / 5;
     let admission = planner.admit(START, &name);
     assert!(
         matches!(&admission, Admission::Defer { until: at, failure } if *at == until && failure.text == "connection refused"),
         "{admission:?}"
     );
-    planner.finished(START, &name, Verdict::NotTried);
+    finish(&mut planner, START, &name, Verdict::NotTried);
     // The second of the two that were under way tells nothing new.
-    planner.finished(START, &name, down());
+    finish(&mut planner, START, &name, down());
     assert_eq!(planner.destinations[&name].failures, 1);
     // What is due meanwhile is claimed in larger lots and deferred.
     let in_hand = planner.destinations[&name].in_hand;
     assert_eq!(in_hand, 5);
     let plan = planner.plan(START, &[away("dead.test", 495)]);
-    assert_eq!(plan, [(name.clone(), 35)], "up to the room of the node");
+    let expected = [(name.clone(), Lane::default(), 15)];
+    assert_eq!(plan, expected, "up to half of the room of the node");
+    assert!(planner.is_crowded());
     assert_eq!(planner.blocked(START), 1);
 }
 
@@ -236,13 +277,13 @@ fn one_letter_finds_out_whether_a_destination_is_back() {
     let name = domain("dead.test");
     claim(&mut planner, START, &[away("dead.test", 1)]);
     assert_eq!(starts(&mut planner, START, "dead.test"), 1);
-    planner.finished(START, &name, down());
+    finish(&mut planner, START, &name, down());
     let first = planner.destinations[&name].blocked_until();
 
     let plan = claim(&mut planner, first, &[away("dead.test", 50)]);
     plan_is(&plan, &[("dead.test", 1)]);
     assert_eq!(starts(&mut planner, first, "dead.test"), 1);
-    planner.finished(first, &name, down());
+    finish(&mut planner, first, &name, down());
     let second = planner.destinations[&name].blocked_until();
     assert_eq!(
         second.since(first),
@@ -256,31 +297,34 @@ fn one_letter_finds_out_whether_a_destination_is_back() {
     let plan = claim(&mut planner, second, &[away("dead.test", 50)]);
     plan_is(&plan, &[("dead.test", 1)]);
     assert_eq!(starts(&mut planner, second, "dead.test"), 1);
-    planner.finished(second, &name, Verdict::Took);
+    finish(&mut planner, second, &name, Verdict::Took);
     let plan = claim(&mut planner, second, &[away("dead.test", 49)]);
     plan_is(&plan, &[("dead.test", 12)]);
     assert_eq!(starts(&mut planner, second, "dead.test"), 3);
 }
 
 #[test]
-fn wants_more_only_with_room_and_work() {
+fn wants_more_only_with_room() {
     let mut planner = Planner::new(settings());
     let name = domain("a.test");
-    assert!(!planner.wants_more(START));
+    assert!(!planner.wants_more(START, &name), "it is not known");
     claim(&mut planner, START, &[away("a.test", 100)]);
     assert_eq!(planner.in_hand(), (0, 8));
-    assert!(!planner.wants_more(START), "the hands are full");
+    assert!(!planner.wants_more(START, &name), "the hands are full");
     starts(&mut planner, START, "a.test");
     for _ in 0..4 {
-        planner.finished(START, &name, Verdict::Answered);
+        finish(&mut planner, START, &name, Verdict::Answered);
         starts(&mut planner, START, "a.test");
     }
-    assert!(planner.wants_more(START), "half is done");
-    claim(&mut planner, START, &[away("a.test", 2)]);
-    planner.released(&name);
-    planner.released(&name);
-    planner.released(&name);
-    assert!(!planner.wants_more(START), "the store has no more");
+    assert!(planner.wants_more(START, &name), "half is done");
+    let flood: Vec<_> = (0..17).map(|n| away(&format!("b{n}.test"), 1)).collect();
+    claim(&mut planner, START, &flood);
+    assert!(
+        !planner.wants_more(START, &name),
+        "the node has its hands full"
+    );
+    planner.released((&domain("b3.test"), &Lane::default()));
+    assert!(planner.wants_more(START, &name));
 }
 
 #[test]
@@ -291,16 +335,24 @@ fn limits_hold_at_the_limit_and_beyond() {
     });
     let works: Vec<_> = (0..50).map(|n| away(&format!("d{n}.test"), 2)).collect();
     let plan = claim(&mut planner, START, &works);
-    assert_eq!(plan.iter().map(|(_, n)| n).sum::<usize>(), 40);
-    assert_eq!(plan.len(), 40, "one for each before two for any");
+    // None of them has answered yet: they leave an eighth of everything to those that have.
+    assert_eq!(plan.iter().map(|(_, n)| n).sum::<usize>(), 35);
+    assert_eq!(plan.len(), 35, "one for each before two for any");
     let started: usize = plan
         .iter()
         .map(|(name, _)| starts(&mut planner, START, name))
         .sum();
-    assert_eq!(started, 10, "as many as there are connections");
-    planner.finished(START, &domain(&plan[0].0), Verdict::Took);
+    assert_eq!(started, 9, "as many as there are connections");
+    finish(&mut planner, START, &domain(&plan[0].0), Verdict::Took);
     assert_eq!(starts(&mut planner, START, &plan[20].0), 1);
     assert_eq!(starts(&mut planner, START, &plan[21].0), 0);
+    claim(&mut planner, START, &[away(&plan[0].0, 9)]);
+    assert_eq!(
+        starts(&mut planner, START, &plan[0].0),
+        1,
+        "it has answered"
+    );
+    assert_eq!(starts(&mut planner, START, &plan[0].0), 0);
 }
 
 #[test]
@@ -313,7 +365,7 @@ fn idle_destinations_are_forgotten_and_dead_ones_remembered_for_a_while() {
     );
     for (name, verdict) in [("a.test", Verdict::Took), ("dead.test", down())] {
         assert_eq!(starts(&mut planner, START, name), 1);
-        planner.finished(START, &domain(name), verdict);
+        finish(&mut planner, START, &domain(name), verdict);
     }
     assert!(planner.plan(START, &[]).is_empty());
     assert_eq!(planner.destinations.len(), 2);
@@ -352,8 +404,8 @@ fn the_books_are_kept_in_any_order_of_events() {
         match random / 4 % 5 {
             0 => {
                 let work = due(names[index].as_str(), place(index), random);
-                for (domain, letters) in planner.plan(now, &[work]) {
-                    planner.claimed(now, &domain, place(index), letters);
+                for (domain, lane, letters) in planner.plan(now, &[work]) {
+                    planner.claimed(now, (&domain, &lane), place(index), letters);
                     *in_hand += letters;
                 }
             }
@@ -363,18 +415,23 @@ fn the_books_are_kept_in_any_order_of_events() {
                 }
             }
             2 if *in_hand > *active => {
-                planner.released(&names[index]);
+                planner.released((&names[index], &Lane::default()));
                 *in_hand -= 1;
             }
             3 if *active > 0 => {
                 let verdicts = [
                     Verdict::Took,
                     Verdict::Answered,
-                    Verdict::Struggled,
+                    Verdict::Struggled(Trouble::REFUSAL),
                     Verdict::NotTried,
                     down(),
                 ];
-                planner.finished(now, &names[index], verdicts[random % 5].clone());
+                finish(
+                    &mut planner,
+                    now,
+                    &names[index],
+                    verdicts[random % 5].clone(),
+                );
                 *active -= 1;
                 *in_hand -= 1;
             }

@@ -4,6 +4,7 @@ mod here;
 mod remote;
 mod reports;
 mod stopping;
+mod storms;
 mod wishes;
 
 use std::sync::atomic::{AtomicI64, Ordering};
