@@ -42,6 +42,7 @@ mod search;
 mod shared;
 mod simulated;
 mod sts;
+mod suppression;
 mod usage;
 mod verify;
 mod watch;
@@ -80,6 +81,9 @@ pub use restore::{RestoreOptions, RestoreReport};
 pub use search::{Highlights, SearchField, SearchFields, SearchQuery, Snippet, TextExtractor};
 pub use simulated::SimulatedDisk;
 pub use sts::StsPolicy;
+pub use suppression::{
+    AddressNews, CountedFailure, NewSuppression, Suppression, SuppressionFilter, SuppressionRule,
+};
 pub use usage::BlobUsage;
 pub use verify::{Finding, VerifyOptions};
 pub use watch::{AccountWatch, QueueNews, QueueSignal};

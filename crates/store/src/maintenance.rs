@@ -79,6 +79,7 @@ impl Store {
             deliveries.await,
             journeys.await,
             directory.await.map(|_| ()),
+            self.trim_suppressions(now).await,
         ];
         steps.into_iter().collect()
     }

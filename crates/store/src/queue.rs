@@ -25,7 +25,7 @@ pub use handling::{DeliverBy, DeliverByMode, Handling, TlsWish};
 pub use lane::Lane;
 
 use crate::engine::Priority;
-use crate::{Letter, LocalRecipient, Note, Store, StoreError, Submission};
+use crate::{AddressNews, Letter, LocalRecipient, Note, Store, StoreError, Submission};
 
 /// Lanes that one page of the queue looks at.
 const PAGE_LANES: usize = 500;
@@ -215,6 +215,8 @@ pub struct Settlement {
     pub forwards: Vec<QueueRecipient>,
     /// Reports to the sender.
     pub reports: Vec<Submission>,
+    /// What it says about addresses elsewhere.
+    pub addresses: AddressNews,
     /// Steps to note.
     pub notes: Vec<Note>,
 }

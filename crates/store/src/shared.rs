@@ -12,6 +12,7 @@ use crate::directory::Directory;
 use crate::ids::IdSource;
 use crate::metrics::StoreMetrics;
 use crate::nodes::Nodes;
+use crate::suppression::Believed;
 use crate::watch::Watches;
 
 /// Shared by the store and every body that waits or runs.
@@ -34,6 +35,8 @@ pub(crate) struct Shared {
     confirmed: Mutex<Confirmed>,
     /// Rung when a confirmation could not be written at once.
     pub confirmed_later: tokio::sync::Notify,
+    /// Whether any address is suppressed, as far as is known.
+    pub suppressions: Believed,
 }
 
 impl Shared {
@@ -57,6 +60,7 @@ impl Shared {
             living: Mutex::default(),
             confirmed: Mutex::default(),
             confirmed_later: tokio::sync::Notify::default(),
+            suppressions: Believed::default(),
         }
     }
 

@@ -28,6 +28,7 @@ mod reports;
 mod senders;
 mod serve;
 mod store;
+mod suppression;
 mod usage;
 mod verify;
 
@@ -94,6 +95,9 @@ enum Command {
     /// Letters that are still to be sent.
     #[command(subcommand)]
     Queue(queue::QueueCommand),
+    /// Addresses elsewhere that are not tried, because letters to them failed again and again.
+    #[command(subcommand)]
+    Suppression(suppression::SuppressionCommand),
     /// Reports of others about our domains (DMARC, TLS).
     #[command(subcommand)]
     Reports(reports::ReportsCommand),
@@ -164,6 +168,7 @@ fn run(cli: Cli) -> Result<(), Exit> {
         Command::Key(command) => key::run(&Operator::new(&cli.config)?, command),
         Command::Dns(command) => dns::run(&Operator::new(&cli.config)?, command),
         Command::Queue(command) => queue::run(&Operator::new(&cli.config)?, command),
+        Command::Suppression(command) => suppression::run(&Operator::new(&cli.config)?, command),
         Command::Reports(command) => reports::run(command),
         Command::Import(args) => import::run(&Operator::new(&cli.config)?, args),
         Command::Export(args) => export::run(&Operator::new(&cli.config)?, args),

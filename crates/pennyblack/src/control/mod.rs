@@ -17,6 +17,7 @@ pub mod rows;
 mod senders;
 pub mod server;
 mod signing;
+mod suppression;
 pub mod wire;
 
 use std::fs::File;
@@ -295,6 +296,33 @@ pub enum Request {
         act: QueueAct,
         /// With which ones.
         filter: Filter,
+    },
+    /// Lists addresses elsewhere that are not tried.
+    SuppressionList {
+        /// Only this one.
+        address: Option<String>,
+        /// Only for letters of this domain's senders.
+        sender_domain: Option<String>,
+        /// At most so many; 0: 10,000.
+        limit: usize,
+    },
+    /// Keeps an address elsewhere from being tried.
+    SuppressionAdd {
+        /// The address.
+        address: String,
+        /// Only for letters of this domain's senders.
+        sender_domain: Option<String>,
+        /// Why.
+        reason: String,
+        /// For how long, in milliseconds; otherwise until it is removed.
+        for_ms: Option<u64>,
+    },
+    /// Lets an address be tried again.
+    SuppressionRemove {
+        /// The address.
+        address: String,
+        /// Only for letters of this domain's senders.
+        sender_domain: Option<String>,
     },
     /// Checks the store's invariants.
     Verify {

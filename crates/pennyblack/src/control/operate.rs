@@ -7,7 +7,7 @@ use store::{NewAccount, QueueFilter, QuotaChange, Store, StoreError};
 
 use super::{
     Failure, Filter, QueueAct, Quota, Request, addresses, blobs, passwords, people, rows, senders,
-    signing,
+    signing, suppression,
 };
 use crate::outside::SystemClock;
 
@@ -106,6 +106,9 @@ pub async fn operate(store: &Store, request: Request) -> Result<Answer, Failure>
         }
         Request::QueueTrace { letter } => trace(store, &letter).await,
         Request::QueueAct { act, filter } => queue_act(store, act, &queue_filter(&filter)?).await,
+        Request::SuppressionList { .. }
+        | Request::SuppressionAdd { .. }
+        | Request::SuppressionRemove { .. } => suppression::operate(store, request).await,
         Request::MoveBlobs { progress } => blobs::go_on(store, progress).await,
         Request::KeyRotate { drop_old } => {
             let id = store.rotate_key(drop_old).await?;

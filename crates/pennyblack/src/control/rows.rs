@@ -1,12 +1,12 @@
 //! The rows of lists: what `--json` prints, and what tables for people are made from. The field
 //! names stay.
 
-use base::Timestamp;
+use base::{Domain, Timestamp};
 use serde_json::{Value, json};
 use store::{
     AccountInfo, AliasInfo, DkimAlgorithm, DkimKeyInfo, DkimState, DomainInfo, GroupInfo,
     JourneyEvent, MailboxInfo, QueueEntry, QueueRecipientState, RecipientEntry, RemovedMessage,
-    Senders, Step,
+    Senders, Step, Suppression,
 };
 
 /// A domain, with what its catch-all among these aliases leads to.
@@ -140,6 +140,22 @@ fn recipient(entry: &RecipientEntry) -> Value {
         "attempts": entry.attempts,
         "next_at": time(entry.next_at),
         "reason": entry.reason,
+    })
+}
+
+/// An address elsewhere that is not tried.
+#[must_use]
+pub fn suppression(row: &Suppression) -> Value {
+    json!({
+        "address": row.address.to_string(),
+        "senders": row.sender_domain.as_ref().map_or("all", Domain::as_str),
+        "manual": row.manual,
+        "failures": row.failures,
+        "status": row.status,
+        "reason": row.reason,
+        "last_at": time(row.last_at),
+        "since": time(row.since),
+        "until": row.until.map(time),
     })
 }
 

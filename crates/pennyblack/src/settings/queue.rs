@@ -18,6 +18,8 @@ impl Typing<'_> {
             retry_first: self.span("queue.retry_first"),
             retry_max: self.span("queue.retry_max"),
             plans: self.plans(),
+            suppress_after: self.number("queue.suppress_after"),
+            suppress_for: self.span("queue.suppress_for"),
             lifetime: self.span("queue.lifetime"),
             delay_warning: self.span("queue.delay_warning"),
             letters_in_hand_max: self.number("queue.letters_in_hand"),

@@ -475,6 +475,18 @@ impl Reply {
         )
     }
 
+    /// An address elsewhere that is not tried now, with the reasons, a line each. A line is cut to what
+    /// a reply line may have (RFC 5321 §4.5.3.1.5: 512 octets).
+    #[must_use]
+    pub fn suppressed(reasons: &[String]) -> Self {
+        const LINE_BYTES_MAX: usize = 480;
+        let lines: Vec<&str> = reasons
+            .iter()
+            .map(|line| &line[..line.floor_char_boundary(LINE_BYTES_MAX)])
+            .collect();
+        Self::new(550, (1, 1), lines.join("\n"))
+    }
+
     /// A domain that is not ours, from somebody who did not log in.
     #[must_use]
     pub fn relay_denied() -> Self {

@@ -444,3 +444,24 @@ CREATE TABLE tls_outcome (
     sessions BIGINT NOT NULL,
     PRIMARY KEY (day, domain, policy, result, host, address)
 );
+
+-- Addresses elsewhere that failed for good: counted, and from since_at until until_at (NULL: until it is
+-- removed) not tried. scope: the domain of the senders for whom that is so; empty: all. manual: made by
+-- the operator. times: how often it was suppressed.
+CREATE TABLE suppression (
+    address TEXT COLLATE "C" NOT NULL,
+    scope TEXT COLLATE "C" NOT NULL,
+    domain TEXT COLLATE "C" NOT NULL,
+    manual BIGINT NOT NULL,
+    failures BIGINT NOT NULL,
+    times BIGINT NOT NULL,
+    status TEXT COLLATE "C" NOT NULL,
+    reason TEXT COLLATE "C" NOT NULL,
+    first_at BIGINT NOT NULL,
+    last_at BIGINT NOT NULL,
+    since_at BIGINT,
+    until_at BIGINT,
+    PRIMARY KEY (address, scope)
+);
+CREATE INDEX suppression_by_domain ON suppression (domain) WHERE since_at IS NOT NULL;
+CREATE INDEX suppression_by_age ON suppression (last_at);

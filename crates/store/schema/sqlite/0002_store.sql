@@ -171,3 +171,24 @@ CREATE TABLE tls_outcome (
     sessions INTEGER NOT NULL,
     PRIMARY KEY (day, domain, policy, result, host, address)
 ) WITHOUT ROWID;
+
+-- Addresses elsewhere that failed for good: counted, and from since_at until until_at (NULL: until it is
+-- removed) not tried. scope: the domain of the senders for whom that is so; empty: all. manual: made by
+-- the operator. times: how often it was suppressed.
+CREATE TABLE suppression (
+    address TEXT NOT NULL,
+    scope TEXT NOT NULL,
+    domain TEXT NOT NULL,
+    manual INTEGER NOT NULL,
+    failures INTEGER NOT NULL,
+    times INTEGER NOT NULL,
+    status TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    first_at INTEGER NOT NULL,
+    last_at INTEGER NOT NULL,
+    since_at INTEGER,
+    until_at INTEGER,
+    PRIMARY KEY (address, scope)
+) WITHOUT ROWID;
+CREATE INDEX suppression_by_domain ON suppression (domain) WHERE since_at IS NOT NULL;
+CREATE INDEX suppression_by_age ON suppression (last_at);

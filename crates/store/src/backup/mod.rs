@@ -50,6 +50,7 @@ pub(crate) const CARRIED: &[&str] = &[
     "dkim_key",
     "sts_policy",
     "tls_outcome",
+    "suppression",
     "address",
     "alias_target",
     "send_right",

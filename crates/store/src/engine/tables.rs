@@ -50,6 +50,7 @@ pub const TABLES: &[(&str, TableClass)] = &[
     ("sequence", TableClass::Global),
     ("server_secret", TableClass::Global),
     ("sts_policy", TableClass::Global),
+    ("suppression", TableClass::Global),
     ("thread_key", TableClass::Account),
     ("tls_outcome", TableClass::Global),
 ];

@@ -16,7 +16,7 @@ use crate::engine::{Body, Tx, params};
 use crate::journey::{self, Step};
 use crate::prepare::{Need, Prepared};
 use crate::shared::Shared;
-use crate::{Note, Store, StoreError};
+use crate::{Note, Store, StoreError, suppression};
 
 /// Words of a reason that are kept.
 const REASON_BYTES_MAX: usize = 1_000;
@@ -56,6 +56,10 @@ impl Store {
             };
             let bytes = self.load_letter(hash).await?;
             prepared = Some(self.prepare(&bytes, Need::Shown).await?);
+        }
+        // Good news need no transaction where nothing is known against anybody.
+        if !settlement.addresses.reached.is_empty() && !self.has_suppressions().await? {
+            settlement.addresses.reached.clear();
         }
         let now = shared.now();
         Ok(Some(Settle {
@@ -137,6 +141,7 @@ impl Body for Settle {
             stored = copies.stored;
         }
         due_now.extend(self.forward(tx).await?);
+        suppression::learn(tx, &self.settlement.addresses, self.now).await?;
         let mut report_copies = Vec::with_capacity(self.reports.len());
         for report in &self.reports {
             report_copies.push(report.run(tx).await?);
@@ -158,6 +163,9 @@ impl Body for Settle {
             return;
         }
         StoredCopies::tell(&out.stored, &self.shared);
+        if !self.settlement.addresses.failed.is_empty() {
+            self.shared.suppressions.forget();
+        }
         for (report, copy) in self.reports.iter().zip(&out.report_copies) {
             report.tell(copy.as_ref());
         }

@@ -58,6 +58,7 @@ pub(crate) async fn a_letter_travels(house: &House) {
             local: Vec::new(),
             forwards: Vec::new(),
             reports: Vec::new(),
+            addresses: Default::default(),
             notes: Vec::new(),
         };
         assert!(store.settle(settlement).await.unwrap());

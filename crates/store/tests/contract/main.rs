@@ -22,6 +22,7 @@ mod safety;
 mod searching;
 mod signing;
 mod statements;
+mod suppressing;
 mod together;
 
 use house::House;
@@ -92,6 +93,7 @@ many_nodes! { two_nodes, beside_another:
     delivering::a_repetition_after_a_lost_reply,
     safety::a_policy_is_kept_and_forgotten,
     safety::outcomes_of_tls_are_counted,
+    suppressing::an_address_that_fails_again_and_again,
     signing::a_key_lives,
     signing::keys_have_a_limit,
     people::addresses,
@@ -133,6 +135,8 @@ contract! {
     importing::letters_with_all_they_have,
     importing::as_far_as_the_quota,
     importing::what_is_refused,
+    suppressing::an_address_that_fails_again_and_again,
+    suppressing::the_operators_rows,
     mailboxes::the_tree,
     mailboxes::renaming_inbox,
     mailboxes::deleting_a_full_mailbox,

@@ -247,6 +247,7 @@ pub(crate) async fn claims_and_leases(house: &House) {
             local: Vec::new(),
             forwards: Vec::new(),
             reports: Vec::new(),
+            addresses: Default::default(),
             notes: Vec::new(),
         })
         .await;

@@ -11,9 +11,9 @@ use pennyblack_store::{
 
 use crate::house::{House, address, domain, letter, recipient};
 
-const LEASE: Duration = Duration::from_secs(60);
+pub(crate) const LEASE: Duration = Duration::from_secs(60);
 
-fn settlement(claim: &Claim, outcome: &Outcome) -> Settlement {
+pub(crate) fn settlement(claim: &Claim, outcome: &Outcome) -> Settlement {
     let recipients = claim.recipients.iter();
     Settlement {
         claim: claim.reference,
@@ -21,6 +21,7 @@ fn settlement(claim: &Claim, outcome: &Outcome) -> Settlement {
         local: Vec::new(),
         forwards: Vec::new(),
         reports: Vec::new(),
+        addresses: Default::default(),
         notes: Vec::new(),
     }
 }
@@ -34,13 +35,13 @@ fn retry(at: Timestamp) -> Outcome {
     }
 }
 
-async fn submit(house: &House, store: &Store, name: &str, to: &[&str]) -> LetterId {
+pub(crate) async fn submit(house: &House, store: &Store, name: &str, to: &[&str]) -> LetterId {
     let (alice, text) = (base::AccountId(1), letter(name));
     let submission = house.submission(store, &text, alice, to).await;
     store.submit(submission).await.unwrap()
 }
 
-async fn claim(house: &House, store: &Store, name: &str, count: usize) -> Vec<Claim> {
+pub(crate) async fn claim(house: &House, store: &Store, name: &str, count: usize) -> Vec<Claim> {
     let wanted = [(domain(name), count)];
     store.claim(house.now(), LEASE, &wanted).await.unwrap()
 }

@@ -142,6 +142,7 @@ fn done(claim: &pennyblack_store::Claim) -> Settlement {
         local: Vec::new(),
         forwards: Vec::new(),
         reports: Vec::new(),
+        addresses: Default::default(),
         notes: Vec::new(),
     }
 }

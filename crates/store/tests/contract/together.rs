@@ -146,6 +146,7 @@ async fn outside_the_mailbox(
         local: Vec::new(),
         forwards: Vec::new(),
         reports: Vec::new(),
+        addresses: Default::default(),
         notes: Vec::new(),
     };
     assert!(store.settle(settlement).await.unwrap());

@@ -49,6 +49,10 @@ pub struct Failure {
     pub reply: Option<String>,
     /// The other server, if there was one.
     pub peer: Option<Peer>,
+    /// How the connection to it was encrypted, if it came to a letter on it and was.
+    pub tls: Option<Box<str>>,
+    /// Whether it was not tried, as the address is suppressed.
+    pub suppressed: bool,
 }
 
 impl Failure {
@@ -61,6 +65,8 @@ impl Failure {
             text: text.into(),
             reply: None,
             peer: None,
+            tls: None,
+            suppressed: false,
         }
     }
 

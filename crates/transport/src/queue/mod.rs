@@ -20,6 +20,7 @@ pub mod plan;
 pub mod planner;
 pub mod settings;
 mod settle;
+pub mod suppress;
 #[cfg(test)]
 mod tests;
 mod work;

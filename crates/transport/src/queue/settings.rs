@@ -26,6 +26,10 @@ pub struct QueueSettings {
     pub retry_max: Duration,
     /// Plans of the operator for classes of failures; the others follow from the two before.
     pub plans: BTreeMap<FailureClass, Plan>,
+    /// So many failures for good keep an address from being tried; 0: none do.
+    pub suppress_after: u32,
+    /// How long it is not tried the first time.
+    pub suppress_for: Duration,
     /// How long a letter is tried before it is returned (RFC 5321 §4.5.4.1: 4 to 5 days).
     pub lifetime: Duration,
     /// After how long the sender is told of a delay, once.
@@ -258,6 +262,8 @@ impl Default for QueueSettings {
             retry_first: Duration::from_secs(2 * MINUTE),
             retry_max: Duration::from_secs(4 * HOUR),
             plans: BTreeMap::new(),
+            suppress_after: 3,
+            suppress_for: Duration::from_secs(30 * DAY),
             lifetime: Duration::from_secs(5 * DAY),
             delay_warning: Duration::from_secs(4 * HOUR),
             letters_in_hand_max: 1_000,
@@ -322,6 +328,18 @@ pub const SETTINGS: &[Setting] = &[
         Kind::TextList,
         "[]",
         "Plans for single classes of failures, instead of the usual ones of docs/queue.md: `class first factor longest`, perhaps with a lifetime behind it, such as `greylisted 2m 1.5 30m` or `mailbox-full 1h 2 8h 3d`.",
+    ),
+    row(
+        "queue.suppress_after",
+        integer(0, 1_000),
+        "3",
+        "So many failures for good (no such mailbox, over at least a day, without one that was taken between them) keep an address elsewhere from being tried again for letters of the same sender's domain; a mailbox that is disabled takes two more. 0: never.",
+    ),
+    row(
+        "queue.suppress_for",
+        span(HOUR, 180 * DAY),
+        "\"30d\"",
+        "How long such an address is not tried; twice as long, up to 180 days, each time it fails again after that.",
     ),
     row(
         "queue.lifetime",

@@ -6,14 +6,15 @@ use std::time::Duration;
 use base::{EmailAddress, Timestamp};
 use message::write::Action;
 use store::{
-    Claim, ClaimedRecipient, DeliverByMode, LocalRecipient, Note, Notify, Outcome, QueueRecipient,
-    Settlement, Step, Store, StoreError,
+    AddressNews, Claim, ClaimedRecipient, DeliverByMode, LocalRecipient, Note, Notify, Outcome,
+    QueueRecipient, Settlement, Step, Store, StoreError,
 };
 use tracing::{error, info, warn};
 
 use super::backoff::{NextAttempt, next_attempt};
 use super::class::FailureClass;
 use super::failure::Failure;
+use super::suppress;
 use super::worker::Shared;
 use crate::dsn::{self, About, Item, Reporter};
 use crate::smtp_out::Taken;
@@ -43,6 +44,15 @@ pub(super) enum Ending {
     },
     /// Not tried, as the node stops.
     Released,
+}
+
+impl Ending {
+    pub(super) fn of(failure: Failure) -> Self {
+        Self::Failed {
+            failure,
+            not_before: None,
+        }
+    }
 }
 
 /// All that is known at the end of a claim.
@@ -127,6 +137,7 @@ impl End {
             forwards: std::mem::take(&mut self.forwards),
             notes: self.notes(&parts, &items, reported, now),
             reports,
+            addresses: self.addresses(shared),
         };
         let (letter, domain) = (self.claim.reference.letter, &self.claim.domain);
         match settle_patiently(&shared.store, settlement).await {
@@ -144,6 +155,22 @@ impl End {
                 false
             }
         }
+    }
+
+    /// What is learned about addresses elsewhere.
+    fn addresses(&self, shared: &Shared) -> AddressNews {
+        let mut news = AddressNews::default();
+        for (recipient, ending) in self.claim.recipients.iter().zip(&self.endings) {
+            let address = &recipient.address;
+            match ending {
+                Ending::Taken(_) => news.reached.push(address.clone()),
+                Ending::Failed { failure, .. } => {
+                    suppress::count(&mut news, &shared.settings, (&self.claim, address), failure);
+                }
+                Ending::Placed { .. } | Ending::Released => {}
+            }
+        }
+        news
     }
 
     fn parts(&self, shared: &Shared, now: Timestamp) -> Vec<Part> {
@@ -488,5 +515,6 @@ fn copy(settlement: &Settlement) -> Settlement {
         forwards: settlement.forwards.clone(),
         reports: settlement.reports.clone(),
         notes: settlement.notes.clone(),
+        addresses: settlement.addresses.clone(),
     }
 }

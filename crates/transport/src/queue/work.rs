@@ -1,5 +1,7 @@
 //! The work on one claim, from its start to its settlement.
 
+use std::collections::BTreeMap;
+
 use base::{EmailAddress, Timestamp};
 use proto::smtp::client::{Outgoing, OutgoingRecipient};
 use proto::smtp::{DeliverBy, OriginalRecipient, Ret, params};
@@ -11,6 +13,7 @@ use tracing::error;
 use super::failure::{Failure, Status};
 use super::planner::Verdict;
 use super::settle::{End, Ending};
+use super::suppress;
 use super::worker::Shared;
 use crate::local::{self, Placement};
 use crate::route::for_wish;
@@ -36,10 +39,7 @@ pub(super) async fn deliver_here(shared: &Shared, claim: Claim) -> Verdict {
                 mailboxes,
                 forwarded,
             },
-            Placement::Failed(failure) => Ending::Failed {
-                failure,
-                not_before: None,
-            },
+            Placement::Failed(failure) => Ending::of(failure),
         })
         .collect();
     let mut end = End::new(claim, endings);
@@ -50,8 +50,21 @@ pub(super) async fn deliver_here(shared: &Shared, claim: Claim) -> Verdict {
     Verdict::Answered
 }
 
-/// Hands a claim's letter over to another server.
+/// Hands a claim's letter over to another server, but for recipients that are not to be tried.
 pub(super) async fn hand_over(shared: &Shared, claim: Claim) -> Verdict {
+    let suppressed = match suppress::of_claim(&shared.store, &claim).await {
+        Ok(suppressed) => suppressed,
+        Err(error) => return store_failed(shared, claim, &error).await,
+    };
+    if suppressed.len() == claim.recipients.len() {
+        let endings = suppressed.into_values().map(Ending::of).collect();
+        End::new(claim, endings).settle(shared).await;
+        return Verdict::NotTried;
+    }
+    send_on(shared, claim, &suppressed).await
+}
+
+async fn send_on(shared: &Shared, claim: Claim, suppressed: &BTreeMap<usize, Failure>) -> Verdict {
     let started_at = shared.clock.now();
     let sender = claim.reverse_path.as_ref().map(|sender| &sender.domain);
     let by_sender = shared.router.has_own_route(sender, &claim.domain);
@@ -82,6 +95,13 @@ pub(super) async fn hand_over(shared: &Shared, claim: Claim) -> Verdict {
     let route = for_wish(route, claim.handling.tls);
     let fields = leaving.fields.clone();
     let mut outgoing = outgoing(&claim, &letter, leaving.reverse_path, started_at);
+    let mut places = 0..;
+    let mut is_open = || {
+        !places
+            .next()
+            .is_some_and(|place| suppressed.contains_key(&place))
+    };
+    outgoing.recipients.retain(|_| is_open());
     if route.smarthost {
         outgoing.submitter = submitter(shared, &claim).await;
     }
@@ -102,17 +122,7 @@ pub(super) async fn hand_over(shared: &Shared, claim: Claim) -> Verdict {
             .into_iter()
             .map(|(at, detail)| note(at, Step::Connected, detail)),
     );
-    let endings = transfer
-        .results
-        .into_iter()
-        .map(|result| match result {
-            RecipientResult::Taken(taken) => Ending::Taken(taken),
-            RecipientResult::Failed(failure) => Ending::Failed {
-                failure: for_good_if_unsafe(failure, claim.handling.tls),
-                not_before: None,
-            },
-        })
-        .collect();
+    let endings = endings(&claim, suppressed, transfer.results);
     let mut end = End::new(claim, endings);
     end.notes = notes;
     end.letter = Some(letter);
@@ -124,6 +134,25 @@ pub(super) async fn hand_over(shared: &Shared, claim: Claim) -> Verdict {
         Verdict::Down(_) | Verdict::Struggled(_) if by_sender => Verdict::Answered,
         verdict => verdict,
     }
+}
+
+/// What became of each recipient: those that were tried have a result, in order.
+fn endings(
+    claim: &Claim,
+    suppressed: &BTreeMap<usize, Failure>,
+    results: Vec<RecipientResult>,
+) -> Vec<Ending> {
+    let mut results = results.into_iter();
+    let ending = |place| match suppressed.get(&place) {
+        Some(failure) => Some(Ending::of(failure.clone())),
+        None => Some(match results.next()? {
+            RecipientResult::Taken(taken) => Ending::Taken(taken),
+            RecipientResult::Failed(failure) => {
+                Ending::of(for_good_if_unsafe(failure, claim.handling.tls))
+            }
+        }),
+    };
+    (0..claim.recipients.len()).filter_map(ending).collect()
 }
 
 /// RFC 8689 §4.2.1: a letter that asked for TLS is returned where no server could prove itself; it

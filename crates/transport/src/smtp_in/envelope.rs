@@ -12,6 +12,7 @@ use store::{QueueRecipient, Resolved, Target};
 use super::backup::Backup;
 use super::refusal::reply_for_refusal;
 use super::session::Session;
+use crate::queue::suppress;
 use crate::{dsn, sign};
 
 /// The envelope of the letter that is being taken.
@@ -198,7 +199,9 @@ impl Session<'_> {
         let address = match &rcpt.recipient {
             Recipient::Postmaster => self.postmaster().await?.0,
             Recipient::Address(address) => {
-                self.resolve(address, true).await?;
+                if self.resolve(address, true).await?.is_empty() {
+                    self.must_not_be_suppressed(address).await?;
+                }
                 self.check_group(address).await?;
                 address.clone()
             }
@@ -223,6 +226,19 @@ impl Session<'_> {
                 notify,
             });
         Ok(())
+    }
+
+    /// An address elsewhere that has failed again and again is refused at once, with the reason, so that
+    /// the sender need not wait for a report.
+    async fn must_not_be_suppressed(&self, address: &EmailAddress) -> Result<(), Reply> {
+        let sender = self.envelope.as_ref().and_then(Envelope::reverse_path);
+        let sender_domain = sender.map(|sender| &sender.domain);
+        let store = &self.context.options.store;
+        match store.suppression(address, sender_domain).await {
+            Ok(None) => Ok(()),
+            Ok(Some(row)) => Err(Reply::suppressed(&suppress::lines(&row))),
+            Err(error) => Err(self.reply_for(&error)),
+        }
     }
 
     async fn resolve(&self, address: &EmailAddress, may_relay: bool) -> Result<Vec<Target>, Reply> {

@@ -526,6 +526,30 @@ async fn a_user_submits_as_himself_only() {
     );
 }
 
+/// RFC 3463 §3.2: X.1.1, as the address is what does not work.
+#[tokio::test]
+async fn a_suppressed_address_is_refused_with_the_reason() {
+    let world = World::new().await;
+    let new = store::NewSuppression {
+        address: address("eve@elsewhere.test"),
+        sender_domain: Some(Domain::parse("black.test").unwrap()),
+        reason: "she has left".to_owned(),
+        until: None,
+    };
+    world.store.suppress(new).await.unwrap();
+    let mut peer = world.user().await;
+    peer.ask("MAIL FROM:<bob@black.test>", "250").await;
+    let reply = peer.ask("RCPT TO:<Eve@elsewhere.test>", "550").await;
+    for part in [
+        "550-5.1.1 the administrator has stopped letters to eve@elsewhere.test: she has left",
+        "550-5.1.1 not tried since ",
+        "550 5.1.1 lifted by the administrator with: pennyblack suppression remove eve@elsewhere.test",
+    ] {
+        assert!(reply.contains(part), "{reply}");
+    }
+    peer.ask("RCPT TO:<adam@elsewhere.test>", "250").await;
+}
+
 #[tokio::test]
 async fn a_user_logs_in_by_scram() {
     use proto::smtp::client::{Client, Config, Credentials, Event, Timeouts, TlsPolicy};

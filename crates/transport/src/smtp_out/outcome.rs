@@ -22,7 +22,8 @@ pub(super) fn judge(session: &Session, outcome: RecipientOutcome) -> (RecipientR
             (RecipientResult::Taken(taken), false)
         }
         RecipientOutcome::Refused(reply) => {
-            let failure = of_reply(&session.peer, "refused", &reply);
+            let mut failure = of_reply(&session.peer, "refused", &reply);
+            failure.tls = tls_of(session);
             let may_ask_another = !failure.permanent;
             (RecipientResult::Failed(failure), may_ask_another)
         }
@@ -36,10 +37,17 @@ pub(super) fn judge(session: &Session, outcome: RecipientOutcome) -> (RecipientR
             // After the final dot the letter may have been taken: asking another server at once
             // would make a double likely (RFC 5321 §4.5.4.1 leaves it to the next attempt).
             let may_ask_another = step(&failure) != Some(Step::LetterEnd);
-            let failure = for_now(of_session(&session.peer, &failure));
+            let mut failure = for_now(of_session(&session.peer, &failure));
+            failure.tls = tls_of(session);
             (RecipientResult::Failed(failure), may_ask_another)
         }
     }
+}
+
+/// How the session is encrypted, in words.
+fn tls_of(session: &Session) -> Option<Box<str>> {
+    let tls = session.tls.as_ref()?;
+    Some(format!("{} {}", tls.version, tls.cipher).into())
 }
 
 /// Why a session ended, in the terms of the queue.
@@ -118,5 +126,7 @@ fn of_reply(peer: &Peer, text: &str, reply: &Reply) -> Failure {
         text: text.to_owned(),
         reply: Some(reply.to_string()),
         peer: Some(peer.clone()),
+        tls: None,
+        suppressed: false,
     }
 }

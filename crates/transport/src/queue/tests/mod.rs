@@ -5,6 +5,7 @@ mod remote;
 mod reports;
 mod stopping;
 mod storms;
+mod suppressed;
 mod wishes;
 
 use std::sync::atomic::{AtomicI64, Ordering};
