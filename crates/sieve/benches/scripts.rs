@@ -92,5 +92,63 @@ fn scripts(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, scripts);
+/// The most that a script can take: each runs until it meets a limit.
+fn hostile(c: &mut Criterion) {
+    let limits = Limits::default();
+    let Some(user) = EmailAddress::parse("bob@black.test").ok().map(User::new) else {
+        return;
+    };
+    let many_fields = "X-Field: a\r\n".repeat(9_000) + "\r\nx";
+    let long_field = format!(
+        "Subject: {}\r\n\r\n{}",
+        "a".repeat(60_000),
+        "a".repeat(4_000_000)
+    );
+    let parts = "\r\n--b\r\nA: b\r\n\r\nx".repeat(9_000);
+    let many_parts = format!("Content-Type: multipart/mixed; boundary=b\r\n{parts}\r\n--b--\r\n");
+    let repeat = |require: &str, test: &str, times: usize| {
+        format!(
+            "require [\"copy\"{require}];\n{}",
+            format!("if {test} {{ discard; }}\n").repeat(times)
+        )
+    };
+    let cases = [
+        ("fields", &many_fields, repeat("", "exists [\"a\", \"b\", \"c\", \"d\", \"e\", \"f\", \"g\", \"h\"]", 3_000)),
+        ("wildcards", &long_field, repeat("", "header :matches \"subject\" \"*?a?a?a?a?a?a?b*\"", 3_000)),
+        ("body", &long_field, repeat(", \"body\"", "body :contains \"aab\"", 3_000)),
+        ("small expression", &long_field, repeat(", \"regex\"", "header :regex \"subject\" \"(a?a?a?a?)*b\"", 64)),
+        ("large expression", &long_field, repeat(", \"regex\"", "header :regex \"subject\" \"(a?){200}[ab]{300}c\"", 64)),
+        ("classes", &long_field, repeat(", \"regex\"", r#"header :regex "subject" "(\\w\\d?|a){2}!""#, 64)),
+        ("parts", &many_parts, repeat(", \"foreverypart\", \"mime\"", "header :mime :anychild \"a\" \"c\"", 3_000)),
+        (
+            "loops",
+            &many_parts,
+            "require [\"foreverypart\", \"mime\"]; foreverypart { foreverypart { if header :mime \"a\" \"c\" { discard; } } }".to_owned(),
+        ),
+    ];
+    let mut group = c.benchmark_group("hostile");
+    group.sample_size(10);
+    for (name, raw, text) in cases {
+        let message = Message::parse(raw.as_bytes());
+        let run = Run {
+            letter: &message,
+            reverse_path: None,
+            recipient: None,
+            user: &user,
+            now: Timestamp::from_secs(1_795_502_285),
+            environment: &[],
+            scores: Scores::default(),
+            limits: &limits,
+        };
+        let script = Script::compile(&text, Capabilities::all(), &limits);
+        assert!(script.is_ok(), "{script:?}");
+        let Ok(script) = script else { continue };
+        group.bench_function(name, |b| {
+            b.iter(|| script.run(black_box(&run), &Answers::default()))
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, scripts, hostile);
 criterion_main!(benches);

@@ -69,11 +69,11 @@ pub fn edited<'a>(raw: &'a [u8], edits: &[Edit]) -> Cow<'a, [u8]> {
                 pieces.insert(at, Cow::Owned(field));
             }
             Edit::Remove(places) => {
-                for place in places.iter().rev() {
-                    if *place < pieces.len() {
-                        pieces.remove(*place);
-                    }
-                }
+                let mut place = 0;
+                pieces.retain(|_| {
+                    place += 1;
+                    places.binary_search(&(place - 1)).is_err()
+                });
             }
             Edit::Splice { .. } | Edit::Letter(_) => {}
         }

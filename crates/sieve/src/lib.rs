@@ -33,6 +33,7 @@ pub use error::{CompileError, CompileErrors, RunError};
 pub use host::{Answers, Included, Need, Question};
 pub use input::{DUPLICATE_FACTOR_MAX, Run, Scores, User};
 pub use limits::{INCLUDE_DEPTH_MAX, Limits, NESTING_MAX, RUN_NESTING_MAX};
+pub use notify::NOTIFY_METHODS;
 pub use outcome::{
     Action, FileInto, Importance, Mark, Note, Notification, Origin, Outcome, Redirect, What,
 };

@@ -46,6 +46,8 @@ pub struct Limits {
     /// Bytes of a compiled regular expression. Matching takes time linear in the text, times the
     /// expression's size at worst.
     pub regex_bytes_max: usize,
+    /// Regular expressions in one script: each is kept compiled.
+    pub regexes_max: usize,
     /// Regular expressions that are made from variables in one run: each must be compiled.
     pub regexes_made_max: usize,
     /// Bytes of a text that a regular expression looks at; the rest is not seen.
@@ -83,6 +85,7 @@ impl Default for Limits {
             include_depth_max: 10,
             includes_max: 64,
             regex_bytes_max: 256 * 1024,
+            regexes_max: 64,
             regexes_made_max: 16,
             regex_text_bytes_max: 64 * 1024,
         }

@@ -7,6 +7,9 @@ use message::write::{HeaderWriter, format_date};
 use crate::outcome::{Importance, Notification};
 use crate::vacation::text_entity;
 
+/// The methods of `notify`, as ManageSieve announces them (RFC 5804 §1.7).
+pub const NOTIFY_METHODS: &str = "mailto";
+
 /// Recipients of one notification.
 const RECIPIENTS_MAX: usize = 10;
 /// Header fields that one URI adds.

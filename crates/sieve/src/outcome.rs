@@ -1,5 +1,6 @@
 //! What a run decided: actions in their order, each with the line that made it and why.
 
+use std::fmt;
 use std::sync::Arc;
 
 use base::EmailAddress;
@@ -61,6 +62,26 @@ pub struct Origin {
     pub because: Option<(u32, String)>,
 }
 
+impl fmt::Display for Origin {
+    /// For the journey: `line 3, as line 2 holds: header :contains "subject" "x"`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(script) = &self.script {
+            write!(f, "script \"{script}\", ")?;
+        }
+        if self.line == 0 {
+            return f.write_str("no command took the letter elsewhere");
+        }
+        write!(f, "line {}", self.line)?;
+        match &self.because {
+            Some((line, test)) if test == "else" => {
+                write!(f, ", as no test before the else in line {line} holds")
+            }
+            Some((line, test)) => write!(f, ", as line {line} holds: {test}"),
+            None => Ok(()),
+        }
+    }
+}
+
 /// Something for the journey.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Note {
@@ -84,7 +105,7 @@ pub enum What {
     FileInto(FileInto),
     /// To another address, with the reverse-path that the host chooses (RFC 5228 §4.2).
     Redirect(Redirect),
-    /// Nowhere (RFC 5228 §4.4). Listed only when nothing else is done with the letter.
+    /// Nowhere (RFC 5228 §4.4). Listed only when the letter goes to no other place.
     Discard,
     /// Back to the sender (RFC 5429).
     Reject {
@@ -97,6 +118,17 @@ pub enum What {
     Vacation(Box<VacationAnswer>),
     /// A message about this one (RFC 5435).
     Notify(Box<Notification>),
+}
+
+impl What {
+    /// Whether the letter itself goes somewhere by it: it is stored, sent on or sent back.
+    #[must_use]
+    pub const fn has_place(&self) -> bool {
+        match self {
+            Self::Keep { .. } | Self::FileInto(_) | Self::Redirect(_) | Self::Reject { .. } => true,
+            Self::Discard | Self::Vacation(_) | Self::Notify(_) => false,
+        }
+    }
 }
 
 /// Where a letter or a copy is stored.

@@ -58,8 +58,15 @@ impl Compiler<'_> {
                 format!("\"{use_}\" is no special use, like \"\\\\Junk\""),
             );
         }
+        let name = self.text(mailbox)?;
+        if name
+            .constant()
+            .is_some_and(|name| !crate::run::actions::is_mailbox_name(name))
+        {
+            return wrong(mailbox.at, "this is no name of a mailbox");
+        }
         Ok(Target {
-            mailbox: self.text(mailbox)?,
+            mailbox: name,
             flags: self.tag_texts(given, "flags")?,
             create: given.has("create"),
             special_use,
@@ -75,12 +82,9 @@ impl Compiler<'_> {
         let address = self.text(argument)?;
         let list = given.has("list");
         if let Some(text) = address.constant().filter(|_| !list)
-            && let Err(error) = base::EmailAddress::parse(text.trim())
+            && let Err(error) = crate::run::actions::redirect_address(text)
         {
-            return wrong(
-                argument.at,
-                format!("this is no address to redirect to: {error}"),
-            );
+            return wrong(argument.at, error);
         }
         Ok(Op::Redirect(Box::new(Redirect {
             address,

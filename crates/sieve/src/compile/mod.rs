@@ -41,6 +41,7 @@ pub(crate) fn compile(
         required: Capabilities::none(),
         requires_are_over: false,
         loops: Vec::new(),
+        regexes: 0,
         errors: Vec::new(),
     };
     let commands = compiler.block(&nodes);
@@ -64,6 +65,8 @@ struct Compiler<'a> {
     requires_are_over: bool,
     /// The names of the `foreverypart` loops around, outermost first.
     loops: Vec<Option<String>>,
+    /// Regular expressions so far.
+    regexes: usize,
     errors: Vec<SyntaxError>,
 }
 

@@ -456,11 +456,11 @@ impl Compiler<'_> {
     }
 
     /// `[COMPARATOR] [MATCH-TYPE]` and the keys, which are a positional argument.
-    pub(super) fn matcher(&self, given: &Given<'_>, keys: usize) -> Checked<Matcher> {
+    pub(super) fn matcher(&mut self, given: &Given<'_>, keys: usize) -> Checked<Matcher> {
         self.matcher_of(given, given.argument(keys)?)
     }
 
-    fn matcher_of(&self, given: &Given<'_>, keys: &Argument) -> Checked<Matcher> {
+    fn matcher_of(&mut self, given: &Given<'_>, keys: &Argument) -> Checked<Matcher> {
         let comparator = match given.tag("comparator") {
             Some(argument) => self.comparator(argument)?,
             None => Comparator::default(),
@@ -480,6 +480,11 @@ impl Compiler<'_> {
         for (at, text) in self.texts_at(keys)? {
             let pattern = match text.constant() {
                 Some(key) => {
+                    self.regexes += usize::from(kind == MatchKind::Regex);
+                    if self.regexes > self.limits.regexes_max {
+                        let most = self.limits.regexes_max;
+                        return wrong(at, format!("a script may have {most} regular expressions"));
+                    }
                     let pattern = Pattern::new(kind, comparator, key, self.limits.regex_bytes_max);
                     match pattern {
                         Ok(pattern) => Some(pattern),

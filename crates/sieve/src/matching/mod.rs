@@ -8,7 +8,7 @@ mod regexes;
 use std::cmp::Ordering;
 
 pub(crate) use comparator::{Comparator, Folded};
-pub(crate) use regexes::compile_regex;
+pub(crate) use regexes::{WeighedRegex, compile_regex};
 
 use crate::program::MatchKind;
 use glob::Glob;
@@ -58,7 +58,22 @@ pub(crate) enum Pattern {
     /// Folded by the comparator.
     Text(String),
     Glob(Glob),
-    Regex(regex::Regex),
+    Regex(WeighedRegex),
+}
+
+/// A value of a letter, made comparable once for all keys.
+pub(crate) struct Subject<'v> {
+    pub(crate) value: &'v str,
+    folded: Folded<'v>,
+}
+
+impl<'v> Subject<'v> {
+    pub(crate) fn new(value: &'v str, comparator: Comparator) -> Self {
+        Self {
+            value,
+            folded: comparator.fold(value),
+        }
+    }
 }
 
 impl Pattern {
@@ -104,45 +119,41 @@ pub(crate) trait Work {
     fn work(&mut self, bytes: usize) -> Result<(), Self::Stop>;
 }
 
-/// Compares one value with one key. `:count` and `:list` are not decided by single values.
+/// Compares one value with one key. `:list` is not decided by the value alone.
 pub(crate) fn compare<W: Work>(
     kind: MatchKind,
     comparator: Comparator,
-    value: &str,
+    subject: &Subject<'_>,
     pattern: &Pattern,
     regex_text_bytes_max: usize,
     work: &mut W,
 ) -> Result<Matched, W::Stop> {
-    work.work(value.len() + 1)?;
+    let folded: &str = &subject.folded.text;
+    work.work(folded.len() + 1)?;
     Ok(match pattern {
-        Pattern::Regex(regex) => {
-            let text = cut(value, regex_text_bytes_max);
-            // A step of the matcher for each byte, and for unlucky expressions some more.
-            work.work(text.len().saturating_mul(8))?;
-            let Some(captures) = regex.captures(text) else {
+        Pattern::Regex(expression) => {
+            let text = cut(subject.value, regex_text_bytes_max);
+            work.work(text.len().saturating_mul(expression.weight))?;
+            let Some(captures) = expression.regex.captures(text) else {
                 return Ok(Matched::No);
             };
             let groups = captures.iter().take(MATCH_VARIABLES_MAX);
-            Matched::With(
-                groups
-                    .map(|group| group.map_or_else(String::new, |found| found.as_str().to_owned()))
-                    .collect(),
-            )
+            let text_of = |group: Option<regex::Match<'_>>| {
+                group.map_or_else(String::new, |found| found.as_str().to_owned())
+            };
+            Matched::With(groups.map(text_of).collect())
         }
-        Pattern::Glob(glob) => glob.matches(value, &comparator.fold(value), work)?,
-        Pattern::Text(key) => {
-            let value = comparator.fold(value).text;
-            Matched::from_bool(match kind {
-                MatchKind::Is => comparator.order(&value, key).is_eq(),
-                MatchKind::Contains => {
-                    memchr::memmem::find(value.as_bytes(), key.as_bytes()).is_some()
-                }
-                MatchKind::Value(relation) | MatchKind::Count(relation) => {
-                    relation.holds(comparator.order(&value, key))
-                }
-                MatchKind::Matches | MatchKind::Regex | MatchKind::List => false,
-            })
-        }
+        Pattern::Glob(glob) => glob.matches(subject.value, &subject.folded, work)?,
+        Pattern::Text(key) => Matched::from_bool(match kind {
+            MatchKind::Is => comparator.order(folded, key).is_eq(),
+            MatchKind::Contains => {
+                memchr::memmem::find(folded.as_bytes(), key.as_bytes()).is_some()
+            }
+            MatchKind::Value(relation) | MatchKind::Count(relation) => {
+                relation.holds(comparator.order(folded, key))
+            }
+            MatchKind::Matches | MatchKind::Regex | MatchKind::List => false,
+        }),
     })
 }
 

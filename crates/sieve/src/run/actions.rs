@@ -5,6 +5,26 @@ use base::EmailAddress;
 use super::{Go, Machine, error};
 use crate::outcome::{Action, FileInto, Redirect, What};
 use crate::program::{self, Reject, Target, Text};
+use crate::vacation::one_mailbox;
+
+/// RFC 5228 §2.4.2.3: `sieve-address = addr-spec / phrase "<" addr-spec ">"`.
+///
+/// # Errors
+/// What is wrong, for the script's owner.
+pub(crate) fn redirect_address(text: &str) -> Result<EmailAddress, String> {
+    let text = text.trim();
+    EmailAddress::parse(text).or_else(|wrong| {
+        let mailbox = one_mailbox(text).filter(|_| text.ends_with('>'));
+        let address = mailbox.and_then(|mailbox| mailbox.to_address());
+        address.ok_or_else(|| format!("this is no address to redirect to: {wrong}"))
+    })
+}
+
+/// Whether a mailbox could have this name. One that no protocol could say is the script's fault, not
+/// the store's to repair.
+pub(crate) fn is_mailbox_name(name: &str) -> bool {
+    !name.is_empty() && name.len() <= 1_000 && !name.chars().any(char::is_control)
+}
 
 /// Bytes of the reason of a rejection: it goes into replies and reports.
 const REASON_BYTES_MAX: usize = 4 * 1024;
@@ -103,8 +123,7 @@ impl<'a> Machine<'a> {
     /// Where a letter or a copy goes.
     pub(super) fn target(&mut self, target: &'a Target) -> Go<FileInto> {
         let mailbox = self.text(&target.mailbox)?.into_owned();
-        // A name that no protocol could say is the script's fault, not the store's to repair.
-        if mailbox.is_empty() || mailbox.len() > 1_000 || mailbox.chars().any(char::is_control) {
+        if !is_mailbox_name(&mailbox) {
             return error("this is no name of a mailbox");
         }
         let special_use = self.optional(target.special_use.as_ref())?;
@@ -128,9 +147,9 @@ impl<'a> Machine<'a> {
         let to = if redirect.list {
             Redirect::List(text.into_owned())
         } else {
-            match EmailAddress::parse(text.trim()) {
+            match redirect_address(&text) {
                 Ok(address) => Redirect::Address(address),
-                Err(wrong) => return error(format!("this is no address to redirect to: {wrong}")),
+                Err(wrong) => return error(wrong),
             }
         };
         if !redirect.copy {

@@ -1,6 +1,7 @@
 //! Changes of the letter: `addheader`, `deleteheader` (RFC 5293), `replace`, `enclose` (RFC 5703).
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use message::write::HeaderWriter;
 use message::{Fields, Span};
@@ -91,9 +92,11 @@ impl<'a> Machine<'a> {
         if places.is_empty() {
             return Ok(());
         }
-        for place in places.iter().rev() {
-            self.fields.remove(*place);
-        }
+        let mut place = 0;
+        self.fields.retain(|_| {
+            place += 1;
+            places.binary_search(&(place - 1)).is_err()
+        });
         self.edit(Edit::Remove(places))
     }
 
@@ -236,15 +239,41 @@ fn edit_bytes(edit: &Edit) -> usize {
     }
 }
 
-/// A boundary that stands nowhere in the letter: numbers are tried until one does not.
+/// A boundary that stands nowhere in the letter. One look at the letter finds all that do, whoever
+/// wrote them.
 fn boundary_for(letter: &[u8], text: &str) -> String {
-    let mut number = letter.len() as u64;
-    loop {
-        let boundary = format!("=_enclosed_{number:016x}");
-        let there = |bytes: &[u8]| memchr::memmem::find(bytes, boundary.as_bytes()).is_some();
-        if !there(letter) && !there(text.as_bytes()) {
-            return boundary;
+    const START: &[u8] = b"=_enclosed_";
+    let mut taken = BTreeSet::new();
+    for bytes in [letter, text.as_bytes()] {
+        for at in memchr::memmem::find_iter(bytes, START) {
+            let rest = bytes.get(at + START.len()..).unwrap_or_default();
+            let digits = rest
+                .iter()
+                .take(8)
+                .take_while(|b| b.is_ascii_digit())
+                .count();
+            let number = std::str::from_utf8(&rest[..digits]).ok();
+            taken.extend(number.and_then(|number| number.parse::<u32>().ok()));
         }
-        number = number.wrapping_add(1);
+    }
+    // Ten million starts of that form would be a letter of 100 MB.
+    let free = (0..10_000_000)
+        .find(|number| !taken.contains(number))
+        .unwrap_or(10_000_000);
+    format!("=_enclosed_{free:08}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn boundaries_are_new() {
+        assert_eq!(boundary_for(b"x", "y"), "=_enclosed_00000000");
+        let letter = b"=_enclosed_00000000 =_enclosed_00000002 =_enclosed_x =_enclosed_";
+        assert_eq!(
+            boundary_for(letter, "=_enclosed_00000001"),
+            "=_enclosed_00000003"
+        );
     }
 }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use message::header::{decoded_param, parse_content_value};
 use message::{Fields, Part};
 
-use super::values::{chosen, descendants};
+use super::values::{PART_WORK, chosen, descendants};
 use super::{Flow, Go, Machine};
 use crate::matching::{Work, cut};
 use crate::program::{Command, Index, Mime, MimeOption, Modifier};
@@ -54,6 +54,7 @@ impl<'a> Machine<'a> {
         let root = self.run.letter.root();
         let mut out = Vec::new();
         for part in self.entities(mime) {
+            self.budget.work(PART_WORK)?;
             // The letter's own header may have been edited.
             if std::ptr::eq(part, root) {
                 let places = self.places(name, None)?;

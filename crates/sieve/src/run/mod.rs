@@ -1,7 +1,7 @@
 //! Carries out a compiled script on one letter. The machine walks the commands; nothing that it does
 //! has an effect outside of its [`Outcome`].
 
-mod actions;
+pub(crate) mod actions;
 pub(crate) mod dates;
 mod editing;
 mod flow;
@@ -179,18 +179,9 @@ impl<'a> Machine<'a> {
         if self.implicit_keep {
             let flags = std::mem::take(&mut self.flags);
             self.actions.push(implicit_keep(flags, self.edits.len()));
-        } else if self.actions.len() > 1 {
-            // Discarding adds nothing to what else is done (RFC 5228 §4.4).
-            let places = self
-                .actions
-                .iter()
-                .filter(|action| action.what != What::Discard)
-                .count();
-            if places > 0 {
-                self.actions.retain(|action| action.what != What::Discard);
-            } else {
-                self.actions.truncate(1);
-            }
+        } else if self.actions.iter().any(|action| action.what.has_place()) {
+            // Discarding only takes the implicit keep away (RFC 5228 §4.4).
+            self.actions.retain(|action| action.what != What::Discard);
         }
         Outcome {
             actions: self.actions,

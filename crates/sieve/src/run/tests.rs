@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::{Go, Machine, values};
 use crate::Question;
-use crate::matching::{Matched, Pattern, Work, compare, cut};
+use crate::matching::{Matched, Pattern, Subject, Work, compare, cut};
 use crate::program::{
     AddressPart, Duplicate, DuplicateSource, HeaderTest, Key, MatchKind, Matcher, Test, Text,
 };
@@ -276,6 +276,8 @@ impl<'a> Machine<'a> {
     }
 
     fn match_keys(&mut self, matcher: &'a Matcher, value: &str, capture: Capture) -> Go<bool> {
+        self.budget.work(value.len())?;
+        let subject = Subject::new(value, matcher.comparator);
         for key in &matcher.keys {
             if matcher.kind == MatchKind::List {
                 let list = self.text(&key.text)?.into_owned();
@@ -285,7 +287,7 @@ impl<'a> Machine<'a> {
                 }
                 continue;
             }
-            match self.match_key(matcher, key, value)? {
+            match self.match_key(matcher, key, &subject)? {
                 Matched::No => {}
                 Matched::Yes => return Ok(true),
                 Matched::With(found) => {
@@ -299,11 +301,23 @@ impl<'a> Machine<'a> {
         Ok(false)
     }
 
-    fn match_key(&mut self, matcher: &'a Matcher, key: &'a Key, value: &str) -> Go<Matched> {
+    fn match_key(
+        &mut self,
+        matcher: &'a Matcher,
+        key: &'a Key,
+        subject: &Subject<'_>,
+    ) -> Go<Matched> {
         let (kind, comparator) = (matcher.kind, matcher.comparator);
         let text_max = self.limits.regex_text_bytes_max;
         if let Some(pattern) = &key.pattern {
-            return compare(kind, comparator, value, pattern, text_max, &mut self.budget);
+            return compare(
+                kind,
+                comparator,
+                subject,
+                pattern,
+                text_max,
+                &mut self.budget,
+            );
         }
         let text = self.text(&key.text)?;
         if kind == MatchKind::Regex {
@@ -320,7 +334,7 @@ impl<'a> Machine<'a> {
             Ok(pattern) => compare(
                 kind,
                 comparator,
-                value,
+                subject,
                 &pattern,
                 text_max,
                 &mut self.budget,

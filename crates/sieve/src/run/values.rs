@@ -11,13 +11,18 @@ use super::{Go, Machine};
 use crate::matching::{Work, cut};
 use crate::program::{AddressPart, AddressTest, BodyTransform, Index, Matcher, Mime, Text};
 
+/// What looking at the name of a field costs, and looking at a part.
+pub(super) const FIELD_WORK: usize = 8;
+pub(super) const PART_WORK: usize = 32;
+
 /// Addresses of one field that are looked at.
 const ADDRESSES_MAX: usize = 1_000;
 
 impl<'a> Machine<'a> {
     /// The places of the fields of this name, those that `:index` chooses.
     pub(super) fn places(&mut self, name: &str, index: Option<Index>) -> Go<Vec<usize>> {
-        self.budget.work(self.fields.len())?;
+        self.budget
+            .work(self.fields.len().saturating_mul(FIELD_WORK))?;
         let named = self.fields.iter().enumerate();
         let places = named.filter(|(_, entry)| entry.name.eq_ignore_ascii_case(name.as_bytes()));
         Ok(chosen(places.map(|(place, _)| place).collect(), index))
@@ -103,6 +108,7 @@ impl<'a> Machine<'a> {
             BodyTransform::Text => {
                 let mut texts = Vec::new();
                 for part in descendants(letter.root()) {
+                    self.budget.work(PART_WORK)?;
                     if part.content_type == "text" && part.children().is_empty() {
                         texts.push(Cow::Owned(self.part_text(part)?));
                     }
@@ -113,6 +119,8 @@ impl<'a> Machine<'a> {
                 let types = self.texts(types)?;
                 let mut texts = Vec::new();
                 for part in descendants(letter.root()) {
+                    self.budget
+                        .work(PART_WORK.saturating_mul(types.len() + 1))?;
                     if types.iter().any(|wanted| is_of_type(part, wanted)) {
                         self.content_values(part, &mut texts)?;
                     }

@@ -108,7 +108,7 @@ fn of_steps_and_work() {
     };
     let needed = (0..100).find(|bytes| work(*bytes).is_none()).unwrap();
     // One field looked at, its value decoded, and compared twice.
-    assert_eq!(needed, 1 + 5 + 2 * 6 + 1);
+    assert_eq!(needed, 8 + 6 + 5 + 2 * 6);
     assert_eq!(
         work(needed - 1).as_deref(),
         Some("the script looks at too much text")
@@ -276,6 +276,13 @@ fn of_flags_questions_and_expressions() {
         &making(3),
         "more than 2 regular expressions are made from variables",
     );
+    let having = |count: usize| {
+        let tests = "if header :regex \"subject\" \"zz\" { }".repeat(count);
+        compile_error(&format!("require \"regex\"; {tests}"), &Limits::default())
+    };
+    assert_eq!(having(64), None);
+    let text = "a script may have 64 regular expressions";
+    assert_eq!(having(65).as_deref(), Some(text));
     let expression = |count: usize| {
         format!("require \"regex\"; if header :regex \"a\" \"[ab]{{{count}}}\" {{ }}")
     };

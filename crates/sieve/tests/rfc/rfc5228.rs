@@ -12,10 +12,8 @@ fn section_2_4_2_strings_and_headers() {
         "if header :is [\"x-none\", \"subject\"] [\"a\", \"The lunch on Friday\"] { discard; }",
         "discard",
     );
-    check(
-        "require \"fileinto\"; fileinto text:\nA..\n..b\n.\n;",
-        "implicit keep; error: line 1: this is no name of a mailbox",
-    );
+    let text = "require [\"reject\"]; reject text:\nA..\n..b\n.\n;";
+    check(text, "reject \"A..\\r\\n.b\\r\\n\"");
     let encoded = "require [\"fileinto\", \"encoded-character\"]; fileinto \"${hex: 41 42}${unicode:e9}${x}\";";
     check(encoded, "fileinto \"ABé${x}\"");
     check(
@@ -184,15 +182,32 @@ fn section_4_1_fileinto() {
         "require \"fileinto\";\nif header :contains [\"from\"] \"alice\" {\n fileinto \"INBOX.harassment\";\n}",
         "fileinto \"INBOX.harassment\"",
     );
-    let wrong = "implicit keep; error: line 1: this is no name of a mailbox";
-    check("require \"fileinto\"; fileinto \"\";", wrong);
-    check("require \"fileinto\"; fileinto \"a\u{1}b\";", wrong);
+    let wrong = "line 1, column 30: this is no name of a mailbox";
+    assert_eq!(errors("require \"fileinto\"; fileinto \"\";"), wrong);
+    assert_eq!(errors("require \"fileinto\"; fileinto \"a\u{1}b\";"), wrong);
+    let name = |length: usize| {
+        errors(&format!(
+            "require \"fileinto\"; fileinto \"{}\";",
+            "a".repeat(length)
+        ))
+    };
+    assert_eq!(name(1_000), "none");
+    assert_eq!(name(1_001), wrong);
+    check(
+        "require [\"fileinto\", \"variables\"]; fileinto \"${a}\";",
+        "implicit keep; error: line 1: this is no name of a mailbox",
+    );
 }
 
 #[test]
 fn section_4_2_redirect() {
     check(
         "redirect \"bart@example.com\"; redirect \"bart@example.com\";",
+        "redirect bart@example.com",
+    );
+    // §2.4.2.3: a name may stand before the address.
+    check(
+        "redirect \"Bart <bart@example.com>\";",
         "redirect bart@example.com",
     );
     assert_eq!(

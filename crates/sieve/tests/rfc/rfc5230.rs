@@ -24,7 +24,7 @@ fn days(script: &str) -> u64 {
 #[test]
 fn section_4_an_answer_keeps_the_letter() {
     check(SCRIPT, &format!("{ANSWER}; implicit keep"));
-    check(&format!("{SCRIPT} discard;"), ANSWER);
+    check(&format!("{SCRIPT} discard;"), &format!("{ANSWER}; discard"));
     let script = "require [\"vacation\", \"fileinto\"]; if header :contains \"subject\" \"lunch\" { \
         vacation \"I will be out\"; fileinto \"Lunch\"; }";
     check(
