@@ -43,8 +43,8 @@ pub(super) enum Heard {
 /// What the server has not answered yet.
 #[derive(Debug)]
 enum Asked {
-    /// Who a report is for.
-    ReportTo(String),
+    /// A recipient; whose it is, if it is a report.
+    Recipient(Option<String>),
     /// The end of a letter.
     Letter,
     Other,
@@ -57,6 +57,8 @@ pub(super) struct Ear {
     line: Vec<u8>,
     reply: Vec<u8>,
     null_sender: bool,
+    /// Recipients of the letter that the server has not refused.
+    recipients: usize,
     asked: VecDeque<Asked>,
     token: Option<u64>,
     /// The letter that waits for its reply.
@@ -75,6 +77,7 @@ impl Default for Ear {
             line: Vec::new(),
             reply: Vec::new(),
             null_sender: false,
+            recipients: 0,
             // The greeting.
             asked: VecDeque::from([Asked::Other]),
             token: None,
@@ -144,6 +147,7 @@ impl Ear {
         if line.starts_with("MAIL FROM:") {
             self.null_sender = line.starts_with("MAIL FROM:<>");
             self.token = None;
+            self.recipients = 0;
         }
         if let Some(chunk) = line.strip_prefix("BDAT ") {
             let mut words = chunk.split(' ');
@@ -159,10 +163,13 @@ impl Ear {
             }
             return;
         }
-        let report_to = line.strip_prefix("RCPT TO:<").filter(|_| self.null_sender);
-        let address = report_to.and_then(|rest| Some(rest.split_once('>')?.0.to_owned()));
+        let recipient = line.strip_prefix("RCPT TO:<");
         self.asked
-            .push_back(address.map_or(Asked::Other, Asked::ReportTo));
+            .push_back(recipient.map_or(Asked::Other, |recipient| {
+                let address = recipient.split_once('>').map(|(address, _)| address);
+                let report_to = address.filter(|_| self.null_sender);
+                Asked::Recipient(report_to.map(str::to_owned))
+            }));
         if line == "DATA" {
             self.mode = Mode::Data;
         }
@@ -201,14 +208,22 @@ impl Ear {
             return;
         }
         match self.asked.pop_front() {
-            Some(Asked::ReportTo(sender)) if reply.starts_with('5') => {
+            Some(Asked::Recipient(Some(sender))) if reply.starts_with('5') => {
                 heard.push(Heard::ReportRefused(sender));
+            }
+            Some(Asked::Recipient(_)) => self.recipients += usize::from(reply.starts_with('2')),
+            // PRDR: a reply for each recipient, and then one for the letter.
+            Some(Asked::Letter) if reply.starts_with("353") => {
+                self.asked.push_front(Asked::Letter);
+                for _ in 0..self.recipients {
+                    self.asked.push_front(Asked::Other);
+                }
             }
             Some(Asked::Letter) if reply.starts_with('2') => {
                 self.reply_end = Some(self.said_bytes);
             }
             Some(Asked::Letter) => self.waiting = None,
-            Some(Asked::ReportTo(_) | Asked::Other) | None => {}
+            Some(Asked::Other) | None => {}
         }
         if self.mode == Mode::Data && reply.starts_with("354") {
             self.mode = Mode::Letter;
@@ -288,6 +303,23 @@ mod tests {
         ear.read(8);
         ear.said(b"250 ok\r\n250 ok\r\n250 got 12\r\n", &mut heard);
         assert!(ear.read(16 + 12).is_none());
+        ear.said(b"250 kept\r\n", &mut heard);
+        assert_eq!(ear.read(10).map(|carried| carried.token), Some(8));
+    }
+
+    #[test]
+    fn replies_for_each_recipient_are_not_that_for_the_letter() {
+        let (mut ear, mut heard) = (Ear::default(), Vec::new());
+        ear.said(b"220 hi\r\n", &mut heard);
+        ear.heard(
+            b"MAIL FROM:<a@x.test> PRDR\r\nRCPT TO:<b@y.test>\r\nRCPT TO:<c@y.test>\r\n",
+            &mut heard,
+        );
+        ear.said(b"250 ok\r\n250 ok\r\n250 ok\r\n", &mut heard);
+        ear.heard(b"BDAT 12 LAST\r\nX-Sim: 8\r\n\r\n", &mut heard);
+        ear.said(b"353 each\r\n250 b\r\n452 c\r\n", &mut heard);
+        assert!(ear.read(8 + 24 + 10 + 7 + 7).is_none());
+        assert!(ear.waiting.is_some(), "the letter may have been taken");
         ear.said(b"250 kept\r\n", &mut heard);
         assert_eq!(ear.read(10).map(|carried| carried.token), Some(8));
     }
