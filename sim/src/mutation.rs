@@ -55,17 +55,25 @@ impl Mutation {
             .ok_or_else(|| format!("no mutation is called {text}"))
     }
 
+    /// Whether it changes a statement of the store.
+    #[must_use]
+    pub const fn changes_statements(self) -> bool {
+        match self {
+            Self::None | Self::ReplyBeforeCommit | Self::FlushLies => false,
+            Self::NoLease | Self::NoFence | Self::NoReport => true,
+        }
+    }
+
     /// The statement that is run in place of this one.
     #[must_use]
     pub fn statement(self, sql: &str) -> Cow<'_, str> {
         match self {
             Self::NoLease if is_look(sql) => {
-                let anything = sql.replace("WHERE oldest <= $1", "WHERE $1 = $1");
-                Cow::Owned(anything.replace("r.next_at <= $1", "(r.next_at <= $1 OR r.fence <> 0)"))
+                Cow::Owned(sql.replace("r.next_at <= $1", "(r.next_at <= $1 OR r.fence <> 0)"))
             }
             Self::NoLease if is_claim(sql) => {
                 let claims = sql.replace("next_at <= $7", "(next_at <= $7 OR fence <> 0)");
-                Cow::Owned(claims.replace("next_at <= $2", "(next_at <= $2 OR fence <> 0)"))
+                Cow::Owned(claims.replace("next_at <= $3", "(next_at <= $3 OR fence <> 0)"))
             }
             Self::NoFence if is_settlement(sql) => Cow::Owned(sql.replace("fence = $2", "$2 = $2")),
             Self::NoReport if sql.starts_with("INSERT INTO recipient") => Cow::Owned(
@@ -86,16 +94,18 @@ impl fmt::Display for Mutation {
 }
 
 fn is_look(sql: &str) -> bool {
-    sql.starts_with("WITH RECURSIVE known") && sql.contains("WHERE oldest <= $1")
+    sql.contains("FROM known WHERE known.domain IS NOT NULL") && sql.contains("r.next_at <= $1")
 }
 
 fn is_claim(sql: &str) -> bool {
     sql.starts_with("UPDATE recipient SET fence = $1")
-        || (sql.starts_with("SELECT letter_id FROM recipient") && sql.contains("next_at <= $2"))
+        || (sql.starts_with("SELECT letter_id FROM recipient") && sql.contains("next_at <= $3"))
 }
 
 fn is_settlement(sql: &str) -> bool {
-    sql.starts_with("SELECT recipient_id FROM recipient WHERE letter_id = $1 AND fence = $2")
+    sql.starts_with("SELECT recipient_id")
+        && sql.contains("WHERE letter_id = $1 AND fence = $2")
+        && sql.contains("FOR UPDATE")
 }
 
 #[cfg(test)]

@@ -32,6 +32,8 @@ use crate::trace::Trace;
 
 /// The room of a disk, unless a fault takes it.
 pub const DISK_BYTES: u64 = 4 << 30;
+/// How statements that were changed are counted among the faults.
+pub const MISTAKE: &str = "mistake";
 /// How long a node that is asked to stop may take.
 const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -91,6 +93,7 @@ struct NodeDisk {
     mount: Mount,
     random: Random,
     mutation: Mutation,
+    ledger: Ledger,
     slow_ms: Arc<AtomicU64>,
 }
 
@@ -126,7 +129,11 @@ impl SimulatedDisk for NodeDisk {
     }
 
     fn statement<'s>(&self, sql: &'s str) -> Cow<'s, str> {
-        self.mutation.statement(sql)
+        let changed = self.mutation.statement(sql);
+        if changed != sql {
+            self.ledger.fault(MISTAKE);
+        }
+        changed
     }
 }
 
@@ -217,6 +224,7 @@ impl Node {
             disk: self.disk.clone(),
             random: self.random.clone(),
             mutation: self.shared.mutation,
+            ledger: self.shared.ledger.clone(),
             slow_ms: Arc::clone(&self.slow_ms),
         };
         let settings = settings(&self.plan, folder, &self.key_file, Arc::new(disk));
@@ -488,11 +496,13 @@ async fn make(plan: &NodePlan, folder: &Path) -> Result<Template, StoreError> {
     let node = Node::new(plan.clone(), &template, shared, random);
     node.start().await?;
     let store = node.store().ok_or(StoreError::Closed)?;
+    let senders = plan.senders();
     for user in plan.users() {
+        let sends = senders.contains(&user);
         let new = NewAccount {
             address: parse(&user),
             name: "A user".to_owned(),
-            password: Some(Secret::new(PASSWORD.as_bytes().to_vec())),
+            password: sends.then(|| Secret::new(PASSWORD.as_bytes().to_vec())),
             quota_bytes: None,
             quota_messages: None,
             admin: false,

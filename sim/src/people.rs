@@ -48,7 +48,7 @@ impl People {
     /// The users of a node: each letter is sent once, whatever becomes of it.
     pub async fn users(self, node: NodePlan, random: Random) {
         let host = self.net.at(node.users_ip(), Power::default());
-        let users = node.users();
+        let users = node.senders();
         loop {
             self.pause(&random).await;
             let Some(token) = self.token() else { return };

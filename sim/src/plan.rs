@@ -8,6 +8,9 @@ pub const PASSWORD: &str = "correct horse battery staple";
 /// The domain of the server outside.
 pub const OUTSIDE: &str = "outside.test";
 
+/// Users of a node that send: making a password costs more than many letters.
+const SENDERS_MAX: usize = 4;
+
 /// A node.
 #[derive(Clone, Debug)]
 pub struct NodePlan {
@@ -71,6 +74,14 @@ impl NodePlan {
     pub fn users(&self) -> Vec<String> {
         let user = |domain: &String| format!("user@{domain}");
         self.domains.iter().map(user).collect()
+    }
+
+    /// Those of them who send, and so have a password.
+    #[must_use]
+    pub fn senders(&self) -> Vec<String> {
+        let mut users = self.users();
+        users.truncate(SENDERS_MAX);
+        users
     }
 
     /// The alias that leads to a user of another node.

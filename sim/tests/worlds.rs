@@ -11,7 +11,7 @@ use std::time::Duration;
 use pennyblack_sim::faults::Faults;
 use pennyblack_sim::minimise::{minimise, size};
 use pennyblack_sim::mutation::Mutation;
-use pennyblack_sim::node::Templates;
+use pennyblack_sim::node::{MISTAKE, Templates};
 use pennyblack_sim::options::Options;
 use pennyblack_sim::world::{Report, run};
 
@@ -155,6 +155,11 @@ fn is_noticed(mutation: Mutation, complaint: &str) -> bool {
             ..seeded(seed)
         };
         let report = world(&options, &mut templates);
+        assert_eq!(
+            report.books.faults.contains_key(MISTAKE),
+            mutation.changes_statements(),
+            "the statement that {mutation} changes is another now"
+        );
         let complaints = &report.books.violations;
         complaints
             .iter()
