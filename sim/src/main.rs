@@ -4,11 +4,14 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use pennyblack_sim::minimise::minimise;
+use pennyblack_sim::minimise::{Effort, minimise};
 use pennyblack_sim::node::Templates;
 use pennyblack_sim::options::Options;
 use pennyblack_sim::world::{Report, run};
 use store::StoreError;
+
+/// Worlds that are tried to find a smaller one.
+const RUNS_MAX: u32 = 250;
 
 /// Runs whole nodes in a simulated world.
 #[derive(Parser, Debug)]
@@ -82,11 +85,14 @@ fn smaller(
     report: &Report,
     templates: &mut Templates,
 ) -> Result<(), StoreError> {
-    let limit = Duration::from_secs(arguments.minimise);
-    if limit.is_zero() {
+    let effort = Effort {
+        runs: RUNS_MAX,
+        time: Duration::from_secs(arguments.minimise),
+    };
+    if effort.time.is_zero() {
         return Ok(());
     }
-    let found = minimise(&report.options, report, templates, limit)?;
+    let found = minimise(&report.options, report, templates, effort)?;
     for violation in &found.report.books.violations {
         eprintln!("smaller: {violation}");
     }

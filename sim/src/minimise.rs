@@ -8,16 +8,24 @@ use std::time::{Duration, Instant};
 
 use store::StoreError;
 
+use crate::faults::Faults;
 use crate::node::Templates;
 use crate::options::Options;
 use crate::world::{Report, run};
 
-/// Worlds that are tried at most.
-const RUNS_MAX: u32 = 250;
 /// Seeds that are tried for each smaller world, its own one first.
 const SEEDS: u64 = 3;
 /// A shorter world has hardly begun.
 const SPAN_MIN: u64 = 20;
+
+/// How much is tried.
+#[derive(Clone, Copy, Debug)]
+pub struct Effort {
+    /// So many worlds.
+    pub runs: u32,
+    /// For so long, by the clock of the machine.
+    pub time: Duration,
+}
 
 /// The smallest world that was found.
 #[derive(Clone, Debug)]
@@ -30,7 +38,7 @@ pub struct Minimal {
     pub runs: u32,
 }
 
-/// Looks for a smaller world than this one, which broke a promise, for at most so long.
+/// Looks for a smaller world than this one, which broke a promise.
 ///
 /// # Errors
 /// Those of [`run`].
@@ -38,9 +46,9 @@ pub fn minimise(
     options: &Options,
     report: &Report,
     templates: &mut Templates,
-    limit: Duration,
+    effort: Effort,
 ) -> Result<Minimal, StoreError> {
-    let until = Instant::now() + limit;
+    let until = Instant::now() + effort.time;
     let complaints = kinds(report);
     let mut best = Minimal {
         // The same world.
@@ -54,7 +62,7 @@ pub fn minimise(
     'smaller: loop {
         for candidate in smaller(&best.options) {
             for seed in candidate.seed..candidate.seed + SEEDS {
-                if best.runs >= RUNS_MAX || Instant::now() >= until {
+                if best.runs >= effort.runs || Instant::now() >= until {
                     return Ok(best);
                 }
                 best.runs += 1;
@@ -105,23 +113,23 @@ fn smaller(options: &Options) -> Vec<Options> {
     add(&|smaller| smaller.senders = 1);
     add(&|smaller| smaller.domains = None);
     add(&|smaller| smaller.empties = false);
+    add(&|smaller| smaller.faults = Faults::default());
     for faults in options.faults.without_one() {
         add(&|smaller| smaller.faults = faults);
     }
     found
 }
 
-/// How much is in a world.
+/// How much is in a world: ten seconds count as much as a letter, a node or a kind of fault.
 #[must_use]
 pub fn size(options: &Options) -> u64 {
-    let faults = options.faults.without_one().len() as u64;
-    options.letters + options.nodes as u64 + options.span / 10 + faults
+    let kinds = options.faults.without_one().len() as u64;
+    10 * (options.letters + options.nodes as u64 + kinds) + options.span
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::faults::Faults;
 
     #[test]
     fn every_step_is_smaller_and_the_last_world_has_none() {

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use pennyblack_sim::faults::Faults;
-use pennyblack_sim::minimise::{minimise, size};
+use pennyblack_sim::minimise::{Effort, minimise, size};
 use pennyblack_sim::mutation::Mutation;
 use pennyblack_sim::node::{MISTAKE, Templates};
 use pennyblack_sim::options::Options;
@@ -47,8 +47,11 @@ fn story(report: &Report) -> String {
 
 /// The same, with a smaller world that breaks the same promise.
 fn smaller_story(report: &Report, templates: &mut Templates) -> String {
-    let limit = Duration::from_secs(120);
-    let found = minimise(&report.options, report, templates, limit).expect("worlds can be made");
+    let effort = Effort {
+        runs: 250,
+        time: Duration::from_secs(120),
+    };
+    let found = minimise(&report.options, report, templates, effort).expect("worlds can be made");
     let command = found.options.command();
     format!("{}smaller: {command} --trace", story(report))
 }
@@ -179,8 +182,12 @@ fn a_world_that_breaks_a_promise_is_made_smaller() {
         .map(|seed| world(&with_mistake(seed), &mut templates))
         .find(|report| report.books.lost > 0)
         .expect("the mistake is noticed");
-    let limit = Duration::from_secs(60);
-    let found = minimise(&broken.options, &broken, &mut templates, limit).expect("worlds");
+    // As many as are needed, however slow the machine is.
+    let effort = Effort {
+        runs: 24,
+        time: Duration::from_secs(3_600),
+    };
+    let found = minimise(&broken.options, &broken, &mut templates, effort).expect("worlds");
     assert!(
         size(&found.options) < size(&broken.options) / 2,
         "{} of {}",
