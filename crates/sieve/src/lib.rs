@@ -68,3 +68,15 @@ impl Script {
         run::run(&self.0, run, answers)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_script_runs_in_many_threads() {
+        fn shared<T: Send + Sync + Clone>(_: &T) {}
+        let script = Script::compile("keep;", Capabilities::all(), &Limits::default()).unwrap();
+        shared(&script);
+    }
+}
