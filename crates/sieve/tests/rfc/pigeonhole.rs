@@ -417,8 +417,10 @@ fn actions_add_up_the_same() {
         usize::try_from(state >> 33).unwrap() % below
     };
     let pigeonhole = Pigeonhole::new();
-    let mut scene = Scene::default();
-    scene.reverse_path = Some(address("alice@red.test"));
+    let scene = Scene {
+        reverse_path: Some(address("alice@red.test")),
+        ..Scene::default()
+    };
     for _ in 0..25 {
         let mut script =
             "require [\"fileinto\", \"copy\", \"imap4flags\", \"variables\"];\n".to_owned();
