@@ -139,7 +139,7 @@ pub(super) async fn run(
         debug!(%peer, %error, "connection lost");
     }
     context.metrics.sessions.dec();
-    session.finish().await;
+    Box::pin(session.finish()).await;
     drop(permit);
 }
 
@@ -184,7 +184,7 @@ impl Session<'_> {
                 continue;
             }
             if std::mem::take(&mut self.handshake) {
-                stream = self.start_tls(stream).await?;
+                stream = Box::pin(self.start_tls(stream)).await?;
                 continue;
             }
             let stop_seen = async {
@@ -225,14 +225,16 @@ impl Session<'_> {
         }
     }
 
+    /// Boxed is what asks the store or others: else every session that waits would hold the room for
+    /// all of it.
     async fn event(&mut self, event: Event) {
         match event {
-            Event::Mail(mail) => self.mail(mail).await,
-            Event::Rcpt(rcpt) => self.rcpt(rcpt).await,
+            Event::Mail(mail) => Box::pin(self.mail(mail)).await,
+            Event::Rcpt(rcpt) => Box::pin(self.rcpt(rcpt)).await,
             Event::LetterStart => self.letter_start(),
-            Event::Chunk(bytes) => self.chunk(&bytes).await,
+            Event::Chunk(bytes) => Box::pin(self.chunk(&bytes)).await,
             Event::LetterDropped => self.collected = None,
-            Event::LetterEnd => self.letter_end().await,
+            Event::LetterEnd => Box::pin(self.letter_end()).await,
             Event::Reset => self.forget_letter(),
             Event::StartTls => {
                 self.handshake = self.context.options.tls.is_some();
@@ -245,10 +247,16 @@ impl Session<'_> {
                 self.told_of_client(&told);
                 self.server.accept();
             }
-            Event::Password { login, password } => self.check_password(&login, &password).await,
-            Event::Keys { login, algorithm } => self.find_keys(&login, algorithm).await,
-            Event::Token { login, token } => self.check_token(login.as_deref(), &token).await,
-            Event::Proved { login, which } => self.proved(&login, which).await,
+            Event::Password { login, password } => {
+                Box::pin(self.check_password(&login, &password)).await;
+            }
+            Event::Keys { login, algorithm } => Box::pin(self.find_keys(&login, algorithm)).await,
+            Event::Token { login, token } => {
+                Box::pin(self.check_token(login.as_deref(), &token)).await;
+            }
+            Event::Proved { login, which } => {
+                Box::pin(self.proved(&login, which)).await;
+            }
             Event::WrongProof { login } => self.login_failed(&login),
             Event::Refused(reply) => {
                 self.note_refusal(&reply);

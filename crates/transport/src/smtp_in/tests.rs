@@ -810,3 +810,15 @@ async fn large_letters_arrive_as_they_were_sent() {
     let message = world.inbox(world.bob).await.remove(0);
     assert!(message.ends_with(&letter), "{} bytes", message.len());
 }
+
+/// Tens of thousands of them may wait at once.
+#[tokio::test]
+async fn a_session_that_waits_is_small() {
+    let world = World::new().await;
+    let (_peer, inside) = tokio::io::duplex(64);
+    let peer = STRANGER.parse().unwrap();
+    let stop = CancellationToken::new();
+    let session = serve(&world.context, Box::new(inside), peer, RELAY, stop);
+    let bytes = std::mem::size_of_val(&session);
+    assert!(bytes <= 4 * 1024, "{bytes} bytes");
+}
