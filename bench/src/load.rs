@@ -5,6 +5,7 @@
 //! that more of the machine is left to the server that is measured.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -36,6 +37,17 @@ pub struct Plan {
     pub letters_per_connection: u64,
     /// The seed of texts and Message-IDs.
     pub seed: u64,
+    /// Letters to send instead of new ones, in turn, each under a first field of its own.
+    pub ready: Option<Arc<Vec<Ready>>>,
+}
+
+/// A letter that stands ready.
+#[derive(Clone, Debug)]
+pub struct Ready {
+    /// Its reverse path.
+    pub sender: String,
+    /// The letter, header included.
+    pub letter: Vec<u8>,
 }
 
 /// What came of it.
@@ -168,12 +180,7 @@ impl<'a> Session<'a> {
             .map(|mailbox| plan.recipient.replace("%d", &mailbox.to_string()))
             .collect();
         let first = to.first().map_or("", String::as_str);
-        let heading = Heading {
-            from: &plan.sender,
-            to: first,
-            number,
-        };
-        let letter = self.writer.letter(heading, plan.letter_bytes);
+        let (sender, letter) = self.letter(first, number);
         let full = plan.letters_per_connection;
         if full > 0
             && self.sent_on_this >= full
@@ -189,11 +196,28 @@ impl<'a> Session<'a> {
             }
         };
         let from_mail = Instant::now();
-        client.send(&plan.sender, &to, letter.as_bytes())?;
+        client.send(sender, &to, &letter)?;
         let latency = from_mail.elapsed();
         self.sent_on_this += 1;
         self.client = Some(client);
         Ok(latency)
+    }
+}
+
+impl<'a> Session<'a> {
+    /// A letter that nobody has sent before, and its sender.
+    fn letter(&self, to: &str, number: u64) -> (&'a str, Vec<u8>) {
+        let plan = self.plan;
+        if let Some(ready) = plan.ready.as_deref().filter(|ready| !ready.is_empty()) {
+            let Ready { sender, letter } = &ready[number as usize % ready.len()];
+            let mut text = format!("X-Load: {}.{number}\r\n", plan.seed).into_bytes();
+            text.extend_from_slice(letter);
+            return (sender, text);
+        }
+        let from = &plan.sender;
+        let heading = Heading { from, to, number };
+        let letter = self.writer.letter(heading, plan.letter_bytes);
+        (from, letter.into_bytes())
     }
 }
 

@@ -10,9 +10,10 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use pennyblack_bench::{compare, hot, load, report, transfer, usage};
+use pennyblack_bench::{checks, compare, flood, hot, load, report, transfer, usage};
 
 #[derive(Parser)]
 #[command(
@@ -34,6 +35,10 @@ enum What {
     Hot(Hot),
     /// Moves letters in and out as files, by the command line.
     Transfer(Transfer),
+    /// Holds connections open that want nothing, and sends honest letters beside them.
+    Flood(FloodCommand),
+    /// Sends signed letters to a node that checks them and to one that does not.
+    Checks(ChecksCommand),
 }
 
 #[derive(Args, Clone)]
@@ -143,12 +148,50 @@ struct Transfer {
     dir: Option<PathBuf>,
 }
 
+#[derive(Args)]
+struct FloodCommand {
+    /// Connections that want nothing: idle, slow, stuck in a letter, stuck in a TLS handshake.
+    #[arg(long, default_value_t = 20_000)]
+    connections: usize,
+    /// Seconds between two bytes of a slow one.
+    #[arg(long, default_value_t = 5)]
+    drip: u64,
+    /// The program of ours; the one of the release profile when not given.
+    #[arg(long)]
+    pennyblack: Option<PathBuf>,
+    /// Where the mail is stored: on a disk, not in memory.
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    #[command(flatten)]
+    load: Load,
+}
+
+#[derive(Args)]
+struct ChecksCommand {
+    /// How often each node gets the load, after once to warm up.
+    #[arg(long, default_value_t = 3)]
+    rounds: u64,
+    /// Domains that send, each with a key and records of its own.
+    #[arg(long, default_value_t = 8)]
+    domains: usize,
+    /// The program of ours; the one of the release profile when not given.
+    #[arg(long)]
+    pennyblack: Option<PathBuf>,
+    /// Where the mail is stored: on a disk, not in memory.
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    #[command(flatten)]
+    load: Load,
+}
+
 fn main() -> ExitCode {
     match Command::parse().what {
         What::Compare(command) => compare(&command),
         What::Hot(command) => hot(&command),
         What::Smtp(command) => smtp(&command),
         What::Transfer(command) => move_letters(&command),
+        What::Flood(command) => flood(&command),
+        What::Checks(command) => checks(&command),
     }
 }
 
@@ -261,6 +304,63 @@ fn move_letters(command: &Transfer) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+fn flood(command: &FloodCommand) -> ExitCode {
+    let settings = flood::Settings {
+        plan: plan(&command.load, NOWHERE, "", "load@red.test"),
+        connections: command.connections,
+        drip_every: Duration::from_secs(command.drip.max(1)),
+        pennyblack: command
+            .pennyblack
+            .clone()
+            .unwrap_or_else(beside_this_program),
+        dir: command.dir.clone().unwrap_or_else(std::env::temp_dir),
+    };
+    let mut failed = 0;
+    let toll = flood::run(&settings, |report| {
+        failed += report.outcome.failed;
+        println!("{}", report.text());
+    });
+    let [before, with] = toll.rss_bytes;
+    let each = with.saturating_sub(before) as f64 / settings.connections.max(1) as f64 / 1024.0;
+    println!(
+        "flood: {} open at the end, {} opened again; resident {:.1} MB before, {:.1} MB with it, \
+         {each:.1} KB a connection",
+        toll.open,
+        toll.reopened,
+        before as f64 / 1_048_576.0,
+        with as f64 / 1_048_576.0,
+    );
+    if failed == 0 && toll.open == settings.connections as u64 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn checks(command: &ChecksCommand) -> ExitCode {
+    let settings = checks::Settings {
+        plan: plan(&command.load, NOWHERE, "", ""),
+        rounds: command.rounds.max(1),
+        domains: command.domains,
+        pennyblack: command
+            .pennyblack
+            .clone()
+            .unwrap_or_else(beside_this_program),
+        dir: command.dir.clone().unwrap_or_else(std::env::temp_dir),
+    };
+    let mut failed = 0;
+    let [without, with] = checks::run(&settings, |report| {
+        failed += report.outcome.failed;
+        println!("{}", report.text());
+    });
+    println!("CPU per letter: {without:.3} ms unchecked, {with:.3} ms checked");
+    if failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
 /// Stands for the address that each system gives itself.
 const NOWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
@@ -284,6 +384,7 @@ fn plan(load: &Load, to: SocketAddr, recipient: &str, sender: &str) -> load::Pla
         rate: load.rate,
         letters_per_connection: load.per_connection,
         seed: load.seed.unwrap_or_else(seed_of_now),
+        ready: None,
     }
 }
 

@@ -122,9 +122,22 @@ impl Drop for Flood {
     }
 }
 
-/// Lets this process, and what it starts, have so many files open. It needs root above the limit
-/// that the system gives.
+/// Lets this process, and what it starts, have so many files open. Above the limit that the system
+/// gives it needs the right to raise it (CAP_SYS_RESOURCE).
+///
+/// # Panics
+/// When the system does not let it.
 pub fn raise_file_limit(files: usize) {
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let line = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"));
+    let words = line.map(|line| line.split_whitespace().filter_map(|word| word.parse().ok()));
+    let known: Vec<usize> = words.into_iter().flatten().collect();
+    // The soft and the hard limit; what is started raises the soft one itself.
+    if known.iter().all(|limit| *limit >= files) && !known.is_empty() {
+        return;
+    }
     let mut command = Command::new(program("prlimit"));
     command.args(["--pid", &std::process::id().to_string()]);
     command.arg(format!("--nofile={files}:{files}"));

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -71,7 +72,16 @@ impl Key {
     /// When dkimpy is missing or fails.
     #[must_use]
     pub fn new(place: &Place, kind: &str) -> Key {
-        let name = place.path(&format!("{kind}-key"));
+        Key::within(place.dir(), kind)
+    }
+
+    /// The same in a directory, which then holds one key of each kind.
+    ///
+    /// # Panics
+    /// When dkimpy is missing or fails.
+    #[must_use]
+    pub fn within(dir: &Path, kind: &str) -> Key {
+        let name = dir.join(format!("{kind}-key"));
         let mut command = Command::new("/usr/bin/dknewkey");
         must_run(command.args(["--ktype", kind]).arg(&name), LIMIT);
         let text = std::fs::read_to_string(name.with_extension("dns"));

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use interop::flood::{Flood, Plan};
+use interop::flood::{Flood, Plan, raise_file_limit};
 use interop::letters::{Heading, Writer};
 use interop::node::{self, Node, port};
 use interop::place::Place;
@@ -15,6 +15,7 @@ const LETTERS: u64 = 40;
 
 #[test]
 fn two_thousand_idlers_do_not_stop_mail() {
+    raise_file_limit(4_096);
     let place = Place::new();
     let setup = node::Setup {
         settings: "limits.connections_per_address = 3000\nlimits.connections_per_second = 3000\n\
