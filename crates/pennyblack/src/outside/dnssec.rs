@@ -5,10 +5,9 @@
 //! by default one on this machine is believed and no other (`dns.trust_ad`). hickory asks without
 //! the bit that makes a resolver show it, so these questions are asked here, one at a time.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use base::ports::{DnsError, Tlsa, Vouched};
@@ -17,6 +16,8 @@ use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::{Instant, timeout};
+
+use super::remembered::{Key, Remembered, bytes_of};
 
 /// The longest answer over UDP that we ask for: fragments are lost or forged (DNS flag day 2020).
 const UDP_BYTES_MAX: u16 = 1_232;
@@ -59,17 +60,13 @@ impl TrustAd {
     }
 }
 
-/// An answer, and until when it is remembered.
-type Kept = (Instant, Arc<Message>);
-
 /// Asks trusted resolvers for what they vouch for.
 pub(super) struct Voucher {
     /// Those that are trusted; none: nothing is vouched for.
     servers: Vec<SocketAddr>,
     time_limit: Duration,
     attempts: usize,
-    kept_max: usize,
-    kept: Mutex<BTreeMap<(Name, RecordType), Kept>>,
+    remembered: Remembered<Arc<Message>>,
 }
 
 impl Voucher {
@@ -78,7 +75,7 @@ impl Voucher {
         mut servers: Vec<SocketAddr>,
         time_limit: Duration,
         attempts: usize,
-        kept_max: usize,
+        places_max: u64,
     ) -> Self {
         if !trust.covers(&servers) {
             servers.clear();
@@ -87,8 +84,7 @@ impl Voucher {
             servers,
             time_limit,
             attempts,
-            kept_max,
-            kept: Mutex::default(),
+            remembered: Remembered::new(places_max),
         }
     }
 
@@ -138,7 +134,7 @@ impl Voucher {
     /// An answer that says something: NOERROR or NXDOMAIN.
     async fn ask(&self, name: &Name, kind: RecordType) -> Result<Arc<Message>, DnsError> {
         let key = (name.to_lowercase(), kind);
-        if let Some(known) = self.find(&key) {
+        if let Some(known) = self.remembered.find(&key, Instant::now()) {
             return Ok(known);
         }
         let mut why = "there is no resolver".to_owned();
@@ -159,25 +155,16 @@ impl Voucher {
         Err(DnsError::Temporary(why))
     }
 
-    fn find(&self, key: &(Name, RecordType)) -> Option<Arc<Message>> {
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let (until, answer) = kept.get(key)?;
-        (Instant::now() < *until).then(|| Arc::clone(answer))
-    }
-
-    fn keep(&self, key: (Name, RecordType), answer: Message) -> Arc<Message> {
+    fn keep(&self, key: Key, mut answer: Message) -> Arc<Message> {
+        // Nothing else of it is used.
+        answer.authorities.clear();
+        answer.additionals.clear();
         let least = answer.answers.iter().map(|record| record.ttl).min();
         let span = least.map_or(NONE_KEPT, |seconds| Duration::from_secs(seconds.into()));
+        let bytes = bytes_of(&answer.answers);
         let answer = Arc::new(answer);
-        let now = Instant::now();
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() >= self.kept_max {
-            kept.retain(|_, (until, _)| now < *until);
-        }
-        while kept.len() >= self.kept_max && kept.pop_first().is_some() {}
-        if self.kept_max > 0 {
-            kept.insert(key, (now + span.min(KEPT_MAX), Arc::clone(&answer)));
-        }
+        let until = Instant::now() + span.min(KEPT_MAX);
+        self.remembered.keep(key, Arc::clone(&answer), bytes, until);
         answer
     }
 }
@@ -287,15 +274,5 @@ mod tests {
         assert!(!vouched.secure);
         assert_eq!(vouched.name, "mx.test");
         assert_eq!(voucher.tlsa(name).await, Err(DnsError::NoRecords));
-    }
-
-    #[test]
-    fn what_is_kept_is_bounded() {
-        let voucher = Voucher::new(TrustAd::Always, Vec::new(), Duration::ZERO, 1, 2);
-        for n in 0..5 {
-            let name = Name::from_ascii(format!("n{n}.test.")).unwrap();
-            voucher.keep((name, RecordType::A), Message::query());
-        }
-        assert_eq!(voucher.kept.lock().unwrap().len(), 2);
     }
 }

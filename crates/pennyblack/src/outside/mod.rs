@@ -8,6 +8,7 @@ pub mod connect;
 mod dnssec;
 mod end_point;
 mod fetch;
+mod remembered;
 pub mod resolver;
 pub mod tls;
 

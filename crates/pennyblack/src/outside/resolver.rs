@@ -1,11 +1,12 @@
-//! DNS by hickory-resolver: CNAMEs are followed there, with its own loop limit, and answers are
-//! remembered as long as they say.
+//! DNS by hickory-resolver: CNAMEs are followed there, with its own loop limit. Answers are remembered
+//! here as long as they say, in bounded memory; hickory would count them and not their bytes.
 //!
 //! The difference between "there is none" and "no answer" decides between a bounce and another
 //! try, so only an answer that says so itself (RFC 2308 §2: NXDOMAIN, or NOERROR without records)
 //! counts as the first; everything else is temporary.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use base::Domain;
@@ -16,15 +17,16 @@ use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{
     ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
 };
-use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError as HickoryDnsError, NetError};
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::rdata::TXT;
-use hickory_resolver::proto::rr::{Name, RData, RecordType};
+use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use hickory_resolver::system_conf;
+use tokio::time::Instant;
 
 use super::dnssec::Voucher;
+use super::remembered::{Remembered, bytes_of};
 use crate::settings::DnsSettings;
 
 /// Most records of one answer that are used: a domain with more MX records or addresses than this
@@ -36,14 +38,20 @@ const TXT_RECORDS_MAX: usize = 5_041;
 /// Bytes of one TXT record that are used; the largest keys and policies have a tenth of it.
 const TXT_BYTES_MAX: usize = 16 * 1024;
 
-/// The least and the most time that a negative answer is remembered (RFC 2308 §5: at most hours).
+/// The most time that a negative answer is remembered (RFC 2308 §5: at most hours).
 const NEGATIVE_TTL_MAX: Duration = Duration::from_secs(3_600);
+/// And that any answer is.
+const TTL_MAX: Duration = Duration::from_secs(86_400);
+
+/// The records of the kind that was asked for, or why there are none.
+type Found = Result<Arc<[Record]>, DnsError>;
 
 /// Asks the resolvers of the settings, or those of the system.
 pub struct HickoryResolver {
     resolver: TokioResolver,
     time_limit: Duration,
     voucher: Voucher,
+    remembered: Remembered<Found>,
 }
 
 impl HickoryResolver {
@@ -64,7 +72,7 @@ impl HickoryResolver {
             addresses_of(&config),
             settings.timeout,
             settings.attempts,
-            usize::try_from(settings.cache_answers).unwrap_or(usize::MAX),
+            settings.cache_answers,
         );
         let mut builder =
             TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
@@ -77,15 +85,38 @@ impl HickoryResolver {
             resolver,
             time_limit,
             voucher,
+            remembered: Remembered::new(settings.cache_answers),
         })
     }
 
-    async fn ask(&self, name: Name, kind: RecordType) -> Result<Lookup, DnsError> {
-        let question = self.resolver.lookup(name, kind);
-        match tokio::time::timeout(self.time_limit, question).await {
-            Ok(answer) => answer.map_err(|error| meaning(&error)),
-            Err(_) => Err(DnsError::Temporary("no answer in time".to_owned())),
+    async fn ask(&self, name: Name, kind: RecordType) -> Found {
+        let key = (name.to_lowercase(), kind);
+        if let Some(known) = self.remembered.find(&key, Instant::now()) {
+            return known;
         }
+        let question = self.resolver.lookup(name, kind);
+        let Ok(answer) = tokio::time::timeout(self.time_limit, question).await else {
+            return Err(DnsError::Temporary("no answer in time".to_owned()));
+        };
+        let (found, span) = match answer {
+            Ok(answer) => {
+                // The aliases on the way hold as long as they say, too.
+                let seconds = answer.answers().iter().map(|record| record.ttl).min();
+                let of_kind = answer.answers().iter();
+                let of_kind = of_kind.filter(|record| record.record_type() == kind);
+                let span = Duration::from_secs(seconds.unwrap_or(0).into()).min(TTL_MAX);
+                (Ok(of_kind.cloned().collect()), span)
+            }
+            Err(error) => (Err(meaning(&error)), none_holds(&error)),
+        };
+        if !span.is_zero() {
+            let bytes = found
+                .as_ref()
+                .map_or(0, |records: &Arc<[Record]>| bytes_of(records));
+            let until = Instant::now() + span;
+            self.remembered.keep(key, found.clone(), bytes, until);
+        }
+        found
     }
 
     /// One kind of data of a name.
@@ -101,7 +132,6 @@ impl HickoryResolver {
         };
         let answer = self.ask(name, kind).await?;
         let found: Vec<T> = answer
-            .answers()
             .iter()
             .filter_map(|record| pick(&record.data))
             .take(records_max)
@@ -312,8 +342,7 @@ fn tune(options: &mut ResolverOpts, settings: &DnsSettings) {
     options.timeout = settings.timeout;
     // Counted by hickory as repetitions after the first question.
     options.attempts = settings.attempts.saturating_sub(1);
-    options.cache_size = settings.cache_answers;
-    options.negative_max_ttl = Some(NEGATIVE_TTL_MAX);
+    options.cache_size = 0;
     // RFC 5321 §5.1: the DNS decides, not a file of this machine.
     options.use_hosts_file = ResolveHosts::Never;
     options.try_tcp_on_error = true;
@@ -355,6 +384,21 @@ fn exchange(name: &Name) -> Option<Option<Domain>> {
 fn domain(name: &Name) -> Option<Domain> {
     let text = name.to_ascii();
     Domain::parse(text.strip_suffix('.').unwrap_or(&text)).ok()
+}
+
+/// How long it holds that there is none (RFC 2308 §5); what is no answer holds not at all.
+fn none_holds(error: &NetError) -> Duration {
+    match error {
+        NetError::Dns(HickoryDnsError::NoRecordsFound(none))
+            if matches!(
+                none.response_code,
+                ResponseCode::NXDomain | ResponseCode::NoError
+            ) =>
+        {
+            Duration::from_secs(none.negative_ttl.unwrap_or(0).into()).min(NEGATIVE_TTL_MAX)
+        }
+        _ => Duration::ZERO,
+    }
 }
 
 fn meaning(error: &NetError) -> DnsError {

@@ -91,7 +91,8 @@ const OUTSIDE: &[Setting] = &[
             max: 1_000_000,
         },
         default: "8192",
-        doc: "How many answers are remembered, each as long as it says itself.",
+        doc: "How many answers are remembered, each as long as it says itself. One of more than 1 KB \
+              counts as several.",
     },
     Setting {
         name: "dns.trust_ad",
