@@ -27,6 +27,9 @@ struct Arguments {
     /// Print the trace of each run.
     #[arg(long)]
     trace: bool,
+    /// The most memory that the process may ever have, in MiB; more is a failure, too.
+    #[arg(long)]
+    memory: Option<u64>,
     /// For how many seconds smaller worlds are looked for that break what one has broken.
     #[arg(long, default_value_t = 120)]
     minimise: u64,
@@ -76,6 +79,12 @@ fn work(arguments: &Arguments) -> Result<bool, Box<dyn std::error::Error>> {
         }
     }
     total.show(begun.elapsed());
+    if let (Some(most), Some(kib)) = (arguments.memory, peak_memory_kib())
+        && kib > most * 1_024
+    {
+        eprintln!("more than {most} MiB of memory were needed");
+        clean = false;
+    }
     Ok(clean)
 }
 
@@ -177,7 +186,10 @@ impl Total {
             self.unexplained,
             self.explained,
             self.open_max,
-            peak_memory()
+            peak_memory_kib().map_or_else(
+                || "unknown".to_owned(),
+                |kib| format!("{} MiB", kib / 1_024)
+            )
         );
         if !self.failed.is_empty() {
             eprintln!("failed seeds: {:?}", self.failed);
@@ -185,9 +197,11 @@ impl Total {
     }
 }
 
-/// The most memory that the process had.
-fn peak_memory() -> String {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    peak.map_or_else(|| "unknown".to_owned(), |peak| peak.trim().to_owned())
+/// The most memory that the process had; `None` where the system does not tell.
+fn peak_memory_kib() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let peak = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    peak.trim().strip_suffix("kB")?.trim().parse().ok()
 }
