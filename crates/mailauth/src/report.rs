@@ -6,12 +6,17 @@ use message::Fields;
 
 use crate::arc::{self, ArcOutcome, ArcResult};
 use crate::dkim::{self, DkimResult, Outcome, Prepared};
-use crate::dmarc::{self, Authors, DmarcOutcome, DmarcResult, Identifier, Method, Policy};
+use crate::dmarc::{self, Aligned, Authors, DmarcOutcome, DmarcResult, Identifier, Method, Policy};
 use crate::dns::{Answers, Need};
+use crate::feedback;
+use crate::feedback::aggregate::{self, Record, Signature};
 use crate::iprev::{self, IprevOutcome, IprevResult};
 use crate::name::to_ascii;
 use crate::results::{AuthResults, MethodResult};
 use crate::spf::{self, SpfIdentity, SpfInput, SpfOutcome, SpfResult};
+
+/// Why less is done than an author's domain wishes, where the settings say so.
+const LOCAL_POLICY: &str = "local policy";
 
 /// The checks of a letter, each done once. They are advanced until nothing is missing: those of the
 /// connection while the letter still comes in, the others when it is there.
@@ -31,6 +36,7 @@ pub struct Checks {
 pub struct LetterInput {
     authors: Authors,
     prepared: Prepared,
+    looks_like_report: bool,
 }
 
 impl LetterInput {
@@ -45,7 +51,14 @@ impl LetterInput {
         Self {
             authors: Authors::read(Fields::with_limits(letter, &limits)),
             prepared: Prepared::new(&[letter]),
+            looks_like_report: feedback::looks_like_report(Fields::with_limits(letter, &limits)),
         }
+    }
+
+    /// Whether its header is that of a report, see [`feedback::looks_like_report`].
+    #[must_use]
+    pub const fn looks_like_report(&self) -> bool {
+        self.looks_like_report
     }
 }
 
@@ -240,7 +253,7 @@ impl Report {
             self.applied = Policy::None;
         } else {
             if wish > most {
-                self.overridden = Some("local policy".to_owned());
+                self.overridden = Some(LOCAL_POLICY.to_owned());
             }
             self.applied = wish.min(most);
         }
@@ -264,6 +277,95 @@ impl Report {
             result.result == "pass" && from.as_deref() == Some(author)
         };
         dmarc.all(vouches).then_some(sealer)
+    }
+
+    /// Whether the owner of an author domain wants reports (RFC 9989 §4.7, `rua`).
+    #[must_use]
+    pub fn wants_reports(&self) -> bool {
+        self.dmarc.iter().any(DmarcOutcome::wants_reports)
+    }
+
+    /// Both alignments for each author domain, as [`Self::dmarc`] has them (RFC 9990).
+    ///
+    /// # Errors
+    /// [`Need`] with everything that can be asked at once.
+    pub fn alignments(&self, answers: &Answers) -> Result<Vec<Aligned>, Need> {
+        let known = identifiers(Some(&self.mail_from), &self.dkim);
+        let mut missing = Missing::default();
+        let mut all = Vec::new();
+        for outcome in &self.dmarc {
+            let mut aligned = None;
+            missing.fill(&mut aligned, || dmarc::alignments(outcome, &known, answers));
+            all.extend(aligned);
+        }
+        missing.end().map(|()| all)
+    }
+
+    /// The records of a report to the owner of each author domain that wants reports.
+    pub fn records<'a>(
+        &'a self,
+        aligned: &'a [Aligned],
+        reverse_path: &'a str,
+    ) -> impl Iterator<Item = (&'a DmarcOutcome, Record)> {
+        let outcomes = self.dmarc.iter().zip(aligned);
+        outcomes
+            .filter(|(outcome, _)| outcome.wants_reports())
+            .map(move |(outcome, aligned)| (outcome, self.record(outcome, *aligned, reverse_path)))
+    }
+
+    fn record(&self, outcome: &DmarcOutcome, aligned: Aligned, reverse_path: &str) -> Record {
+        let passes = aligned.dkim || aligned.spf;
+        let mut signatures: Vec<&DkimResult> = self.dkim.iter().collect();
+        // RFC 9990 §3.1.3: those that pass first, those of the author's domain before.
+        signatures.sort_by_key(|signature| {
+            let domain = signature.domain.as_ref().map_or("", Domain::as_str);
+            (!signature.is_pass(), domain != outcome.author)
+        });
+        let signature = |signature: &DkimResult| {
+            let result = dkim_result(signature);
+            Some(Signature {
+                domain: signature.domain.as_ref()?.to_string(),
+                selector: signature.selector.clone()?,
+                result: result.result,
+                remark: result.reason.unwrap_or_default(),
+            })
+        };
+        let spf = &self.mail_from;
+        let reason = spf.reason.as_ref().map(ToString::to_string);
+        Record {
+            disposition: aggregate::disposition(passes, outcome.policy, self.applied).to_owned(),
+            dkim_aligned: aligned.dkim,
+            spf_aligned: aligned.spf,
+            reasons: self.override_reasons(outcome, passes),
+            header_from: outcome.author.clone(),
+            envelope_from: reverse_path
+                .rsplit_once('@')
+                .and_then(|(_, domain)| to_ascii(domain))
+                .unwrap_or_default(),
+            signatures: signatures.into_iter().filter_map(signature).collect(),
+            spf: (
+                spf.domain.clone(),
+                spf.result.word().to_owned(),
+                reason.unwrap_or_default(),
+            ),
+        }
+    }
+
+    /// RFC 9990 §3.1.6: why what is done is not what the record says.
+    fn override_reasons(&self, outcome: &DmarcOutcome, passes: bool) -> Vec<(String, String)> {
+        let reason = |kind: &str, remark: &str| vec![(kind.to_owned(), remark.to_owned())];
+        let testing = outcome.record.as_ref().is_some_and(|(_, r)| r.testing);
+        match &self.overridden {
+            _ if passes => Vec::new(),
+            Some(why) if why == LOCAL_POLICY => reason("local_policy", ""),
+            Some(why) => reason("trusted_forwarder", why),
+            None if testing => reason("policy_test_mode", ""),
+            None if outcome.result == DmarcResult::TempError => {
+                reason("other", "not all answers of the DNS were there")
+            }
+            None if self.applied != outcome.policy => reason("other", "another author decided"),
+            None => Vec::new(),
+        }
     }
 
     /// The outcome of DMARC that decides.

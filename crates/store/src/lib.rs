@@ -4,6 +4,7 @@
 //!
 //! What a verb that writes has answered with `Ok` is on disk.
 
+mod alerts;
 mod app_passwords;
 mod aside;
 mod auth;
@@ -14,6 +15,7 @@ mod copies;
 mod deliver;
 mod directory;
 mod dkim;
+mod dmarc_outcomes;
 mod engine;
 mod error;
 mod hold;
@@ -36,6 +38,7 @@ mod outcomes;
 mod prepare;
 mod queue;
 mod removed;
+mod reports;
 mod restore;
 mod retention;
 mod search;
@@ -47,6 +50,7 @@ mod usage;
 mod verify;
 mod watch;
 
+pub use alerts::{Alert, QueueState};
 pub use app_passwords::{AppKeys, AppPasswordInfo, LoginFrom, MailKeys, MailProtocol};
 pub use auth::{SHA1_BYTES, ScramKeys};
 pub use blobs::{BlobMove, KeptBlobs, ObjectKeys, ObjectOptions};
@@ -56,6 +60,7 @@ pub use directory::{
     Resolved, SendRight, Senders, SendingAs, Target,
 };
 pub use dkim::{DkimAlgorithm, DkimKey, DkimKeyInfo, DkimState, NewDkimKey};
+pub use dmarc_outcomes::DmarcOutcome;
 pub use engine::{TABLES, TableClass};
 pub use error::StoreError;
 pub use import::{ImportLetter, ImportMailbox, ImportMark, Imported};
@@ -77,6 +82,7 @@ pub use queue::{
     QueueRecipient, QueueRecipientState, RecipientEntry, Settlement, TlsWish,
 };
 pub use removed::{RemovedCursor, RemovedFilter, RemovedMessage};
+pub use reports::{ReportInfo, ReportRow, ReportSum};
 pub use restore::{RestoreOptions, RestoreReport};
 pub use search::{Highlights, SearchField, SearchFields, SearchQuery, Snippet, TextExtractor};
 pub use simulated::SimulatedDisk;

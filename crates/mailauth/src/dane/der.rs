@@ -19,6 +19,36 @@ pub(super) fn public_key(certificate: &[u8]) -> Option<&[u8]> {
     Some(rest.whole)
 }
 
+/// The end of a certificate's validity, in its own spelling: `YYMMDDHHMMSSZ` or `YYYYMMDDHHMMSSZ` (RFC
+/// 5280 §4.1.2.5).
+pub(super) fn not_after(certificate: &[u8]) -> Option<&[u8]> {
+    let (outer, _) = element(certificate, SEQUENCE)?;
+    let (inner, _) = element(outer.value, SEQUENCE)?;
+    let mut rest = inner.value;
+    if rest.first() == Some(&VERSION) {
+        (_, rest) = element(rest, VERSION)?;
+    }
+    for tag in [INTEGER, SEQUENCE, SEQUENCE] {
+        (_, rest) = element(rest, tag)?;
+    }
+    let (validity, _) = element(rest, SEQUENCE)?;
+    let mut time = validity.value;
+    for _ in 0..2 {
+        let tag = *time.first()?;
+        if ![UTC_TIME, GENERALIZED_TIME].contains(&tag) {
+            return None;
+        }
+        let (found, behind) = element(time, tag)?;
+        if behind.is_empty() {
+            return Some(found.value);
+        }
+        time = behind;
+    }
+    None
+}
+
+const UTC_TIME: u8 = 0x17;
+const GENERALIZED_TIME: u8 = 0x18;
 const SEQUENCE: u8 = 0x30;
 const INTEGER: u8 = 0x02;
 const VERSION: u8 = 0xa0;

@@ -25,6 +25,26 @@ pub const CHAIN_MAX: usize = 10;
 /// The longest certificate that is looked at.
 const CERTIFICATE_BYTES_MAX: usize = 64 * 1024;
 
+/// When a certificate's time is over; `None` if it cannot be read.
+#[must_use]
+pub fn certificate_end(certificate: &[u8]) -> Option<Timestamp> {
+    let text = std::str::from_utf8(der::not_after(certificate)?).ok()?;
+    // RFC 5280 §4.1.2.5.1: a year of two digits is of 1950 to 2049.
+    let text = match (text.len(), text.get(..2)?.parse::<u8>().ok()?) {
+        (13, 0..50) => format!("20{text}"),
+        (13, _) => format!("19{text}"),
+        (_, _) => text.to_owned(),
+    };
+    let part = |from: usize, to: usize| text.get(from..to);
+    let (date, time) = (
+        [part(0, 4)?, part(4, 6)?, part(6, 8)?].join("-"),
+        [part(8, 10)?, part(10, 12)?, part(12, 14)?].join(":"),
+    );
+    (part(14, text.len()) == Some("Z"))
+        .then(|| Timestamp::parse(&format!("{date}T{time}Z")))
+        .flatten()
+}
+
 /// The TLSA records of a server that count, at least one.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Usable(Vec<Record>);

@@ -215,3 +215,22 @@ fn records_are_shown_as_in_a_zone_file() {
     assert_eq!(lines[0], "2 0 0 00ff");
     assert!(lines[1].starts_with("3 1 2 ") && lines[1].len() == 6 + 128);
 }
+
+/// RFC 5280 §4.1.2.5: both spellings of a time.
+#[test]
+fn the_end_of_a_certificate() {
+    let chain = server().chain;
+    let end = |certificate: &[u8]| certificate_end(certificate).map(Timestamp::whole_seconds);
+    assert_eq!(end(&chain[0]).as_deref(), Some("2027-01-01T00:00:00Z"));
+    let key = KeyPair::generate().unwrap();
+    let mut late = params(&["mx.test"]);
+    late.not_after = rcgen::date_time_ymd(2051, 2, 3);
+    let late = late.self_signed(&key).unwrap();
+    assert_eq!(end(late.der()).as_deref(), Some("2051-02-03T00:00:00Z"));
+    for length in 0..chain[0].len() {
+        // A certificate that is cut has none, or the one that it has.
+        let _ = end(&chain[0][..length]);
+    }
+    assert_eq!(end(&[]), None);
+    assert_eq!(end(&[0x30, 0x02, 0x30, 0x00]), None);
+}

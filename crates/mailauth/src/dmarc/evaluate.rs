@@ -166,6 +166,64 @@ fn align(
     })
 }
 
+/// Which methods have verified a domain of the author's organisation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Aligned {
+    /// A DKIM signature.
+    pub dkim: bool,
+    /// SPF.
+    pub spf: bool,
+}
+
+/// Both alignments of a letter, for reports (RFC 9990 §3.1.1.9): [`evaluate`](super::evaluate) needs
+/// only one. What the DNS does not answer counts as not aligned.
+///
+/// # Errors
+/// [`Need`] while answers are missing.
+pub fn alignments(
+    outcome: &DmarcOutcome,
+    identifiers: &[Identifier<'_>],
+    answers: &Answers,
+) -> Result<Aligned, Need> {
+    let mut aligned = Aligned::default();
+    let Some((_, record)) = &outcome.record else {
+        return Ok(aligned);
+    };
+    if let Some(DmarcReason::Aligned(method, _)) = &outcome.reason {
+        match method {
+            Method::Dkim => aligned.dkim = true,
+            Method::Spf => aligned.spf = true,
+        }
+    }
+    let mut missing = Vec::new();
+    for identifier in identifiers.iter().take(IDENTIFIERS_MAX) {
+        let (slot, strict) = match identifier.method {
+            Method::Spf => (&mut aligned.spf, record.strict_spf),
+            Method::Dkim => (&mut aligned.dkim, record.strict_dkim),
+        };
+        let Some(domain) = to_ascii(identifier.domain).filter(|_| identifier.verified) else {
+            continue;
+        };
+        let author = outcome.author.as_str();
+        *slot |= domain == author;
+        if *slot || strict || !share_a_label(&domain, author) {
+            continue;
+        }
+        match same_organisation(author, &domain, answers) {
+            Ok(same) => *slot = same,
+            Err(Halt::Need(Need(questions))) => missing.extend(questions),
+            Err(Halt::Temporary(_)) => {}
+        }
+    }
+    if missing.is_empty() {
+        Ok(aligned)
+    } else {
+        missing.sort_unstable();
+        missing.dedup();
+        Err(Need(missing))
+    }
+}
+
 /// Domains of one organisation end alike; others need no walk.
 fn share_a_label(one: &str, other: &str) -> bool {
     let last = |name: &str| name.rsplit('.').next().map(str::to_owned);

@@ -9,6 +9,7 @@ use std::fmt;
 use crate::dns::{Answers, Need};
 
 mod evaluate;
+mod external;
 mod from;
 mod record;
 #[cfg(test)]
@@ -16,8 +17,10 @@ mod tests;
 mod walk;
 
 use evaluate::evaluate_one;
+pub use evaluate::{Aligned, alignments};
+pub use external::{Destination, Destinations, destination, destinations};
 pub use from::{AUTHOR_DOMAINS_MAX, AuthorFault, Authors};
-pub use record::{DmarcRecord, Policy, PublicSuffix};
+pub use record::{DmarcRecord, Policy, PublicSuffix, ReportUri};
 
 /// The result of a check (RFC 9989 §5.3.5; words of RFC 8601 §2.7).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -140,6 +143,14 @@ impl DmarcOutcome {
             DmarcResult::TempError => self.policy.min(Policy::Quarantine),
             DmarcResult::None | DmarcResult::Pass => Policy::None,
         }
+    }
+
+    /// Whether the owner wants reports (RFC 9989 §4.7, `rua`).
+    #[must_use]
+    pub fn wants_reports(&self) -> bool {
+        self.record
+            .as_ref()
+            .is_some_and(|(_, record)| !record.aggregate_reports.is_empty())
     }
 
     fn without_record(author: &str, result: DmarcResult, reason: Option<DmarcReason>) -> Self {

@@ -30,11 +30,12 @@ pub(super) fn read(text: &str) -> Result<Report, FeedbackError> {
         }
     });
     // HTML and other XML is no report at all.
-    if !is_report {
+    let was_refused = walked.is_none() && text.contains("<feedback");
+    if !is_report && !was_refused {
         return Err(FeedbackError::NotThere);
     }
     if walked.is_none() {
-        let why = "its elements do not nest properly";
+        let why = "its elements do not nest properly, or it has a document type";
         return Err(FeedbackError::Malformed(why.to_owned()));
     }
     report.checked()

@@ -1,9 +1,12 @@
 //! Reports that others send about our domains: DMARC aggregate reports (RFC 9990) and reports about
-//! TLS (RFC 8460), found in a letter and read into rows.
+//! TLS (RFC 8460), found in a letter and read into rows, complaints ([`arf`]), and the DMARC reports that
+//! we send ([`aggregate`]).
 //!
 //! A report is a claim of a stranger. It is read with limits, so that a small file that unpacks into
 //! a large one costs no more than they allow, and what it says is not believed here.
 
+pub mod aggregate;
+pub mod arf;
 mod dmarc;
 mod tls;
 mod unpack;
@@ -12,7 +15,7 @@ mod xml;
 use std::fmt;
 
 use base::Timestamp;
-use message::Message;
+use message::{Fields, Message};
 
 pub use unpack::UNPACKED_BYTES_MAX;
 
@@ -30,6 +33,20 @@ pub enum Kind {
     Dmarc,
     /// What became of TLS on connections to the domain's servers (RFC 8460).
     Tls,
+    /// Somebody complains about a letter of the domain (RFC 5965).
+    Complaint,
+}
+
+impl Kind {
+    /// Its name in lists.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Dmarc => "dmarc",
+            Self::Tls => "tls",
+            Self::Complaint => "complaint",
+        }
+    }
 }
 
 /// A report.
@@ -96,11 +113,19 @@ impl fmt::Display for FeedbackError {
 impl std::error::Error for FeedbackError {}
 
 impl Report {
-    /// Reads the report in a letter.
+    /// Reads the report in a letter. A complaint is about the first of its domains that `is_ours`.
     ///
     /// # Errors
     /// The [`FeedbackError`] of the part that looked most like one.
-    pub fn from_letter(letter: &[u8]) -> Result<Self, FeedbackError> {
+    pub fn from_letter(
+        letter: &[u8],
+        is_ours: impl Fn(&str) -> bool,
+    ) -> Result<Self, FeedbackError> {
+        match arf::Complaint::from_letter(letter) {
+            Ok(complaint) => return Ok(complaint.report(is_ours)),
+            Err(FeedbackError::NotThere) => {}
+            Err(wrong) => return Err(wrong),
+        }
         let message = Message::parse(letter);
         let mut error = FeedbackError::NotThere;
         for part in message.leaves().into_iter().take(PARTS_MAX) {
@@ -167,6 +192,29 @@ impl Report {
         }
         Ok(self)
     }
+}
+
+/// Whether a letter is a report by its header: one about TLS or a complaint by its media type (RFC
+/// 8460 §5.3, RFC 5965 §2), one of DMARC by its subject (RFC 9990 §3.5.2).
+#[must_use]
+pub fn looks_like_report(mut header: Fields<'_>) -> bool {
+    header.any(|field| {
+        if field.is("Subject") {
+            let subject = field.raw_text().trim().to_ascii_lowercase();
+            let rest = subject.strip_prefix("report").unwrap_or("");
+            rest.trim_start().starts_with("domain:") && rest.contains("submitter:")
+        } else if field.is("Content-Type") {
+            let value = field.raw_text().to_ascii_lowercase();
+            let value: String = value.split_ascii_whitespace().collect();
+            let value = value.replace('"', "");
+            value.starts_with("multipart/report")
+                && ["tlsrpt", "feedback-report"]
+                    .iter()
+                    .any(|kind| value.contains(&format!("report-type={kind}")))
+        } else {
+            false
+        }
+    })
 }
 
 /// A text of a report as it is kept: short, and without characters that do something on a terminal.

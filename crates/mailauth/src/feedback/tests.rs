@@ -117,12 +117,12 @@ fn a_report_is_found_in_its_letter() {
         )
         .into_bytes()
     };
-    assert!(Report::from_letter(&letter(TLS)).is_ok());
+    assert!(Report::from_letter(&letter(TLS), |_| true).is_ok());
     assert_eq!(
-        Report::from_letter(&letter("hello")),
+        Report::from_letter(&letter("hello"), |_| true),
         Err(FeedbackError::NotThere)
     );
-    let found = Report::from_letter(&letter("{}"));
+    let found = Report::from_letter(&letter("{}"), |_| true);
     assert!(
         matches!(found, Err(FeedbackError::Malformed(_))),
         "{found:?}"
@@ -143,6 +143,17 @@ fn what_is_no_report() {
     );
     let nameless = DMARC.replace("r1", "");
     let found = Report::from_file(nameless.as_bytes());
+    assert!(
+        matches!(found, Err(FeedbackError::Malformed(_))),
+        "{found:?}"
+    );
+    // No entity can expand: whoever declares one is refused.
+    let bomb = "<!DOCTYPE feedback [<!ENTITY a \"aaaa\"><!ENTITY b \"&a;&a;\">]>";
+    let found = Report::from_file(
+        DMARC
+            .replace("<feedback", &format!("{bomb}<feedback"))
+            .as_bytes(),
+    );
     assert!(
         matches!(found, Err(FeedbackError::Malformed(_))),
         "{found:?}"

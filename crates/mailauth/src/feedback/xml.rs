@@ -5,7 +5,7 @@
 const DEPTH_MAX: usize = 16;
 
 /// Tells the path and the text of every element without children, and, with an empty text, the end of
-/// every other. `None` when the elements do not nest properly.
+/// every other. `None` when the elements do not nest properly, or there is a document type.
 pub(super) fn walk<'a>(xml: &'a str, mut tell: impl FnMut(&[&'a str], Option<&str>)) -> Option<()> {
     let mut path: Vec<&'a str> = Vec::new();
     let mut text = String::new();
@@ -27,8 +27,12 @@ pub(super) fn walk<'a>(xml: &'a str, mut tell: impl FnMut(&[&'a str], Option<&st
             let end = rest.find('>')?;
             let tag = &rest[1..end];
             rest = &rest[end + 1..];
-            if tag.starts_with(['?', '!']) {
+            // What a document type could declare, such as entities, no report needs.
+            if path.is_empty() && tag.starts_with('?') {
                 continue;
+            }
+            if tag.starts_with(['?', '!']) {
+                return None;
             }
             if let Some(name) = tag.strip_prefix('/') {
                 if path.last() != Some(&local(name)) {

@@ -101,6 +101,9 @@ enum Command {
     /// Reports of others about our domains (DMARC, TLS).
     #[command(subcommand)]
     Reports(reports::ReportsCommand),
+    /// What is wrong with this installation, as far as it knows.
+    #[command(subcommand)]
+    Alerts(reports::AlertsCommand),
     /// Imports letters: mbox, Maildir, folders and zips, or another server by IMAP.
     Import(import::ImportArgs),
     /// Exports letters: mbox, Maildir, a folder or a zip.
@@ -169,7 +172,8 @@ fn run(cli: Cli) -> Result<(), Exit> {
         Command::Dns(command) => dns::run(&Operator::new(&cli.config)?, command),
         Command::Queue(command) => queue::run(&Operator::new(&cli.config)?, command),
         Command::Suppression(command) => suppression::run(&Operator::new(&cli.config)?, command),
-        Command::Reports(command) => reports::run(command),
+        Command::Reports(command) => reports::run(&cli.config, command),
+        Command::Alerts(command) => reports::run_alerts(&Operator::new(&cli.config)?, command),
         Command::Import(args) => import::run(&Operator::new(&cli.config)?, args),
         Command::Export(args) => export::run(&Operator::new(&cli.config)?, args),
         Command::Verify(args) => verify::run(&Operator::new(&cli.config)?, args),

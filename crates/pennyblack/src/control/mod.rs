@@ -13,6 +13,7 @@ pub mod long;
 pub mod operate;
 mod passwords;
 mod people;
+pub mod reporting;
 pub mod rows;
 mod senders;
 pub mod server;
@@ -357,6 +358,10 @@ pub enum Request {
         /// The account's address; all accounts if none is given.
         account: Option<String>,
     },
+    /// Tells what others report about our domains.
+    Reports(reporting::ReportsRequest),
+    /// Lists what is wrong.
+    AlertList,
     /// Stores letters that the command sends; see `transfer::wire`.
     Import(ImportOrder),
     /// Gives letters; see `transfer::wire`.

@@ -6,8 +6,8 @@ use serde_json::Value;
 use store::{NewAccount, QueueFilter, QuotaChange, Store, StoreError};
 
 use super::{
-    Failure, Filter, QueueAct, Quota, Request, addresses, blobs, passwords, people, rows, senders,
-    signing, suppression,
+    Failure, Filter, QueueAct, Quota, Request, addresses, blobs, passwords, people, reporting,
+    rows, senders, signing, suppression,
 };
 use crate::outside::SystemClock;
 
@@ -62,29 +62,9 @@ pub async fn operate(store: &Store, request: Request) -> Result<Answer, Failure>
         | Request::DeletedList { .. }
         | Request::DeletedRecover { .. }
         | Request::DeletedPurge { .. } => people::operate(store, request).await,
-        Request::AccountPassword { address, password } => {
-            let id = account_id(store, &address).await?;
-            store.set_password(id, &Secret::new(password)).await?;
-            Ok(Answer::done(format!(
-                "account {address} has a new password"
-            )))
-        }
-        Request::AccountEnable { address, enabled } => {
-            let id = account_id(store, &address).await?;
-            store.set_enabled(id, enabled).await?;
-            let word = if enabled { "enabled" } else { "disabled" };
-            Ok(Answer::done(format!("account {address} is {word}")))
-        }
-        Request::AccountQuota {
-            address,
-            quota_bytes,
-            quota_messages,
-        } => {
-            let id = account_id(store, &address).await?;
-            let (bytes, messages) = (change(quota_bytes), change(quota_messages));
-            store.set_quota(id, bytes, messages).await?;
-            Ok(Answer::done(format!("account {address} has a new quota")))
-        }
+        Request::AccountPassword { .. }
+        | Request::AccountEnable { .. }
+        | Request::AccountQuota { .. } => change_account(store, request).await,
         Request::AppPasswordAdd { .. }
         | Request::AppPasswordList { .. }
         | Request::AppPasswordRemove { .. }
@@ -118,11 +98,43 @@ pub async fn operate(store: &Store, request: Request) -> Result<Answer, Failure>
             )))
         }
         Request::Reindex { account } => reindex(store, account.as_deref()).await,
+        Request::Reports(request) => reporting::operate(store, request).await,
+        Request::AlertList => reporting::alerts(store).await,
         // These have a wire of their own.
         Request::Import(_)
         | Request::Export(_)
         | Request::Verify { .. }
         | Request::Backup { .. } => Err(Failure::invalid("not a short request")),
+    }
+}
+
+/// A new password, a new quota, and whether the account may be used.
+async fn change_account(store: &Store, request: Request) -> Result<Answer, Failure> {
+    match request {
+        Request::AccountPassword { address, password } => {
+            let id = account_id(store, &address).await?;
+            store.set_password(id, &Secret::new(password)).await?;
+            Ok(Answer::done(format!(
+                "account {address} has a new password"
+            )))
+        }
+        Request::AccountEnable { address, enabled } => {
+            let id = account_id(store, &address).await?;
+            store.set_enabled(id, enabled).await?;
+            let word = if enabled { "enabled" } else { "disabled" };
+            Ok(Answer::done(format!("account {address} is {word}")))
+        }
+        Request::AccountQuota {
+            address,
+            quota_bytes,
+            quota_messages,
+        } => {
+            let id = account_id(store, &address).await?;
+            let (bytes, messages) = (change(quota_bytes), change(quota_messages));
+            store.set_quota(id, bytes, messages).await?;
+            Ok(Answer::done(format!("account {address} has a new quota")))
+        }
+        _ => Err(Failure::invalid("no change of an account")),
     }
 }
 

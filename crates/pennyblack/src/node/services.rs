@@ -14,6 +14,7 @@ use store::Store;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use transport::auth::{AuthOptions, Policy};
+use transport::dmarc_reports;
 use transport::net::Gate;
 use transport::queue::{self, QueueContext};
 use transport::route::Own;
@@ -56,6 +57,7 @@ pub(super) struct Services {
     http: Arc<dyn HttpFetch>,
     policies: Arc<Policies>,
     ledger: Ledger,
+    dmarc: Option<dmarc_reports::Ledger>,
 }
 
 impl Services {
@@ -63,12 +65,15 @@ impl Services {
         let (resolver, connector) = (shared.resolver.clone(), shared.connector.clone());
         let http: Arc<dyn HttpFetch> = Arc::new(WebClient::new(resolver.clone(), connector));
         let (store, clock) = (shared.store.clone(), shared.clock.clone());
+        let sends = shared.settings.safety.dmarc_reports;
+        let dmarc = sends.then(dmarc_reports::Ledger::default);
         Self {
             policies: Arc::new(Policies::new(store, resolver, http.clone(), clock)),
             ledger: Ledger::default(),
             http,
             guard_metrics: GuardMetrics::new(&shared.metrics),
-            smtp: Arc::new(SmtpContext::new(smtp_options(&shared))),
+            smtp: Arc::new(SmtpContext::new(smtp_options(&shared, dmarc.clone()))),
+            dmarc,
             imap: Arc::new(ImapContext::new(imap_options(&shared))),
             shared,
         }
@@ -95,7 +100,7 @@ impl Services {
         Box::pin(queue::run(context, shared.shutdown.clone()))
     }
 
-    /// Policies and reports about TLS.
+    /// Policies of MTA-STS, and reports to other domains.
     pub(super) fn reports(&self) -> BoxFuture<'static, ()> {
         let shared = &self.shared;
         let settings = &shared.settings;
@@ -107,6 +112,7 @@ impl Services {
             entropy: shared.entropy.clone(),
             policies: self.policies.clone(),
             ledger: self.ledger.clone(),
+            dmarc: self.dmarc.clone(),
             hostname: settings.hostname.clone(),
             from: settings
                 .domains
@@ -114,6 +120,7 @@ impl Services {
                 .unwrap_or(&settings.hostname)
                 .clone(),
             sends: settings.safety.tls_reports,
+            keeps: settings.safety.reports_kept,
         };
         Box::pin(reporter.run(shared.shutdown.clone()))
     }
@@ -183,7 +190,7 @@ impl Services {
     }
 }
 
-fn smtp_options(shared: &Shared) -> SmtpOptions {
+fn smtp_options(shared: &Shared, dmarc: Option<dmarc_reports::Ledger>) -> SmtpOptions {
     let settings = &shared.settings;
     SmtpOptions {
         hostname: settings.hostname.clone(),
@@ -197,7 +204,7 @@ fn smtp_options(shared: &Shared) -> SmtpOptions {
         metrics: shared.metrics.clone(),
         queue_lifetime: settings.queue.lifetime,
         scram: settings.scram,
-        auth: Arc::new(auth_options(shared)),
+        auth: Arc::new(auth_options(shared, dmarc)),
         auth_without_tls_on_loopback: settings.auth_without_tls_on_loopback,
         tokens: None,
         xclient_trusted: settings.xclient_trusted.clone(),
@@ -205,7 +212,7 @@ fn smtp_options(shared: &Shared) -> SmtpOptions {
     }
 }
 
-fn auth_options(shared: &Shared) -> AuthOptions {
+fn auth_options(shared: &Shared, ledger: Option<dmarc_reports::Ledger>) -> AuthOptions {
     let settings = &shared.settings.auth;
     AuthOptions {
         resolver: shared.resolver.clone(),
@@ -214,6 +221,7 @@ fn auth_options(shared: &Shared) -> AuthOptions {
         trusted: settings.trusted.clone(),
         names: settings.names.clone(),
         arc_sealers: settings.arc_sealers.clone(),
+        ledger,
     }
 }
 

@@ -1,4 +1,7 @@
-//! The settings of the way between servers: our own policy of MTA-STS, and reports about TLS.
+//! The settings of the way between servers: our own policy of MTA-STS, and the
+//! reports that other domains get.
+
+use std::time::Duration;
 
 use base::Domain;
 use base::settings::{Kind, Setting};
@@ -42,6 +45,24 @@ pub(super) const SAFETY: &[Setting] = &[
         doc: "Whether domains that ask for it (TLSRPT) are told once a day what became of TLS on \
               connections to their servers.",
     },
+    Setting {
+        name: "reports.dmarc",
+        kind: Kind::Bool,
+        default: "true",
+        doc: "Whether domains that ask for it (the `rua` of their DMARC record) are told once a day \
+              what was found of letters in their name: from which addresses they came, how many, \
+              and what SPF, DKIM and DMARC said. Reports name no person and no letter.",
+    },
+    Setting {
+        name: "reports.keep",
+        kind: Kind::Span {
+            min_ms: 24 * HOUR_MS,
+            max_ms: 3_650 * 24 * HOUR_MS,
+        },
+        default: "\"400d\"",
+        doc: "How long reports of others about your domains (DMARC, TLS, complaints) are kept for \
+              `pennyblack reports`; their letters stay in the mailbox. At most 50,000 are kept.",
+    },
 ];
 
 /// The way between servers.
@@ -51,6 +72,10 @@ pub struct SafetySettings {
     pub sts: Option<OwnPolicy>,
     /// Whether reports about TLS are sent.
     pub tls_reports: bool,
+    /// Whether reports of DMARC are sent.
+    pub dmarc_reports: bool,
+    /// How long reports of others are kept in rows.
+    pub reports_kept: Duration,
 }
 
 impl Typing<'_> {
@@ -75,6 +100,8 @@ impl Typing<'_> {
             sts: Mode::parse(&self.text("sts.mode"))
                 .map(|mode| OwnPolicy::new(mode, hosts, age_max)),
             tls_reports: self.flag("reports.tls"),
+            dmarc_reports: self.flag("reports.dmarc"),
+            reports_kept: self.span("reports.keep"),
         }
     }
 }

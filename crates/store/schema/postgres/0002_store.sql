@@ -465,3 +465,56 @@ CREATE TABLE suppression (
 );
 CREATE INDEX suppression_by_domain ON suppression (domain) WHERE since_at IS NOT NULL;
 CREATE INDEX suppression_by_age ON suppression (last_at);
+
+-- What DMARC said of letters from outside, counted for reports to the domains (RFC 9990). day: since 1970.
+-- name: the hash of policy, source and record. record: what was found and done, as JSON.
+CREATE TABLE dmarc_outcome (
+    day BIGINT NOT NULL,
+    domain TEXT COLLATE "C" NOT NULL,
+    name BYTEA NOT NULL,
+    policy TEXT COLLATE "C" NOT NULL,
+    source TEXT COLLATE "C" NOT NULL,
+    record TEXT COLLATE "C" NOT NULL,
+    letters BIGINT NOT NULL,
+    PRIMARY KEY (day, domain, name)
+);
+
+-- Reports of others about our domains (RFC 9990, 8460, 5965). name: the hash of sender and ids. believed:
+-- 1 when its letter was from whom it says.
+CREATE TABLE report (
+    name TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    kind TEXT COLLATE "C" NOT NULL,
+    domain TEXT COLLATE "C" NOT NULL,
+    sender TEXT COLLATE "C" NOT NULL,
+    organisation TEXT COLLATE "C" NOT NULL,
+    report_id TEXT COLLATE "C" NOT NULL,
+    begins_at BIGINT NOT NULL,
+    ends_at BIGINT NOT NULL,
+    received_at BIGINT NOT NULL,
+    believed BIGINT NOT NULL,
+    good BIGINT NOT NULL,
+    bad BIGINT NOT NULL
+);
+CREATE INDEX report_by_age ON report (believed, received_at);
+CREATE INDEX report_by_domain ON report (domain, received_at);
+
+-- What a report says of one source. good: 1 when all was in order.
+CREATE TABLE report_row (
+    report TEXT COLLATE "C" NOT NULL,
+    number BIGINT NOT NULL,
+    source TEXT COLLATE "C" NOT NULL,
+    good BIGINT NOT NULL,
+    result TEXT COLLATE "C" NOT NULL,
+    count BIGINT NOT NULL,
+    PRIMARY KEY (report, number)
+);
+
+-- What is wrong and the administrator is told. told_at: last; NULL: not yet.
+CREATE TABLE alert (
+    kind TEXT COLLATE "C" NOT NULL,
+    subject TEXT COLLATE "C" NOT NULL,
+    detail TEXT COLLATE "C" NOT NULL,
+    since BIGINT NOT NULL,
+    told_at BIGINT,
+    PRIMARY KEY (kind, subject)
+);

@@ -192,3 +192,56 @@ CREATE TABLE suppression (
 ) WITHOUT ROWID;
 CREATE INDEX suppression_by_domain ON suppression (domain) WHERE since_at IS NOT NULL;
 CREATE INDEX suppression_by_age ON suppression (last_at);
+
+-- What DMARC said of letters from outside, counted for reports to the domains (RFC 9990). day: since 1970.
+-- name: the hash of policy, source and record. record: what was found and done, as JSON.
+CREATE TABLE dmarc_outcome (
+    day INTEGER NOT NULL,
+    domain TEXT NOT NULL,
+    name BLOB NOT NULL,
+    policy TEXT NOT NULL,
+    source TEXT NOT NULL,
+    record TEXT NOT NULL,
+    letters INTEGER NOT NULL,
+    PRIMARY KEY (day, domain, name)
+) WITHOUT ROWID;
+
+-- Reports of others about our domains (RFC 9990, 8460, 5965). name: the hash of sender and ids. believed:
+-- 1 when its letter was from whom it says.
+CREATE TABLE report (
+    name TEXT NOT NULL PRIMARY KEY,
+    kind TEXT NOT NULL,
+    domain TEXT NOT NULL,
+    sender TEXT NOT NULL,
+    organisation TEXT NOT NULL,
+    report_id TEXT NOT NULL,
+    begins_at INTEGER NOT NULL,
+    ends_at INTEGER NOT NULL,
+    received_at INTEGER NOT NULL,
+    believed INTEGER NOT NULL,
+    good INTEGER NOT NULL,
+    bad INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX report_by_age ON report (believed, received_at);
+CREATE INDEX report_by_domain ON report (domain, received_at);
+
+-- What a report says of one source. good: 1 when all was in order.
+CREATE TABLE report_row (
+    report TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    source TEXT NOT NULL,
+    good INTEGER NOT NULL,
+    result TEXT NOT NULL,
+    count INTEGER NOT NULL,
+    PRIMARY KEY (report, number)
+) WITHOUT ROWID;
+
+-- What is wrong and the administrator is told. told_at: last; NULL: not yet.
+CREATE TABLE alert (
+    kind TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    detail TEXT NOT NULL,
+    since INTEGER NOT NULL,
+    told_at INTEGER,
+    PRIMARY KEY (kind, subject)
+) WITHOUT ROWID;

@@ -17,6 +17,7 @@ mod people;
 mod queueing;
 mod races;
 mod repairing;
+mod reporting;
 mod retaining;
 mod safety;
 mod searching;
@@ -94,6 +95,10 @@ many_nodes! { two_nodes, beside_another:
     safety::a_policy_is_kept_and_forgotten,
     safety::outcomes_of_tls_are_counted,
     suppressing::an_address_that_fails_again_and_again,
+    reporting::outcomes_of_dmarc_are_counted,
+    reporting::reports_of_others_are_kept,
+    reporting::what_is_wrong_is_kept_until_it_is_over,
+    queueing::the_queue_tells_how_far_it_is_behind,
     signing::a_key_lives,
     signing::keys_have_a_limit,
     people::addresses,

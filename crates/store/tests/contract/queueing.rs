@@ -599,3 +599,31 @@ pub(crate) async fn lanes_are_claimed_apart(house: &House) {
     assert_eq!(taken, [&lanes[2], &lanes[0]].map(Clone::clone));
     house.finish(store).await;
 }
+
+/// What an alert is made of.
+pub(crate) async fn the_queue_tells_how_far_it_is_behind(house: &House) {
+    let (store, _, _) = house.with_people().await;
+    let empty = store.queue_state(10).await.unwrap();
+    assert_eq!((empty.recipients, empty.oldest_tried), (0, None));
+    submit(house, &store, "one", &["a@black.test", "b@black.test"]).await;
+    let since = house.now();
+    house.pass(Duration::from_secs(60));
+    submit(house, &store, "two", &["c@blue.test"]).await;
+    // What was not tried yet is not late.
+    let fresh = store.queue_state(10).await.unwrap();
+    assert_eq!((fresh.recipients, fresh.oldest_tried), (3, None));
+    assert_eq!(store.queue_state(2).await.unwrap().recipients, 2);
+    let first = claim(house, &store, "black.test", 1).await.remove(0);
+    let later = retry(house.now() + LEASE);
+    assert!(store.settle(settlement(&first, &later)).await.unwrap());
+    let tried = store.queue_state(10).await.unwrap();
+    assert_eq!((tried.recipients, tried.oldest_tried), (3, Some(since)));
+    // What an operator holds is not late either.
+    let domain = Some(domain("black.test"));
+    let filter = QueueFilter {
+        domain,
+        ..QueueFilter::default()
+    };
+    assert_eq!(store.queue_hold(&filter).await.unwrap(), 2);
+    assert_eq!(store.queue_state(10).await.unwrap().oldest_tried, None);
+}

@@ -12,6 +12,8 @@ use base::Domain;
 use base::ports::Resolver;
 pub use mailauth::dmarc::Policy;
 
+use crate::dmarc_reports::Ledger;
+
 mod ask;
 mod networks;
 pub mod settings;
@@ -35,6 +37,8 @@ pub struct AuthOptions {
     pub names: Vec<String>,
     /// Forwarders whose ARC sets are believed.
     pub arc_sealers: Vec<Domain>,
+    /// Where it is counted for reports to the authors' domains, if they get any.
+    pub ledger: Option<Ledger>,
 }
 
 impl AuthOptions {

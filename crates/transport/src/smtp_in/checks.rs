@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use base::Timestamp;
 use base::ports::BoxFuture;
-use mailauth::dmarc::Policy;
+use mailauth::dmarc::{DmarcResult, Policy};
 use mailauth::results::forged_fields;
 use mailauth::spf::{SpfInput, SpfResult};
 use mailauth::{Checks, LetterInput, Report};
@@ -61,6 +61,8 @@ pub(super) struct Verdict {
     pub(super) sender_is_denied: bool,
     /// It says that the letter is from there.
     pub(super) sender_is_proven: bool,
+    /// Where its header is that of a report: the author's domain, and whether the letter is from there.
+    pub(super) report_from: Option<(String, bool)>,
 }
 
 impl Verdict {
@@ -173,6 +175,12 @@ impl Session<'_> {
             .await;
         let mut report = checks.finish().ok_or_else(Reply::try_later)?;
         report.decide(auth.dmarc, &auth.arc_sealers);
+        let looks_like_report = input.looks_like_report();
+        if let Some(ledger) = auth.ledger.as_ref().filter(|_| report.wants_reports()) {
+            let aligned = lookups.run(|answers| report.alignments(answers)).await;
+            let from = (about.address, about.reverse_path.as_str());
+            ledger.note(now, from, (&report, &aligned), looks_like_report);
+        }
         let results = report.results(&about.receiver, &about.reverse_path);
         self.context.metrics.checks(&results);
         let detail = results.payload(utf8);
@@ -186,6 +194,13 @@ impl Session<'_> {
             is_suspect: report.applied == Policy::Quarantine,
             sender_is_denied: report.mail_from.result == SpfResult::Fail,
             sender_is_proven: report.mail_from.result == SpfResult::Pass,
+            report_from: report
+                .deciding()
+                .filter(|_| looks_like_report)
+                .map(|outcome| {
+                    let passes = outcome.result == DmarcResult::Pass;
+                    (outcome.author.clone(), passes)
+                }),
         }))
     }
 }

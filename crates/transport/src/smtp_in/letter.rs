@@ -120,8 +120,8 @@ impl Session<'_> {
         Ok(Complete { letter, ..complete })
     }
 
-    /// From another server: into the mailboxes, and on to where aliases lead.
-    async fn deliver(&mut self, complete: Complete) -> Result<LetterId, Reply> {
+    /// Whether a letter from another server may come in, and in which form.
+    async fn admit(&mut self, complete: Complete) -> Result<(Complete, Option<Verdict>), Reply> {
         let envelope = &complete.envelope;
         // RFC 9228 §3: an alias that leads outside and back is seen by its own field.
         for address in &envelope.forwarding {
@@ -141,13 +141,19 @@ impl Session<'_> {
             Some(_) => self.without_forged(complete).await?,
             None => complete,
         };
-        let complete = self.without_binary(complete).await?;
+        Ok((self.without_binary(complete).await?, verdict))
+    }
+
+    /// From another server: into the mailboxes, and on to where aliases lead.
+    async fn deliver(&mut self, complete: Complete) -> Result<LetterId, Reply> {
+        let (complete, verdict) = self.admit(complete).await?;
         let envelope = &complete.envelope;
         let received = self.trace_fields(&complete, verdict.as_ref());
         let local = local_copies(envelope, &received, verdict.as_ref());
         let forward_head = forward_head(envelope, &received);
         let handling = handling(envelope, &complete.header, complete.at);
         let backscatter = verdict.as_ref().is_some_and(Verdict::may_be_backscatter);
+        let report = report(&complete.letter, verdict.as_ref());
         let notes = self.notes(&complete, verdict);
         let Complete {
             letter,
@@ -191,6 +197,10 @@ impl Session<'_> {
             confirms: self.confirmed.clone(),
         });
         let delivered = delivered.await.map_err(|error| self.reply_for(&error))?;
+        if let Some((letter, from)) = report {
+            // Before the reply: whoever hears none sends the letter again.
+            super::reports::keep(self.context, letter, from).await;
+        }
         for letter in self.confirmed.drain(..) {
             self.unconfirmed.remove(&letter);
         }
@@ -330,6 +340,12 @@ impl Session<'_> {
             detail,
         }
     }
+}
+
+/// The letter that is to be read as a report, and from whom it is.
+fn report(letter: &Letter, verdict: Option<&Verdict>) -> Option<(Letter, (String, bool))> {
+    let from = verdict?.report_from.clone()?;
+    Some((letter.clone(), from))
 }
 
 /// The copies for mailboxes here, each with its own head (RFC 5321 §4.4, RFC 9228).

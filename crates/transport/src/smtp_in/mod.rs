@@ -34,6 +34,7 @@ mod letter;
 mod login;
 mod metrics;
 mod refusal;
+mod reports;
 mod session;
 #[cfg(test)]
 mod tests;

@@ -151,6 +151,7 @@ impl World {
             trusted: everybody.to_vec(),
             names: Vec::new(),
             arc_sealers: Vec::new(),
+            ledger: None,
         };
         Self::checking(limits, auth).await
     }

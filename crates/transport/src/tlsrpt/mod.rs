@@ -1,20 +1,17 @@
 //! Reports about TLS (RFC 8460): what became of it on connections to other servers is counted, and
 //! told once a day to the domains that want to know.
-//!
-//! The counts are kept in memory for a moment before they are written: a crash loses the last minute
-//! of a statistic, never a letter.
 
 pub mod report;
 pub mod send;
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use base::ports::CertificateFault;
 use base::{Domain, Timestamp};
 use mailauth::dane::Mismatch;
 use store::TlsOutcome;
 
+use crate::counts::Counts;
 use crate::queue::failure::Peer;
 use crate::route::{Proof, Refusal, Unproven};
 use crate::sts::Applied;
@@ -99,8 +96,14 @@ impl From<&Refusal> for Fault {
 }
 
 /// Counts outcomes. Cheap to clone; all clones count together.
-#[derive(Clone, Debug, Default)]
-pub struct Ledger(Arc<Mutex<BTreeMap<TlsOutcome, u64>>>);
+#[derive(Clone, Debug)]
+pub struct Ledger(Counts<TlsOutcome>);
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self(Counts::new(OUTCOMES_MAX))
+    }
+}
 
 impl Ledger {
     /// Counts one connection; `None`: nothing went wrong.
@@ -120,18 +123,14 @@ impl Ledger {
             address: fault.map_or(String::new(), |_| peer.address.ip().to_string()),
             sessions: 0,
         };
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if counts.len() < OUTCOMES_MAX || counts.contains_key(&outcome) {
-            *counts.entry(outcome).or_default() += 1;
-        }
+        self.0.add(outcome, 1);
     }
 
     /// Takes what was counted.
     #[must_use]
     pub fn take(&self) -> Vec<TlsOutcome> {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut *counts)
-            .into_iter()
+        let counted = self.0.take().into_iter();
+        counted
             .map(|(outcome, sessions)| TlsOutcome {
                 sessions,
                 ..outcome
@@ -141,16 +140,13 @@ impl Ledger {
 
     /// Puts back what could not be written.
     pub fn give_back(&self, outcomes: Vec<TlsOutcome>) {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for outcome in outcomes {
             let sessions = outcome.sessions;
             let outcome = TlsOutcome {
                 sessions: 0,
                 ..outcome
             };
-            if counts.len() < OUTCOMES_MAX || counts.contains_key(&outcome) {
-                *counts.entry(outcome).or_default() += sessions;
-            }
+            self.0.add(outcome, sessions);
         }
     }
 }

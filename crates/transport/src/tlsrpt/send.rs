@@ -1,22 +1,13 @@
 //! Sends the reports of a day: to each domain that publishes where it wants them (RFC 8460 §3), by
 //! mail or by HTTPS.
 
-use std::io::Write as _;
-use std::time::Duration;
-
 use base::ports::{DnsError, Entropy, HttpFetch, HttpRequest, Resolver};
 use base::{Domain, EmailAddress, Timestamp};
-use bytes::Bytes;
-use flate2::Compression;
-use flate2::write::GzEncoder;
-use message::write::{HeaderWriter, format_date};
-use store::{
-    DsnReturn, Handling, Note, Notify, QueueRecipient, Step, Store, StoreError, Submission,
-    TlsOutcome, TlsWish,
-};
+use store::{Store, StoreError, TlsOutcome, TlsWish};
 use tracing::{info, warn};
 
 use super::report::{self, About};
+use crate::attached::{self, Attached, pack};
 
 /// Domains that are read from the store at once.
 const PAGE: usize = 100;
@@ -24,12 +15,8 @@ const PAGE: usize = 100;
 const DAYS_TRIED: i64 = 2;
 /// Most places that one domain's report goes to.
 const PLACES_MAX: usize = 4;
-/// How long a report waits in the queue.
-const LIFETIME: Duration = Duration::from_secs(2 * 86_400);
 /// The longest answer of a web server that takes a report.
 const ANSWER_BYTES_MAX: usize = 4 * 1024;
-/// The most characters of a base64 line (RFC 2045 §6.8).
-const LINE_CHARS: usize = 76;
 
 /// Sends reports.
 pub struct Sender<'a> {
@@ -144,9 +131,10 @@ impl Sender<'_> {
             Place::Mail(to) => {
                 let letter = self.letter(to, about, packed, number);
                 let letter = self.store.letter(letter.into()).await?;
-                self.store
-                    .submit(self.submission(to, about.domain, letter))
-                    .await?;
+                let told = format!("by this server, a report about TLS to {}", about.domain);
+                let wish = TlsWish::Optional;
+                let submission = attached::submission(letter, to, wish, self.now, told);
+                self.store.submit(submission).await?;
                 Ok(true)
             }
             Place::Web { host, port, path } => {
@@ -176,100 +164,36 @@ impl Sender<'_> {
     /// RFC 8460 §5.3: a multipart/report with the text for people and the packed report.
     fn letter(&self, to: &EmailAddress, about: &About<'_>, packed: &[u8], number: u64) -> Vec<u8> {
         let (domain, from) = (about.domain, self.from);
-        let boundary = format!("=_tlsrpt_{number:016x}");
         let start = TlsOutcome::start_of(about.day).secs();
-        let file = format!(
-            "{from}!{domain}!{start}!{}!{number:016x}.json.gz",
-            start + 86_399
-        );
-        let header = HeaderWriter::new()
-            .raw("Date", &format_date(self.now))
-            .raw("From", &format!("<postmaster@{from}>"))
-            .raw("To", &format!("<{to}>"))
-            .raw(
-                "Subject",
-                &format!(
-                    "Report Domain: {domain} Submitter: {from} Report-ID: <{}>",
-                    about.id
-                ),
-            )
-            .raw("Message-ID", &format!("<tlsrpt.{}>", about.id))
-            .raw("TLS-Report-Domain", domain.as_str())
-            .raw("TLS-Report-Submitter", from.as_str())
-            // RFC 8460 §5.3 and RFC 8689 §5: what is wrong with TLS must not stop the report of it.
-            .raw("TLS-Required", "No")
-            .raw("Auto-Submitted", "auto-generated")
-            .raw("MIME-Version", "1.0")
-            .raw(
-                "Content-Type",
-                &format!("multipart/report; report-type=tlsrpt; boundary=\"{boundary}\""),
-            )
-            .finish();
-        let mut letter = header;
-        letter.extend_from_slice(b"\r\n");
-        letter.extend_from_slice(
-            format!(
-                "--{boundary}\r\nContent-Type: text/plain; charset=us-ascii\r\n\r\n\
-                 This is a report about the TLS of connections from {} to the mail servers of\r\n\
-                 {domain} on one day. Programs read the part below.\r\n\r\n\
-                 --{boundary}\r\nContent-Type: application/tlsrpt+gzip\r\n\
-                 Content-Transfer-Encoding: base64\r\n\
-                 Content-Disposition: attachment;\r\n filename=\"{file}\"\r\n\r\n",
+        attached::letter(&Attached {
+            at: self.now,
+            from,
+            to,
+            subject: &format!(
+                "Report Domain: {domain} Submitter: {from} Report-ID: <{}>",
+                about.id
+            ),
+            message_id: &format!("tlsrpt.{}", about.id),
+            fields: &[
+                ("TLS-Report-Domain", domain.as_str()),
+                ("TLS-Report-Submitter", from.as_str()),
+                // RFC 8460 §5.3 and RFC 8689 §5: what is wrong with TLS must not stop the report of it.
+                ("TLS-Required", "No"),
+            ],
+            whole_type: "multipart/report; report-type=tlsrpt",
+            text: &format!(
+                "This is a report about the TLS of connections from {} to the mail servers of\r\n\
+                 {domain} on one day. Programs read the part below.\r\n",
                 self.hostname
-            )
-            .as_bytes(),
-        );
-        let text = base64(packed);
-        for line in text.as_bytes().chunks(LINE_CHARS) {
-            letter.extend_from_slice(line);
-            letter.extend_from_slice(b"\r\n");
-        }
-        letter.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
-        letter
+            ),
+            file_type: "application/tlsrpt+gzip",
+            file: &format!(
+                "{from}!{domain}!{start}!{}!{number:016x}.json.gz",
+                start + 86_399
+            ),
+            bytes: packed,
+        })
     }
-
-    fn submission(&self, to: &EmailAddress, domain: &Domain, letter: store::Letter) -> Submission {
-        Submission {
-            needs_utf8: false,
-            letter,
-            head: Bytes::new(),
-            account: None,
-            // Nobody is told when a report cannot be delivered.
-            reverse_path: None,
-            recipients: vec![QueueRecipient {
-                address: to.clone(),
-                original: None,
-                notify: Notify::NEVER,
-            }],
-            envelope_id: None,
-            dsn_return: DsnReturn::Unasked,
-            handling: Handling {
-                tls: TlsWish::Optional,
-                ..Handling::default()
-            },
-            received_at: self.now,
-            hold_until: None,
-            expires_at: self.now + LIFETIME,
-            sent_copy: None,
-            notes: vec![Note {
-                at: self.now,
-                recipient: None,
-                step: Step::Submitted,
-                detail: format!("by this server, a report about TLS to {domain}"),
-            }],
-        }
-    }
-}
-
-fn pack(text: &str) -> Option<Vec<u8>> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-    encoder.write_all(text.as_bytes()).ok()?;
-    encoder.finish().ok()
-}
-
-fn base64(bytes: &[u8]) -> String {
-    use base64::Engine as _;
-    base64::engine::general_purpose::STANDARD.encode(bytes)
 }
 
 /// RFC 8460 §3: exactly one record that begins with its version; `mailto:` and `https:` places.

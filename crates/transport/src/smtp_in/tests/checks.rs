@@ -1,5 +1,7 @@
 //! Letters from outside are checked, and what follows.
 
+use store::ReportInfo;
+
 use super::*;
 
 const ZONE: &str = "1.2.0.192.in-addr.arpa PTR mx.red.test
@@ -21,6 +23,7 @@ async fn world(dmarc: Policy) -> World {
         trusted: vec![Network::parse("198.51.100.0/24").unwrap()],
         names: vec!["mx2.black.test".to_owned()],
         arc_sealers: Vec::new(),
+        ledger: None,
     };
     World::checking(Limits::default(), auth).await
 }
@@ -281,6 +284,7 @@ async fn a_client_of_unknown_address_is_checked() {
         trusted: vec![Network::parse("127.0.0.0/8").unwrap()],
         names: Vec::new(),
         arc_sealers: Vec::new(),
+        ledger: None,
     };
     let world = World::checking(Limits::default(), auth).await;
     for (told, reply) in [
@@ -300,4 +304,168 @@ async fn a_client_of_unknown_address_is_checked() {
         let answer = peer.letter("a@red.test", &["bob@black.test"], &text).await;
         assert!(answer.starts_with(reply), "{told:?}: {answer}");
     }
+}
+
+const REPORTING: &str = "red.test TXT v=spf1 ip4:192.0.2.0/24 -all
+bounce.red.test TXT v=spf1 ip4:192.0.2.0/24 -all
+_dmarc.red.test TXT v=DMARC1; p=reject; t=y; rua=mailto:r@red.test
+_dmarc.blue.test TXT v=DMARC1; p=reject; rua=mailto:r@blue.test
+blue.test TXT v=spf1 -all
+_dmarc.grey.test TXT v=DMARC1; p=reject";
+
+/// RFC 9990 §3.1: each letter of a domain that wants reports is counted, with both alignments, also one
+/// that is refused.
+#[tokio::test]
+async fn what_was_found_is_counted_for_reports() {
+    let ledger = crate::dmarc_reports::Ledger::default();
+    let auth = AuthOptions {
+        resolver: Arc::new(Table::new(REPORTING)),
+        dmarc: Policy::Reject,
+        time_limit: Duration::from_millis(500),
+        trusted: Vec::new(),
+        names: Vec::new(),
+        arc_sealers: Vec::new(),
+        ledger: Some(ledger.clone()),
+    };
+    let world = World::checking(Limits::default(), auth).await;
+    for _ in 0..2 {
+        let reply = world.send("a@bounce.red.test", &letter("a@red.test")).await;
+        assert!(reply.starts_with("250"), "{reply}");
+    }
+    let reply = world.send("a@blue.test", &letter("a@blue.test")).await;
+    assert!(reply.starts_with("550 5.7.26"), "{reply}");
+    // Who wants no reports gets none; the report of another server is not reported, but who only says
+    // that it is one is.
+    world.send("a@grey.test", &letter("a@grey.test")).await;
+    let report = |from: &str| {
+        format!(
+            "From: {from}\r\nSubject: Report domain: black.test\r\n Submitter: x Report-ID: <1>\r\n\
+             \r\ny\r\n"
+        )
+    };
+    world.send("a@red.test", &report("a@red.test")).await;
+    world.send("a@red.test", &report("a@blue.test")).await;
+    let counted = ledger.take();
+    let shown: Vec<String> = counted
+        .iter()
+        .map(|one| {
+            let record = mailauth::feedback::aggregate::Record::from_text(&one.record).unwrap();
+            format!(
+                "{} {} {} {} dkim={} spf={} from={} envelope={}",
+                one.letters,
+                one.domain,
+                one.source,
+                record.disposition,
+                record.dkim_aligned,
+                record.spf_aligned,
+                record.header_from,
+                record.envelope_from,
+            )
+        })
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            "1 blue.test 192.0.2.1 reject dkim=false spf=false from=blue.test envelope=blue.test",
+            "1 blue.test 192.0.2.1 reject dkim=false spf=false from=blue.test envelope=red.test",
+            "2 red.test 192.0.2.1 pass dkim=false spf=true from=red.test envelope=bounce.red.test",
+        ]
+    );
+    assert_eq!(
+        counted[2].policy,
+        "v=DMARC1; p=reject; adkim=r; aspf=r; t=y; fo=0"
+    );
+    assert!(ledger.take().is_empty());
+    ledger.give_back(counted.clone());
+    assert_eq!(ledger.take(), counted);
+}
+
+/// A letter with a report of DMARC about a domain.
+fn report_letter(domain: &str, id: &str) -> String {
+    format!(
+        "From: noreply@red.test\r\nSubject: Report Domain: {domain} Submitter: red.test Report-ID: \
+         <{id}>\r\nMIME-Version: 1.0\r\nContent-Type: text/xml\r\n\r\n\
+         <feedback><report_metadata><org_name>Red</org_name><report_id>{id}</report_id>\
+         </report_metadata><policy_published><domain>{domain}</domain></policy_published>\
+         <record><row><source_ip>192.0.2.9</source_ip><count>4</count><policy_evaluated>\
+         <spf>pass</spf></policy_evaluated></row></record></feedback>\r\n"
+    )
+}
+
+/// RFC 9990 §6: a report is believed where its letter is from whom it says, and it is kept once.
+#[tokio::test]
+async fn reports_of_others_are_kept_and_delivered() {
+    let world = world(Policy::None).await;
+    let letter = report_letter("news.black.test", "r1");
+    for _ in 0..2 {
+        let reply = world.send("noreply@red.test", &letter).await;
+        assert!(reply.starts_with("250"), "{reply}");
+    }
+    // One in somebody else's name, one about a domain that is not ours, one that is damaged, and a letter
+    // that only looks like one.
+    world
+        .send("x@evil.test", &report_letter("black.test", "r2"))
+        .await;
+    world
+        .send("noreply@red.test", &report_letter("other.test", "r3"))
+        .await;
+    let cut = report_letter("black.test", "r4").replace("</row>", "");
+    world.send("noreply@red.test", &cut).await;
+    let no_report = report_letter("black.test", "r5").replace("<feedback>", "hello");
+    world.send("noreply@red.test", &no_report).await;
+    // The first came twice, as its sender had not seen the reply, and is in the mailbox once.
+    assert_eq!(world.folder("INBOX").await.len(), 5);
+    let mut kept = world.store.reports(None, 10).await.unwrap();
+    kept.sort_by(|one, other| one.id.cmp(&other.id));
+    let shown: Vec<_> = kept
+        .iter()
+        .map(|info| {
+            let ReportInfo {
+                id,
+                domain,
+                sender,
+                believed,
+                good,
+                ..
+            } = info;
+            format!("{id} {} {domain} {sender} {believed} {good}", info.kind)
+        })
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            "r1 dmarc news.black.test red.test true 4",
+            "r2 dmarc black.test red.test false 4",
+        ]
+    );
+    let (_, rows) = world.store.report(&kept[0].name).await.unwrap().unwrap();
+    assert_eq!((rows[0].source.as_str(), rows[0].count), ("192.0.2.9", 4));
+}
+
+/// RFC 5965: a complaint about a letter of ours.
+#[tokio::test]
+async fn complaints_are_kept() {
+    let world = world(Policy::Reject).await;
+    let letter = "From: fbl@red.test\r\nSubject: FW: x\r\nMIME-Version: 1.0\r\n\
+        Content-Type: multipart/report; report-type=feedback-report; boundary=b\r\n\r\n\
+        --b\r\nContent-Type: text/plain\r\n\r\nA complaint.\r\n\
+        --b\r\nContent-Type: message/feedback-report\r\n\r\nFeedback-Type: abuse\r\n\
+        User-Agent: x/1\r\nVersion: 1\r\nSource-IP: 192.0.2.8\r\n\
+        Original-Mail-From: <carol@black.test>\r\n\r\n\
+        --b\r\nContent-Type: text/rfc822-headers\r\n\r\nMessage-ID: <m1@black.test>\r\n\r\n--b--\r\n";
+    let reply = world.send("fbl@red.test", letter).await;
+    assert!(reply.starts_with("250"), "{reply}");
+    let kept = world.store.reports(None, 10).await.unwrap();
+    let info = &kept[0];
+    assert_eq!(
+        (info.kind.as_str(), info.id.as_str()),
+        ("complaint", "m1@black.test")
+    );
+    assert_eq!(
+        (info.domain.as_str(), info.believed, info.bad),
+        ("black.test", true, 1)
+    );
+    let (_, rows) = world.store.report(&info.name).await.unwrap().unwrap();
+    assert_eq!(rows[0].source, "192.0.2.8");
+    assert_eq!(rows[0].result, "abuse from=<carol@black.test>");
 }

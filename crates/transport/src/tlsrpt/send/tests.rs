@@ -2,6 +2,7 @@
 
 use std::io::Read as _;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use base::ports::{BoxFuture, HttpError, HttpReply};
 use flate2::read::GzDecoder;
@@ -127,7 +128,10 @@ async fn a_days_reports_are_sent_once() {
     assert_eq!(left(yesterday + 1).await, [domain("mail.test")]);
     assert!(left(yesterday - 5).await.is_empty());
     let wanted = [(domain("mail.test"), 10)];
-    let claims = store.claim(now, LIFETIME, &wanted).await.unwrap();
+    let claims = store
+        .claim(now, Duration::from_secs(600), &wanted)
+        .await
+        .unwrap();
     assert_eq!(claims.len(), 1);
     assert_eq!(claims[0].handling.tls, TlsWish::Optional);
     let letter = store.claimed_letter(&claims[0]).await.unwrap();
