@@ -13,5 +13,6 @@ pub mod node;
 pub mod outside;
 pub mod pdf;
 mod random;
+pub mod records;
 pub mod settings;
 pub mod transfer;

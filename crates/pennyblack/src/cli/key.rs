@@ -7,6 +7,7 @@ use super::exit::Exit;
 use super::output::{Output, field};
 use super::{ListArgs, Operator};
 use crate::control::Request;
+use crate::records::zone_line;
 
 #[derive(Subcommand)]
 pub(super) enum KeyCommand {
@@ -120,18 +121,6 @@ fn print_records(rows: &[Value]) -> Result<(), Exit> {
         output.line(&zone_line(&field(row, "name"), &field(row, "record")))?;
     }
     Ok(())
-}
-
-/// A TXT record as a line of a zone file; a string in it has at most 255 bytes (RFC 1035 §3.3).
-pub(super) fn zone_line(name: &str, text: &str) -> String {
-    let mut strings = Vec::new();
-    let mut rest = text;
-    while !rest.is_empty() {
-        let (string, behind) = rest.split_at(rest.len().min(255));
-        strings.push(format!("\"{string}\""));
-        rest = behind;
-    }
-    format!("{name}. IN TXT ( {} )", strings.join(" "))
 }
 
 #[cfg(test)]

@@ -68,7 +68,8 @@ pub fn settings_text(
          hostname = \"{}\"\ndata_dir = \"{}\"\ndomains = [\"{}\"]\n\n\
          [dns]\nservers = [\"{dns}\"]\n\n\
          [outbound]\nport = {outbound_port}\nsources = [\"{}\"]\n\n\
-         [queue]\nretry_first = \"5 s\"\n",
+         [queue]\nretry_first = \"5 s\"\n\n\
+         # The private DNS has no more than the demo needs.\n[alerts]\ndns = false\n",
         person.host(),
         person.node,
         person.domain,

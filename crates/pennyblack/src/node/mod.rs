@@ -8,6 +8,7 @@ pub mod http;
 pub mod inside;
 pub mod signals;
 
+pub mod alerts;
 mod guard;
 mod imap;
 mod keys;
@@ -149,6 +150,15 @@ impl Node {
             connector: Arc::new(TcpConnector::default()),
         };
         let resolver = Arc::clone(&outside.resolver);
+        let watcher = alerts::Watcher {
+            settings: Arc::clone(&settings),
+            store: store.clone(),
+            resolver: Arc::clone(&outside.resolver),
+            clock: Arc::clone(&outside.clock),
+            entropy: Arc::clone(&outside.entropy),
+            tls: tls.clone(),
+            metrics: alerts::AlertMetrics::new(&metrics),
+        };
         let control = server::bind(&settings.data_dir)
             .map_err(|error| NodeError::Control(settings.data_dir.clone(), error))?;
         let listening = listeners
@@ -172,6 +182,7 @@ impl Node {
         tasks.spawn(server::serve(control, store.clone(), door.shutdown.clone()));
         tasks.spawn(signals::pat_watchdog(door.shutdown.clone()));
         tasks.spawn(keys::tend(store.clone(), resolver, door.shutdown.clone()));
+        tasks.spawn(watcher.run(door.shutdown.clone()));
         tasks.spawn(inside.queue());
         tasks.spawn(inside.reports());
         let mut ready = Vec::new();

@@ -10,6 +10,7 @@ mod end_point;
 mod fetch;
 mod remembered;
 pub mod resolver;
+pub mod sntp;
 pub mod tls;
 
 pub use clock::{OsEntropy, SystemClock};

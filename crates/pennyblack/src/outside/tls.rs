@@ -152,6 +152,18 @@ impl RustlsAcceptor {
         self.source.certificate_file()
     }
 
+    /// The certificate that is shown now, as DER; empty if there is none.
+    #[must_use]
+    pub fn certificate(&self) -> Vec<u8> {
+        let current = self
+            .current
+            .0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        let first = current.cert.first().map(|certificate| certificate.to_vec());
+        first.unwrap_or_default()
+    }
+
     /// Reads the certificate again; on an error the old one stays.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 //! name that was meant, [`markdown`] writes the documentation from the same rows. Nothing here
 //! opens a socket or the store.
 
+mod alerts;
 mod auth;
 pub mod load;
 pub mod markdown;
@@ -30,6 +31,7 @@ use transport::auth::Network;
 use transport::smtp_in::BackupMx;
 
 pub use crate::outside::TrustAd;
+pub use alerts::AlertSettings;
 pub use auth::AuthSettings;
 pub use load::{Mistake, SettingsError, Values};
 pub use markdown::markdown;
@@ -178,6 +180,8 @@ pub struct Settings {
     pub backup: Arc<BackupMx>,
     /// The way between servers.
     pub safety: SafetySettings,
+    /// What is watched, and who is told.
+    pub alerts: AlertSettings,
     /// Queue and mail going out.
     pub queue: QueueSettings,
     /// Whether submission offers SCRAM-SHA-256.
@@ -279,6 +283,7 @@ impl Typing<'_> {
             xclient_trusted: self.parsed("smtp.xclient_trusted", "a network", Network::parse),
             backup: Arc::new(self.backup()),
             safety: self.safety(hostname.as_ref()),
+            alerts: self.alerts(),
             queue: self.queue(),
             scram: self.flag("smtp.scram"),
             auth_without_tls_on_loopback: self.text("smtp.auth_without_tls") == "loopback",

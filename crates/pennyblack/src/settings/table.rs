@@ -364,6 +364,7 @@ fn tables() -> Vec<&'static [Setting]> {
         transport::auth::settings::ROWS,
         transport::queue::settings::SETTINGS,
         super::safety::SAFETY,
+        super::alerts::ALERTS,
     ]
 }
 
