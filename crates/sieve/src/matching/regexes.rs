@@ -104,6 +104,8 @@ mod tests {
         assert_eq!(weight("^a+b"), (2 << 10) / BYTES_PER_WORK + 1);
         assert!(weight("^(a|b){500}c") > 100);
         assert!(weight(r"\w+") > weight("[a-z]+"));
+        // Classes of Unicode are large, but not too large.
+        assert!(weight(r"(\w\d?|a){2}!") > weight(r"\w+"));
     }
 
     #[test]
