@@ -50,7 +50,10 @@ const DOMAIN: &str = "black.test";
 
 /// The load comes from one address; the peers have no such limits for this machine.
 pub(crate) const UNLIMITED: &str = "limits.connections_per_second = 100000\n\
-    limits.connections_per_address = 10000\nlimits.letters_per_session = 1000000\n";
+    limits.connections_per_address = 10000\nlimits.letters_per_session = 1000000\n\
+    sending.letters_per_hour = 0\nsending.letters_per_day = 0\n\
+    sending.recipients_per_hour = 0\nsending.recipients_per_day = 0\n\
+    sending.brake_recipients = 0\nsending.brake_failures = 0\n";
 
 /// Longer than this no system takes to deliver what it acknowledged.
 const DRAINED_WITHIN: Duration = Duration::from_secs(300);

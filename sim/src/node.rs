@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use base::limits::{Limits, Retention};
+use base::limits::{Limits, Retention, Sending};
 use base::metrics::Metrics;
 use base::{Domain, EmailAddress, Secret};
 use pennyblack::node::inside::{Inside, Outside};
@@ -413,6 +413,8 @@ fn settings(
                 deleted: Duration::ZERO,
                 ..Retention::default()
             },
+            // Its people send as fast as they can.
+            sending: Sending::NONE,
             ..(*settings.limits).clone()
         }),
         ..settings

@@ -51,6 +51,54 @@ pub struct Limits {
     /// What separates a user from a sub-address (RFC 5233): `+` in `user+tag@domain`; `None`: there
     /// are no sub-addresses.
     pub sub_address_separator: Option<char>,
+    /// How much accounts may send.
+    pub sending: Sending,
+}
+
+/// How much an account may send, and when it is held; 0 is no limit, or never.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sending {
+    /// Letters in a clock hour.
+    pub letters_per_hour: u32,
+    /// Letters in a clock hour and the 23 before it.
+    pub letters_per_day: u32,
+    /// Recipients in a clock hour.
+    pub recipients_per_hour: u32,
+    /// Recipients in a clock hour and the 23 before it.
+    pub recipients_per_day: u32,
+    /// Recipients in a clock hour above which an account is held that usually sends less.
+    pub brake_recipients: u32,
+    /// How many times its busiest hour of the last week an account may send.
+    pub brake_factor: u32,
+    /// Recipients of a day that could not be reached from which on an account is held.
+    pub brake_failures: u32,
+}
+
+impl Sending {
+    /// Nothing is limited and nobody held.
+    pub const NONE: Self = Self {
+        letters_per_hour: 0,
+        letters_per_day: 0,
+        recipients_per_hour: 0,
+        recipients_per_day: 0,
+        brake_recipients: 0,
+        brake_factor: 0,
+        brake_failures: 0,
+    };
+}
+
+impl Default for Sending {
+    fn default() -> Self {
+        Self {
+            letters_per_hour: 2_000,
+            letters_per_day: 10_000,
+            recipients_per_hour: 5_000,
+            recipients_per_day: 20_000,
+            brake_recipients: 1_000,
+            brake_factor: 5,
+            brake_failures: 100,
+        }
+    }
 }
 
 /// How long mail is kept that nobody wants any more.
@@ -102,6 +150,7 @@ impl Default for Limits {
             new_account_quota_bytes: 0,
             new_account_quota_messages: 0,
             retention: Retention::default(),
+            sending: Sending::default(),
             sub_address_separator: Some('+'),
         }
     }

@@ -16,6 +16,7 @@ use crate::journey::{self, Step};
 use crate::nodes::NodeRow;
 use crate::prepare::{Need, Prepared};
 use crate::queue::rows::{NewLetter, insert_letter, lanes_of};
+use crate::sending::{self, Allowance, Counted, Held};
 use crate::shared::Shared;
 use crate::{DsnReturn, Handling, Keywords, Letter, Note, QueueRecipient, Role, Store, StoreError};
 
@@ -173,6 +174,15 @@ pub struct Submission {
     pub notes: Vec<Note>,
 }
 
+/// What became of a submission.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Submitted {
+    /// The letter's name in queue, journey and log.
+    pub letter: LetterId,
+    /// Why it is held: its account sends far more than usual. An administrator decides about it.
+    pub held: Option<String>,
+}
+
 impl Store {
     /// Stores and forwards a letter from another server in one commit; it is durable on `Ok`.
     ///
@@ -238,10 +248,21 @@ impl Store {
     /// [`StoreError::Invalid`] without recipients; [`StoreError::OverQuota`] if the sender's copy
     /// does not fit.
     pub async fn submit(&self, submission: Submission) -> Result<LetterId, StoreError> {
+        Ok(self.submit_and_tell(submission).await?.letter)
+    }
+
+    /// The same, telling whether the letter is held.
+    ///
+    /// # Errors
+    /// Those of [`Self::submit`], and [`StoreError::SentTooMuch`].
+    pub async fn submit_and_tell(&self, submission: Submission) -> Result<Submitted, StoreError> {
         let body = self.prepare_submission(submission).await?;
         let letter = body.letter;
-        self.0.engine.write(body, Priority::Urgent).await?;
-        Ok(letter)
+        let out = self.0.engine.write(body, Priority::Urgent).await?;
+        Ok(Submitted {
+            letter,
+            held: out.counted.hold,
+        })
     }
 
     /// Does what can be done before the transaction.
@@ -258,7 +279,12 @@ impl Store {
         };
         let prepared = self.prepare(&submission.letter, need).await?;
         let shared = &self.0.shared;
+        let now = submission.received_at;
+        let sending = &self.0.limits.sending;
+        let account = submission.account;
+        let allowance = account.and_then(|id| shared.directory().allowance(id, sending, now));
         Ok(Submit {
+            allowance,
             letter: LetterId(shared.next_id()),
             batch: shared.next_id(),
             notes: journey::encode(&submission.notes),
@@ -576,6 +602,7 @@ impl Deliver {
             due_at: self.now,
             expires_at: delivery.expires_at,
             recipients: &delivery.forwards,
+            held: None,
         }
     }
 }
@@ -654,12 +681,21 @@ pub(crate) struct Submit {
     notes: Vec<u8>,
     submission: Submission,
     prepared: Prepared,
+    /// What the account may send, if that is counted.
+    allowance: Option<Allowance>,
     shared: Arc<Shared>,
 }
 
-impl Body for Submit {
+/// What a submission gave in its transaction.
+#[derive(Default)]
+pub(crate) struct SubmitOut {
     /// The copy for the sender.
-    type Out = Option<Stored>;
+    pub copy: Option<Stored>,
+    counted: Counted,
+}
+
+impl Body for Submit {
+    type Out = SubmitOut;
 
     fn account(&self) -> Option<AccountId> {
         self.submission.account
@@ -669,15 +705,36 @@ impl Body for Submit {
         vec![self.prepared.hash]
     }
 
-    async fn run(&self, tx: &mut Tx<'_>) -> Result<Option<Stored>, StoreError> {
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<SubmitOut, StoreError> {
+        let submission = &self.submission;
+        let now = submission.received_at;
+        let counted = match (submission.account, &self.allowance) {
+            (Some(account), Some(allowance)) => {
+                let recipients = submission.recipients.len();
+                sending::count(tx, account, allowance, recipients, now).await?
+            }
+            _ => Counted::default(),
+        };
         let blob_id = store_blob(tx, &self.prepared).await?;
-        let stored = self.sent_copy(tx, blob_id).await?;
-        self.queue(tx, blob_id, stored.as_ref()).await?;
-        Ok(stored)
+        let copy = self.sent_copy(tx, blob_id).await?;
+        let held = counted.hold.as_deref();
+        self.queue(tx, blob_id, copy.as_ref(), held).await?;
+        if let (Some(account), Some(why), true) = (submission.account, held, counted.trips) {
+            sending::trip(tx, account, why, now).await?;
+        }
+        Ok(SubmitOut { copy, counted })
     }
 
-    fn committed(&self, copy: &Option<Stored>) {
-        self.tell(copy.as_ref());
+    fn committed(&self, out: &SubmitOut) {
+        if let (Some(account), true) = (self.submission.account, out.counted.trips) {
+            let mut directory = self.shared.directory_mut();
+            directory.change_account(account, |known| {
+                known.sending.held = Some(Held { told: false });
+            });
+            drop(directory);
+            self.shared.directory_changed();
+        }
+        self.tell(out.copy.as_ref());
     }
 }
 
@@ -688,10 +745,23 @@ impl Submit {
         tx: &mut Tx<'_>,
         blob_id: i64,
         sent_copy: Option<&Stored>,
+        held: Option<&str>,
     ) -> Result<(), StoreError> {
         let submission = &self.submission;
-        insert_letter(tx, &self.new_letter(blob_id), &self.shared).await?;
+        let new = NewLetter {
+            held,
+            ..self.new_letter(blob_id)
+        };
+        insert_letter(tx, &new, &self.shared).await?;
         let mut notes = self.notes.clone();
+        if let Some(why) = held {
+            notes.extend(journey::encode(&[Note {
+                at: submission.received_at,
+                recipient: None,
+                step: Step::Operated,
+                detail: why.to_owned(),
+            }]));
+        }
         if let Some(stored) = sent_copy {
             notes.extend(journey::encode(&[Note {
                 at: submission.received_at,
@@ -722,6 +792,7 @@ impl Submit {
             due_at: submission.hold_until.unwrap_or(submission.received_at),
             expires_at: submission.expires_at,
             recipients: &submission.recipients,
+            held: None,
         }
     }
 

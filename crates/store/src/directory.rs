@@ -8,6 +8,7 @@ mod lifecycle;
 mod memory;
 mod rights;
 mod rows;
+mod sending;
 mod sync;
 mod targets;
 
@@ -17,13 +18,13 @@ use base::{AccountId, Domain, EmailAddress, LocalPart, Secret, Timestamp};
 
 use crate::engine::Priority;
 use crate::lists::ListAddress;
-use crate::{Store, StoreError};
+use crate::{SendLimits, Store, StoreError};
 
 pub(crate) use memory::{Directory, Quota};
 pub use rights::{AuthorCheck, SendRight, SendingAs};
 use rows::RemovePiece;
 pub(crate) use rows::{LoadDirectory, address, domain, signed};
-pub(crate) use sync::TrimDirectoryChanges;
+pub(crate) use sync::{Changed, TrimDirectoryChanges, note_changes};
 
 /// A domain whose mail is ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub struct DomainInfo {
     pub created_at: Timestamp,
     /// Whether the authors that letters of its accounts name are checked.
     pub author_check: AuthorCheck,
+    /// How much all its accounts may send together.
+    pub send_limits: SendLimits,
 }
 
 /// What a new account starts with.
@@ -214,6 +217,7 @@ impl Store {
                 domain: domain.clone(),
                 created_at: self.0.shared.now(),
                 author_check: AuthorCheck::default(),
+                send_limits: SendLimits::default(),
             },
             shared: Arc::clone(&self.0.shared),
         };
@@ -419,6 +423,7 @@ impl Store {
             id,
             credential: self.make_credential(Some(id), password).await?,
             now: self.0.shared.now(),
+            shared: Arc::clone(&self.0.shared),
         };
         self.0.engine.write(body, Priority::Urgent).await?;
         self.0.passwords.forget();

@@ -14,6 +14,8 @@ pub enum StoreError {
     DiskFull,
     /// The account would go over its quota.
     OverQuota,
+    /// The account, or its domain, has sent as much as it may.
+    SentTooMuch(crate::SentTooMuch),
     /// The thing named does not exist (text: what).
     NotFound(&'static str),
     /// The thing to be made exists already (text: what).
@@ -37,6 +39,7 @@ impl std::fmt::Display for StoreError {
             Self::Closed => f.write_str("the store is closed"),
             Self::DiskFull => f.write_str("the disk is full"),
             Self::OverQuota => f.write_str("the account is over its quota"),
+            Self::SentTooMuch(why) => write!(f, "more than {}", why.limit),
             Self::NotFound(what) => write!(f, "no such {what}"),
             Self::Exists(what) => write!(f, "the {what} exists already"),
             Self::Invalid(why) | Self::Locked(why) => f.write_str(why),
@@ -52,6 +55,8 @@ impl std::error::Error for StoreError {}
 impl Classified for StoreError {
     fn class(&self) -> Class {
         match self {
+            Self::SentTooMuch(why) if why.again_at.is_none() => Class::Permanent,
+            Self::SentTooMuch(_) => Class::Transient,
             // Also what is damaged: the operator may bring it back, and letters wait for that.
             Self::Closed
             | Self::DiskFull

@@ -42,6 +42,7 @@ mod reports;
 mod restore;
 mod retention;
 mod search;
+mod sending;
 mod shared;
 mod simulated;
 mod sts;
@@ -54,7 +55,9 @@ pub use alerts::{Alert, QueueState};
 pub use app_passwords::{AppKeys, AppPasswordInfo, LoginFrom, MailKeys, MailProtocol};
 pub use auth::{SHA1_BYTES, ScramKeys};
 pub use blobs::{BlobMove, KeptBlobs, ObjectKeys, ObjectOptions};
-pub use deliver::{Delivered, Delivery, LocalRecipient, StoredCopy, Submission, Unconfirmed};
+pub use deliver::{
+    Delivered, Delivery, LocalRecipient, StoredCopy, Submission, Submitted, Unconfirmed,
+};
 pub use directory::{
     AccountInfo, AliasInfo, AuthorCheck, DomainInfo, GroupInfo, NewAccount, QuotaChange, Refusal,
     Resolved, SendRight, Senders, SendingAs, Target,
@@ -85,6 +88,7 @@ pub use removed::{RemovedCursor, RemovedFilter, RemovedMessage};
 pub use reports::{ReportInfo, ReportRow, ReportSum};
 pub use restore::{RestoreOptions, RestoreReport};
 pub use search::{Highlights, SearchField, SearchFields, SearchQuery, Snippet, TextExtractor};
+pub use sending::{HeldAccount, SendLimits, Sent, SentTooMuch};
 pub use simulated::SimulatedDisk;
 pub use sts::StsPolicy;
 pub use suppression::{

@@ -11,6 +11,7 @@ use crate::directory::TrimDirectoryChanges;
 use crate::engine::{Body, Priority, Tx, params};
 use crate::ids::first_id_at;
 use crate::open::Inner;
+use crate::sending::ForgetSent;
 use crate::{Store, StoreError};
 
 /// How often the work is done, by one of the nodes that share the store.
@@ -74,10 +75,15 @@ impl Store {
             while engine.write(TrimJourneys { now }, Priority::Bulk).await? > 0 {}
             Ok(())
         };
+        let sent = async {
+            while engine.write(ForgetSent { now }, Priority::Bulk).await? > 0 {}
+            Ok(())
+        };
         let directory = engine.write(TrimDirectoryChanges, Priority::Bulk);
         let steps = [
             deliveries.await,
             journeys.await,
+            sent.await,
             directory.await.map(|_| ()),
             self.trim_suppressions(now).await,
         ];

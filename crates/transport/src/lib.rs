@@ -9,6 +9,7 @@
 
 mod attached;
 pub mod auth;
+pub mod brake;
 mod counts;
 pub mod dmarc_reports;
 pub mod dsn;

@@ -216,6 +216,7 @@ fn of_store(error: &StoreError) -> Told {
     let no = |code, text: &'static str| (Status::No, Some(code), Cow::Borrowed(text));
     match error {
         StoreError::OverQuota => no(Code::OverQuota, "The account is over its quota"),
+        StoreError::SentTooMuch(_) => no(Code::Limit, "The account has sent too much"),
         StoreError::NotFound(_) => no(Code::NonExistent, "There is no such thing"),
         StoreError::Exists(_) => no(Code::AlreadyExists, "It exists already"),
         // The store's words for a broken rule are meant for people.

@@ -6,7 +6,7 @@ use clap::{ArgGroup, Subcommand};
 
 use super::exit::Exit;
 use super::output::{Output, bytes, field};
-use super::{ListArgs, Operator, app_password, deleted, export, password, senders, usage};
+use super::{ListArgs, Operator, app_password, deleted, export, password, senders, sending, usage};
 use crate::control::{Quota, Request};
 use crate::random;
 use crate::settings::value;
@@ -68,6 +68,29 @@ pub(super) enum AccountCommand {
     /// Accounts that may send as another one, or on its behalf.
     #[command(subcommand)]
     Delegate(senders::DelegateCommand),
+    /// Tells how much an account has sent, and whether it is held.
+    Sending {
+        /// Its address.
+        address: String,
+        /// As a JSON array.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Sets how much an account may send.
+    Limit {
+        /// Its address.
+        address: String,
+        #[command(flatten)]
+        limits: sending::LimitArgs,
+    },
+    /// Lets an account go that is held for sending too much, and sends what it has submitted.
+    Release {
+        /// Its address.
+        address: String,
+        /// Drop what it has submitted, without reports.
+        #[arg(long)]
+        drop: bool,
+    },
     /// Gives an account another address; aliases follow.
     Rename {
         /// Its address.
@@ -183,6 +206,14 @@ pub(super) fn run(operator: &Operator, command: AccountCommand) -> Result<(), Ex
         AccountCommand::AppPassword(command) => app_password::run(operator, command),
         AccountCommand::Identity(command) => senders::identity(operator, command),
         AccountCommand::Delegate(command) => senders::delegate(operator, command),
+        AccountCommand::Sending { address, json } => sending::show(operator, address, json),
+        AccountCommand::Limit { address, limits } => operator.act(Request::AccountLimit {
+            address,
+            limits: limits.into(),
+        }),
+        AccountCommand::Release { address, drop } => {
+            operator.act(Request::AccountRelease { address, drop })
+        }
         AccountCommand::Deleted(command) => deleted::run(operator, command),
         AccountCommand::Rename { old, new, keep_old } => operator.act(Request::AccountRename {
             address: old,

@@ -4,7 +4,7 @@ use clap::Subcommand;
 
 use super::exit::Exit;
 use super::output::{Output, field};
-use super::{ListArgs, Operator};
+use super::{ListArgs, Operator, sending};
 use crate::control::{CheckAuthors, Request};
 
 #[derive(Subcommand)]
@@ -34,6 +34,13 @@ pub(super) enum DomainCommand {
         #[arg(long)]
         none: bool,
     },
+    /// Sets how much all accounts of a domain may send together.
+    Limit {
+        /// The domain.
+        domain: String,
+        #[command(flatten)]
+        limits: sending::LimitArgs,
+    },
     /// Gives a domain up; refused while accounts or aliases use it.
     Remove {
         /// The domain.
@@ -44,6 +51,10 @@ pub(super) enum DomainCommand {
 pub(super) fn run(operator: &Operator, command: DomainCommand) -> Result<(), Exit> {
     match command {
         DomainCommand::Add { domain } => operator.act(Request::DomainAdd { domain }),
+        DomainCommand::Limit { domain, limits } => operator.act(Request::DomainLimit {
+            domain,
+            limits: limits.into(),
+        }),
         DomainCommand::Authors { domain, check } => {
             operator.act(Request::DomainAuthorCheck { domain, check })
         }

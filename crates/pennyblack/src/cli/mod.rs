@@ -26,6 +26,7 @@ mod progress;
 mod queue;
 mod reports;
 mod senders;
+mod sending;
 mod serve;
 mod store;
 mod suppression;

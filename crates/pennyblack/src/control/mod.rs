@@ -16,6 +16,7 @@ mod people;
 pub mod reporting;
 pub mod rows;
 mod senders;
+mod sending;
 pub mod server;
 mod signing;
 mod suppression;
@@ -216,6 +217,32 @@ pub enum Request {
         /// Whether.
         only: bool,
     },
+    /// Tells what an account has sent.
+    AccountSending {
+        /// Its address.
+        address: String,
+    },
+    /// Sets how much an account may send.
+    AccountLimit {
+        /// Its address.
+        address: String,
+        /// What changes.
+        limits: Limits,
+    },
+    /// Sets how much all accounts of a domain may send together.
+    DomainLimit {
+        /// The domain.
+        domain: String,
+        /// What changes.
+        limits: Limits,
+    },
+    /// Lets an account go that is held for sending too much.
+    AccountRelease {
+        /// Its address.
+        address: String,
+        /// Whether its letters are dropped instead of sent.
+        drop: bool,
+    },
     /// Lets an account send as something.
     SendRightAdd {
         /// The account's address.
@@ -380,6 +407,31 @@ pub enum Right {
     As(String),
     /// The same, with the sender named.
     OnBehalfOf(String),
+}
+
+/// Limits of sending that change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Letters in an hour.
+    pub letters_per_hour: Option<Limit>,
+    /// Letters in a day.
+    pub letters_per_day: Option<Limit>,
+    /// Recipients in an hour.
+    pub recipients_per_hour: Option<Limit>,
+    /// Recipients in a day.
+    pub recipients_per_day: Option<Limit>,
+}
+
+/// What a limit becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Limit {
+    /// As the settings say.
+    Usual,
+    /// There is none.
+    None,
+    /// At most so many.
+    AtMost(u32),
 }
 
 /// What an app password may be limited to.

@@ -7,7 +7,7 @@ use store::{NewAccount, QueueFilter, QuotaChange, Store, StoreError};
 
 use super::{
     Failure, Filter, QueueAct, Quota, Request, addresses, blobs, passwords, people, reporting,
-    rows, senders, signing, suppression,
+    rows, senders, sending, signing, suppression,
 };
 use crate::outside::SystemClock;
 
@@ -65,6 +65,10 @@ pub async fn operate(store: &Store, request: Request) -> Result<Answer, Failure>
         Request::AccountPassword { .. }
         | Request::AccountEnable { .. }
         | Request::AccountQuota { .. } => change_account(store, request).await,
+        Request::AccountSending { .. }
+        | Request::AccountLimit { .. }
+        | Request::DomainLimit { .. }
+        | Request::AccountRelease { .. } => sending::operate(store, request).await,
         Request::AppPasswordAdd { .. }
         | Request::AppPasswordList { .. }
         | Request::AppPasswordRemove { .. }

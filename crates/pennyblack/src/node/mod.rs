@@ -10,6 +10,7 @@ pub mod signals;
 
 pub mod alerts;
 mod guard;
+mod holds;
 mod imap;
 mod keys;
 mod listen;
@@ -183,6 +184,8 @@ impl Node {
         tasks.spawn(signals::pat_watchdog(door.shutdown.clone()));
         tasks.spawn(keys::tend(store.clone(), resolver, door.shutdown.clone()));
         tasks.spawn(watcher.run(door.shutdown.clone()));
+        let telling = holds::tell(store.clone(), settings.clone(), door.shutdown.clone());
+        tasks.spawn(telling);
         tasks.spawn(inside.queue());
         tasks.spawn(inside.reports());
         let mut ready = Vec::new();

@@ -12,6 +12,7 @@ pub mod markdown;
 mod people;
 mod queue;
 mod safety;
+mod sending;
 mod storage;
 pub mod suggest;
 pub mod table;
@@ -23,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::Domain;
-use base::limits::{Limits, Retention};
+use base::limits::{Limits, Retention, Sending};
 use store::{BlobHome, Database, Synchronous};
 use transport::queue::settings::QueueSettings;
 
@@ -416,6 +417,15 @@ impl Typing<'_> {
                 trash: self.span("retention.trash"),
                 junk: self.span("retention.junk"),
                 account: self.span("retention.account"),
+            },
+            sending: Sending {
+                letters_per_hour: self.number("sending.letters_per_hour"),
+                letters_per_day: self.number("sending.letters_per_day"),
+                recipients_per_hour: self.number("sending.recipients_per_hour"),
+                recipients_per_day: self.number("sending.recipients_per_day"),
+                brake_recipients: self.number("sending.brake_recipients"),
+                brake_factor: self.number("sending.brake_factor"),
+                brake_failures: self.number("sending.brake_failures"),
             },
             sub_address_separator: self.separator(),
         };

@@ -360,6 +360,7 @@ fn tables() -> Vec<&'static [Setting]> {
         PROXY,
         LIMITS,
         super::people::PEOPLE,
+        super::sending::SENDING,
         transport::settings::ROWS,
         transport::auth::settings::ROWS,
         transport::queue::settings::SETTINGS,

@@ -119,3 +119,36 @@ fn app_passwords_are_made_shown_once_and_taken_back() {
     folder.ok(&["account", "app-password", "only", "bob@me.test", "--off"]);
     assert!(submit(&node, "secret", &[])[0].starts_with("235"));
 }
+
+#[test]
+fn an_account_that_sends_too_much_is_limited_held_and_let_go() {
+    let (folder, node) = node();
+    let send = || {
+        let lines = [
+            "MAIL FROM:<bob@me.test>",
+            "RCPT TO:<a@far.test>",
+            "DATA",
+            "From: bob@me.test\r\n\r\nx\r\n.",
+        ];
+        submit(&node, "secret", &lines).pop().unwrap()
+    };
+    let limit = ["account", "limit", "bob@me.test"];
+    folder.fails(2, &limit, "required");
+    folder.ok(&[&limit[..], &["--letters-per-hour", "1"]].concat());
+    assert!(send().starts_with("250 2.0.0 Kept as "));
+    let refused = send();
+    assert!(refused.starts_with("452 4.7.28 You may send at most 1 letters in an hour; "));
+    folder.ok(&[&limit[..], &["--letters-per-hour", "usual"]].concat());
+    assert!(send().starts_with("250 2.0.0 Kept as "));
+    folder.ok(&["domain", "limit", "me.test", "--recipients-per-day", "1"]);
+    assert!(
+        send().starts_with("250 2.0.0 Kept as "),
+        "counted from now on"
+    );
+    assert!(send().starts_with("452 4.7.28 Your domain may send at most 1 recipients in a day; "));
+    folder.ok(&["domain", "limit", "me.test", "--recipients-per-day", "none"]);
+    let shown = folder.json(&["account", "sending", "bob@me.test", "--json"]);
+    assert_eq!(shown[0]["letters_in_a_day"], 3);
+    assert_eq!(shown[0]["held_since"], Value::Null);
+    folder.fails(3, &["account", "release", "bob@me.test"], "is not held");
+}

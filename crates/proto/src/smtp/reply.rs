@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::time::Duration;
 
 use base::AddressError;
 use bytes::{BufMut, BytesMut};
@@ -539,6 +540,41 @@ impl Reply {
             550,
             (7, 1),
             format!("You may not send as <{address}> ({place}); you may as {allowed}"),
+        )
+    }
+
+    /// The account, or its domain, has sent as much as it may; `wait`: until the letter passes, `None`
+    /// if it never does.
+    #[must_use]
+    pub fn sent_too_much(limit: &str, of_domain: bool, wait: Option<Duration>) -> Self {
+        let whom = if of_domain {
+            "Your domain may send at most"
+        } else {
+            "You may send at most"
+        };
+        match wait {
+            Some(wait) => {
+                let minutes = wait.as_secs().div_ceil(60).max(1);
+                let text = format!("{whom} {limit}; try again in {minutes} minutes");
+                Self::new(452, (7, 28), text)
+            }
+            None => Self::new(
+                550,
+                (7, 28),
+                format!("{whom} {limit}, and this letter is more"),
+            ),
+        }
+    }
+
+    /// The letter is kept, and waits for an administrator.
+    #[must_use]
+    pub fn kept_and_held(id: &dyn fmt::Display) -> Self {
+        Self::new(
+            250,
+            (0, 0),
+            format!(
+                "Kept as {id}, but held: you send far more than usual, and the administrator decides"
+            ),
         )
     }
 

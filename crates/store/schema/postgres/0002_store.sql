@@ -54,6 +54,8 @@ CREATE TABLE alias_target (
 -- change_floor: changes up to this modseq are no longer in the log. quota_messages: the most
 -- messages. delete_at: when the account and its mail are removed. removed_bytes, removed_messages:
 -- what its rows in `removed` take. mail_password: whether its own password is good for mail protocols.
+-- send_held_at, send_held_why: since when and why what the account submits is held; send_held_told: the
+-- administrators know. The brake leaves it alone until send_free_until, and is strict until strict_until.
 CREATE TABLE account (
     account_id BIGINT NOT NULL PRIMARY KEY,
     address TEXT COLLATE "C" NOT NULL,
@@ -74,7 +76,42 @@ CREATE TABLE account (
     delete_at BIGINT,
     removed_bytes BIGINT NOT NULL DEFAULT 0,
     removed_messages BIGINT NOT NULL DEFAULT 0,
-    mail_password BIGINT NOT NULL DEFAULT 1
+    mail_password BIGINT NOT NULL DEFAULT 1,
+    send_held_at BIGINT,
+    send_held_why TEXT COLLATE "C" NOT NULL DEFAULT '',
+    send_held_told BIGINT NOT NULL DEFAULT 0,
+    send_free_until BIGINT NOT NULL DEFAULT 0,
+    strict_until BIGINT NOT NULL DEFAULT 0
+);
+
+-- What accounts have submitted, by the hour since 1970. refused: recipients that could not be reached.
+CREATE TABLE sent (
+    account_id BIGINT NOT NULL,
+    hour BIGINT NOT NULL,
+    letters BIGINT NOT NULL,
+    recipients BIGINT NOT NULL,
+    refused BIGINT NOT NULL,
+    PRIMARY KEY (account_id, hour)
+);
+CREATE INDEX sent_by_hour ON sent (hour);
+
+-- The same of all accounts of a domain that has limits.
+CREATE TABLE sent_domain (
+    domain TEXT COLLATE "C" NOT NULL,
+    hour BIGINT NOT NULL,
+    letters BIGINT NOT NULL,
+    recipients BIGINT NOT NULL,
+    PRIMARY KEY (domain, hour)
+);
+
+-- Limits of accounts and domains of their own. subject: account/NUMBER or domain/NAME. NULL: as usual; 0:
+-- no limit.
+CREATE TABLE send_limit (
+    subject TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    letters_per_hour BIGINT,
+    letters_per_day BIGINT,
+    recipients_per_hour BIGINT,
+    recipients_per_day BIGINT
 );
 
 -- Further passwords, one for each program. hash: HMAC-SHA-256 with a secret of the server. protocols: the
@@ -241,6 +278,8 @@ CREATE TABLE recipient (
 CREATE INDEX recipient_due ON recipient (domain, lane, next_at, letter_id) WHERE held = 0;
 CREATE INDEX recipient_by_time ON recipient (next_at, domain, lane) WHERE held = 0;
 CREATE INDEX recipient_held ON recipient (domain, letter_id) WHERE held <> 0;
+-- held is 2 where the account is held; 1 is an operator's hold.
+CREATE INDEX recipient_held_by_brake ON recipient (letter_id) WHERE held = 2;
 CREATE INDEX recipient_claimed ON recipient (node) WHERE fence <> 0;
 
 -- Deliveries whose replies the peer may not have seen. node, incarnation: whose connection it came

@@ -149,6 +149,47 @@ CREATE TABLE app_password (
     PRIMARY KEY (account_id, password_id)
 ) WITHOUT ROWID;
 
+-- send_held_at, send_held_why: since when and why what the account submits is held; send_held_told: the
+-- administrators know. The brake leaves it alone until send_free_until, and is strict until strict_until.
+ALTER TABLE account ADD COLUMN send_held_at INTEGER;
+ALTER TABLE account ADD COLUMN send_held_why TEXT NOT NULL DEFAULT '';
+ALTER TABLE account ADD COLUMN send_held_told INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE account ADD COLUMN send_free_until INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE account ADD COLUMN strict_until INTEGER NOT NULL DEFAULT 0;
+
+-- What accounts have submitted, by the hour since 1970. refused: recipients that could not be reached.
+CREATE TABLE sent (
+    account_id INTEGER NOT NULL,
+    hour INTEGER NOT NULL,
+    letters INTEGER NOT NULL,
+    recipients INTEGER NOT NULL,
+    refused INTEGER NOT NULL,
+    PRIMARY KEY (account_id, hour)
+) WITHOUT ROWID;
+CREATE INDEX sent_by_hour ON sent (hour);
+
+-- The same of all accounts of a domain that has limits.
+CREATE TABLE sent_domain (
+    domain TEXT NOT NULL,
+    hour INTEGER NOT NULL,
+    letters INTEGER NOT NULL,
+    recipients INTEGER NOT NULL,
+    PRIMARY KEY (domain, hour)
+) WITHOUT ROWID;
+
+-- Limits of accounts and domains of their own. subject: account/NUMBER or domain/NAME. NULL: as usual; 0:
+-- no limit.
+CREATE TABLE send_limit (
+    subject TEXT NOT NULL PRIMARY KEY,
+    letters_per_hour INTEGER,
+    letters_per_day INTEGER,
+    recipients_per_hour INTEGER,
+    recipients_per_day INTEGER
+) WITHOUT ROWID;
+
+-- Recipients of letters whose account is held (held is 2; 1 is an operator's hold).
+CREATE INDEX recipient_held_by_brake ON recipient (letter_id) WHERE held = 2;
+
 -- Policies of MTA-STS (RFC 8461) that other domains have. body: as it was fetched.
 CREATE TABLE sts_policy (
     domain TEXT NOT NULL PRIMARY KEY,

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use base::{AccountId, Domain, EmailAddress, LocalPart, Timestamp};
+use base::{AccountId, Domain, EmailAddress, LocalPart};
 
 use super::rights::Rights;
+use super::sending::AccountSending;
 use super::{
     AddressKind, AliasInfo, AuthorCheck, DomainInfo, GroupInfo, Refusal, Resolved, Senders, Target,
     signed,
@@ -38,7 +39,7 @@ pub(crate) struct Directory {
     pub separator: Option<char>,
     /// The number of the last change of other nodes that is taken over.
     pub version: i64,
-    domains: BTreeMap<Domain, (Timestamp, AuthorCheck)>,
+    domains: BTreeMap<Domain, DomainInfo>,
     accounts: BTreeMap<AccountId, Account>,
     /// By [`EmailAddress::key`].
     addresses: BTreeMap<String, Entry>,
@@ -50,6 +51,7 @@ pub(crate) struct Account {
     pub address: EmailAddress,
     /// As whom it may send besides.
     pub rights: Rights,
+    pub sending: AccountSending,
     pub enabled: bool,
     /// Told to go.
     pub closed: bool,
@@ -104,8 +106,7 @@ struct Expansion {
 
 impl Directory {
     pub(crate) fn set_domain(&mut self, info: &DomainInfo) {
-        let about = (info.created_at, info.author_check);
-        self.domains.insert(info.domain.clone(), about);
+        self.domains.insert(info.domain.clone(), info.clone());
     }
 
     pub(crate) fn remove_domain(&mut self, domain: &Domain) {
@@ -227,13 +228,7 @@ impl Directory {
     }
 
     pub(crate) fn domains(&self) -> Vec<DomainInfo> {
-        let all = self.domains.iter();
-        all.map(|(domain, (created_at, author_check))| DomainInfo {
-            domain: domain.clone(),
-            created_at: *created_at,
-            author_check: *author_check,
-        })
-        .collect()
+        self.domains.values().cloned().collect()
     }
 
     pub(crate) fn aliases(&self) -> Vec<AliasInfo> {
@@ -440,12 +435,26 @@ impl Directory {
 
     pub(super) fn author_check(&self, domain: &Domain) -> AuthorCheck {
         let about = self.domains.get(domain);
-        about.map_or(AuthorCheck::default(), |(_, check)| *check)
+        about.map_or(AuthorCheck::default(), |info| info.author_check)
     }
 
     pub(super) fn set_author_check(&mut self, domain: &Domain, check: AuthorCheck) {
         if let Some(about) = self.domains.get_mut(domain) {
-            about.1 = check;
+            about.author_check = check;
+        }
+    }
+
+    pub(super) fn domain(&self, domain: &Domain) -> Option<&DomainInfo> {
+        self.domains.get(domain)
+    }
+
+    pub(super) fn accounts(&self) -> impl Iterator<Item = (AccountId, &Account)> {
+        self.accounts.iter().map(|(id, account)| (*id, account))
+    }
+
+    pub(crate) fn set_domain_limits(&mut self, domain: &Domain, limits: crate::SendLimits) {
+        if let Some(about) = self.domains.get_mut(domain) {
+            about.send_limits = limits;
         }
     }
 
@@ -592,6 +601,7 @@ mod tests {
         let account = |messages, at_most| Account {
             address: address("bob@red.test"),
             rights: Rights::new(),
+            sending: AccountSending::default(),
             enabled: true,
             closed: false,
             admin: false,
@@ -618,8 +628,9 @@ mod tests {
         };
         directory.set_domain(&DomainInfo {
             domain: Domain::parse("red.test").unwrap(),
-            created_at: Timestamp(0),
+            created_at: base::Timestamp(0),
             author_check: AuthorCheck::default(),
+            send_limits: crate::SendLimits::default(),
         });
         let account = |admin| Account {
             rights: Rights::new(),
@@ -654,7 +665,7 @@ mod tests {
         let mut directory = Directory::default();
         directory.set_domain(&DomainInfo {
             domain: Domain::parse("red.test").unwrap(),
-            created_at: Timestamp(0),
+            created_at: base::Timestamp(0),
             author_check: AuthorCheck::default(),
         });
         let name = |level: usize, number: usize| address(&format!("{level}-{number}@red.test"));

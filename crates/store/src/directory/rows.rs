@@ -7,6 +7,7 @@ use base::{AccountId, Domain, EmailAddress, Timestamp};
 
 use super::memory::{Account, Directory, Quota};
 use super::rights::{Rights, read_all_rights};
+use super::sending::{AccountSending, from_columns, load_limits};
 use super::sync::{Changed, note_changes, read_version};
 use super::{AccountInfo, AddressKind, AuthorCheck, DomainInfo, QuotaChange};
 use crate::StoreError;
@@ -15,6 +16,7 @@ use crate::blobs::condemn;
 use crate::copies::Used;
 use crate::engine::{Body, Row, Tx, params};
 use crate::mailbox::STANDARD_MAILBOXES;
+use crate::sending::{STRICT_FOR, SendLimits, account_subject, domain_subject};
 use crate::shared::Shared;
 
 /// Messages that one transaction of an account's removal takes.
@@ -39,15 +41,23 @@ impl Body for LoadDirectory {
                 domain: domain(&row.text(0)?)?,
                 created_at: row.time(1)?,
                 author_check: AuthorCheck::from_number(row.int(2)?),
+                send_limits: SendLimits::default(),
             });
         }
         let accounts = "SELECT account_id, enabled, admin, quota_bytes, quota_messages, used_bytes,
-                messages, delete_at, address
+                messages, delete_at, address, send_held_at, send_held_told, send_free_until,
+                strict_until
             FROM account WHERE removing = 0";
         for mut row in tx.rows(accounts, &[]).await? {
             let account = Account {
                 address: address(&row.text(8)?)?,
                 rights: Rights::new(),
+                sending: from_columns(
+                    row.maybe_int(9)?,
+                    row.truth(10)?,
+                    row.int(11)?,
+                    row.int(12)?,
+                ),
                 enabled: row.truth(1)?,
                 closed: row.maybe_int(7)?.is_some(),
                 admin: row.truth(2)?,
@@ -67,6 +77,7 @@ impl Body for LoadDirectory {
                 account.rights.insert(right);
             });
         }
+        load_limits(tx, &mut directory).await?;
         let addresses = "SELECT address, account_id, kind FROM address";
         let mut kinds = BTreeMap::new();
         for mut row in tx.rows(addresses, &[]).await? {
@@ -138,6 +149,11 @@ impl Body for RemoveDomain {
         }
         let keys = "DELETE FROM dkim_key WHERE domain = $1";
         tx.execute(keys, params![name]).await?;
+        let limits = "DELETE FROM send_limit WHERE subject = $1";
+        tx.execute(limits, params![&domain_subject(&self.domain)])
+            .await?;
+        let sent = "DELETE FROM sent_domain WHERE domain = $1";
+        tx.execute(sent, params![name]).await?;
         match tx
             .execute("DELETE FROM domain WHERE name = $1", params![name])
             .await?
@@ -177,8 +193,8 @@ impl Body for AddAccount {
         tx.execute(
             "INSERT INTO account (account_id, address, name, created_at, enabled, admin, removing,
                 quota_bytes, used_bytes, messages, modseq, change_floor, next_message_id,
-                next_mailbox_id, next_uid_validity, quota_messages)
-             VALUES ($1, $2, $3, $4, 1, $5, 0, $6, 0, 0, 1, 0, 1, $7, $8, $9)",
+                next_mailbox_id, next_uid_validity, quota_messages, strict_until)
+             VALUES ($1, $2, $3, $4, 1, $5, 0, $6, 0, 0, 1, 0, 1, $7, $8, $9, $10)",
             params![
                 id,
                 &self.address.to_string(),
@@ -189,6 +205,7 @@ impl Body for AddAccount {
                 standard + 1,
                 epoch + standard,
                 self.quota.messages,
+                self.now + STRICT_FOR,
             ],
         )
         .await?;
@@ -215,6 +232,10 @@ impl Body for AddAccount {
         let account = Account {
             address: self.address.clone(),
             rights: Rights::new(),
+            sending: AccountSending {
+                strict_until: self.now + STRICT_FOR,
+                ..AccountSending::default()
+            },
             enabled: true,
             closed: false,
             admin: self.admin,
@@ -304,9 +325,12 @@ impl Body for CloseAccount {
         for sql in [
             "DELETE FROM credential WHERE account_id = $1",
             "DELETE FROM app_password WHERE account_id = $1",
+            "DELETE FROM sent WHERE account_id = $1",
         ] {
             tx.execute(sql, params![self.id]).await?;
         }
+        let sql = "DELETE FROM send_limit WHERE subject = $1";
+        tx.execute(sql, params![&account_subject(self.id)]).await?;
         // Also what others might have done in its name: its number is never used again.
         let sql = "DELETE FROM send_right
             WHERE account_id = $1 OR (kind IN (3, 4) AND subject = $2)";
@@ -384,6 +408,7 @@ pub(super) struct SetCredential {
     pub id: AccountId,
     pub credential: Credential,
     pub now: Timestamp,
+    pub shared: Arc<Shared>,
 }
 
 impl Body for SetCredential {
@@ -394,7 +419,20 @@ impl Body for SetCredential {
         if tx.row(sql, params![self.id]).await?.is_none() {
             return Err(StoreError::NotFound("account"));
         }
-        self.credential.store(tx, self.id, self.now).await
+        self.credential.store(tx, self.id, self.now).await?;
+        // Who has just got hold of an account often begins by changing its password.
+        let sql = "UPDATE account SET strict_until = $2 WHERE account_id = $1";
+        tx.execute(sql, params![self.id, self.now + STRICT_FOR])
+            .await?;
+        note_changes(tx, &[Changed::Account(self.id)]).await
+    }
+
+    fn committed(&self, (): &()) {
+        let until = self.now + STRICT_FOR;
+        let mut directory = self.shared.directory_mut();
+        directory.change_account(self.id, |account| account.sending.strict_until = until);
+        drop(directory);
+        self.shared.directory_changed();
     }
 }
 

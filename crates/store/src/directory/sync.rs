@@ -8,10 +8,11 @@
 
 use std::collections::BTreeSet;
 
-use base::{AccountId, Domain, EmailAddress, Timestamp};
+use base::{AccountId, Domain, EmailAddress};
 
 use super::memory::{Account, Directory, Quota};
 use super::rights::read_rights;
+use super::sending::{AccountSending, from_columns, limits_of_account, limits_of_domain};
 use super::{AddressKind, AuthorCheck, DomainInfo, LoadDirectory, address};
 use crate::copies::Used;
 use crate::engine::{Body, Tx, params};
@@ -24,7 +25,7 @@ const CHANGES_READ_MAX: i64 = 2_000;
 
 /// What a change is about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Changed {
+pub(crate) enum Changed {
     /// A domain, by name.
     Domain(String),
     /// An account, with its addresses when it is gone.
@@ -35,7 +36,7 @@ pub(super) enum Changed {
 
 /// Notes changes for the other nodes. To be called by every transaction that changes rows which
 /// [`Directory`] keeps in memory, as its last step: it locks what all such transactions lock.
-pub(super) async fn note_changes(tx: &mut Tx<'_>, changes: &[Changed]) -> Result<(), StoreError> {
+pub(crate) async fn note_changes(tx: &mut Tx<'_>, changes: &[Changed]) -> Result<(), StoreError> {
     if !tx.is_shared() {
         return Ok(());
     }
@@ -112,7 +113,7 @@ impl Store {
 
 /// A change as it is to be taken over.
 enum New {
-    Domain(Domain, Option<(Timestamp, AuthorCheck)>),
+    Domain(Domain, Option<DomainInfo>),
     Account(AccountId, Option<Account>),
     /// An address of an account, or an alias with its targets; by its key if it is gone.
     Address(EmailAddress, AccountId),
@@ -129,13 +130,7 @@ enum News {
 impl New {
     fn apply(self, directory: &mut Directory) {
         match self {
-            Self::Domain(domain, Some((created_at, author_check))) => {
-                directory.set_domain(&DomainInfo {
-                    domain,
-                    created_at,
-                    author_check,
-                });
-            }
+            Self::Domain(_, Some(info)) => directory.set_domain(&info),
             Self::Domain(domain, None) => directory.remove_domain(&domain),
             Self::Account(id, Some(account)) => directory.renew_account(id, account),
             Self::Account(id, None) => directory.remove_account(id),
@@ -194,11 +189,17 @@ async fn read_change(tx: &mut Tx<'_>, change: Changed) -> Result<New, StoreError
     match change {
         Changed::Domain(name) => {
             let sql = "SELECT created_at, author_check FROM domain WHERE name = $1";
-            let about = match tx.row(sql, params![&name]).await? {
-                Some(row) => Some((row.time(0)?, AuthorCheck::from_number(row.int(1)?))),
+            let domain = super::domain(&name)?;
+            let info = match tx.row(sql, params![&name]).await? {
+                Some(row) => Some(DomainInfo {
+                    domain: domain.clone(),
+                    created_at: row.time(0)?,
+                    author_check: AuthorCheck::from_number(row.int(1)?),
+                    send_limits: limits_of_domain(tx, &domain).await?,
+                }),
                 None => None,
             };
-            Ok(New::Domain(super::domain(&name)?, about))
+            Ok(New::Domain(domain, info))
         }
         Changed::Account(id) => Ok(New::Account(id, read_account(tx, id).await?)),
         Changed::Address(key) => {
@@ -221,7 +222,7 @@ async fn read_change(tx: &mut Tx<'_>, change: Changed) -> Result<New, StoreError
 
 async fn read_account(tx: &mut Tx<'_>, id: AccountId) -> Result<Option<Account>, StoreError> {
     let sql = "SELECT enabled, admin, quota_bytes, quota_messages, used_bytes, messages,
-            delete_at, address
+            delete_at, address, send_held_at, send_held_told, send_free_until, strict_until
         FROM account WHERE account_id = $1 AND removing = 0";
     let Some(mut row) = tx.row(sql, params![id]).await? else {
         return Ok(None);
@@ -229,6 +230,10 @@ async fn read_account(tx: &mut Tx<'_>, id: AccountId) -> Result<Option<Account>,
     Ok(Some(Account {
         address: address(&row.text(7)?)?,
         rights: read_rights(tx, id).await?,
+        sending: AccountSending {
+            limits: limits_of_account(tx, id).await?,
+            ..from_columns(row.maybe_int(8)?, row.truth(9)?, row.int(10)?, row.int(11)?)
+        },
         enabled: row.truth(0)?,
         closed: row.maybe_int(6)?.is_some(),
         admin: row.truth(1)?,

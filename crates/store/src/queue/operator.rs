@@ -120,7 +120,7 @@ impl Operate {
             }
             Act::Release => {
                 let sql = "UPDATE recipient SET held = 0
-                    WHERE letter_id = $1 AND (CAST($2 AS TEXT) IS NULL OR domain = $2) AND held = 1";
+                    WHERE letter_id = $1 AND (CAST($2 AS TEXT) IS NULL OR domain = $2) AND held <> 0";
                 tx.execute(sql, params![letter, domain]).await
             }
             Act::Drop => {

@@ -26,6 +26,8 @@ pub(crate) struct NewLetter<'a> {
     pub expires_at: Timestamp,
     pub handling: Handling,
     pub recipients: &'a [QueueRecipient],
+    /// Why it is held, if its account is.
+    pub held: Option<&'a str>,
 }
 
 impl NewLetter<'_> {
@@ -85,12 +87,14 @@ pub(crate) async fn insert_letter(
     };
     let due_at = Timestamp(new.due_at.millis() - head_start_ms);
     let lane = new.lane().text();
+    // An operator's hold is 1.
+    let held: i64 = if new.held.is_some() { 2 } else { 0 };
     for recipient in new.recipients {
         tx.send(
             "INSERT INTO recipient (letter_id, recipient_id, address, domain, original, notify,
                 attempts, delay_reported, held, next_at, reason, fence, node, incarnation,
                 lane)
-             VALUES ($1, $2, $3, $4, $5, $6, 0, 0, 0, $7, '', 0, '', 0, $8)",
+             VALUES ($1, $2, $3, $4, $5, $6, 0, 0, $9, $7, $10, 0, '', 0, $8)",
             params![
                 new.letter,
                 shared.next_id(),
@@ -100,6 +104,8 @@ pub(crate) async fn insert_letter(
                 recipient.notify.number(),
                 due_at,
                 &lane,
+                held,
+                new.held.unwrap_or_default(),
             ],
         )
         .await?;

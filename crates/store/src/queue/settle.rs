@@ -15,6 +15,7 @@ use crate::directory::{address, domain};
 use crate::engine::{Body, Tx, params};
 use crate::journey::{self, Step};
 use crate::prepare::{Need, Prepared};
+use crate::sending::count_refused;
 use crate::shared::Shared;
 use crate::{Note, Store, StoreError, suppression};
 
@@ -144,7 +145,7 @@ impl Body for Settle {
         suppression::learn(tx, &self.settlement.addresses, self.now).await?;
         let mut report_copies = Vec::with_capacity(self.reports.len());
         for report in &self.reports {
-            report_copies.push(report.run(tx).await?);
+            report_copies.push(report.run(tx).await?.copy);
         }
         if !notes.is_empty() {
             journey::add_row(tx, claim.letter, self.batch, None, &notes).await?;
@@ -226,6 +227,12 @@ impl Settle {
                 }
             }
         }
+        let refused = self.settlement.outcomes.iter();
+        let refused = refused.filter(|(_, outcome)| matches!(outcome, Outcome::Failed { .. }));
+        let refused = refused.count();
+        if refused > 0 {
+            count_refused(tx, letter, refused, self.now).await?;
+        }
         for recipient in held {
             due_now = true;
             let sql = "UPDATE recipient SET fence = 0, node = '', incarnation = 0, next_at = $1
@@ -268,6 +275,7 @@ impl Settle {
             expires_at: row.time(8)?,
             handling: Handling::read(&mut row, 11)?,
             recipients: forwards,
+            held: None,
         };
         let lanes = lanes_of(forwards, &new.lane());
         insert_letter(tx, &new, &self.shared).await?;

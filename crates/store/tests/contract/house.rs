@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use base::limits::Limits;
+use base::limits::{Limits, Sending};
 use base::metrics::Metrics;
 use base::ports::{Clock, Entropy};
 use base::{AccountId, Domain, EmailAddress, Secret, Timestamp};
@@ -57,6 +57,8 @@ pub(crate) struct House {
     pub(crate) postgres: Option<Postgres>,
     /// The object store, if there is one.
     pub(crate) objects: Option<S3Server>,
+    /// How much accounts may send; other tests send without limit.
+    pub(crate) sending: Mutex<Sending>,
     /// Where its randomness begins.
     pub(crate) seed: u64,
     pub(crate) wakeup: Wakeup,
@@ -134,6 +136,7 @@ impl House {
             blobs: BlobHome::Inline,
             postgres: None,
             objects: None,
+            sending: Mutex::new(Sending::NONE),
             seed: 1,
             wakeup: Wakeup::Notify,
             answer_within: PostgresOptions::ANSWER_WITHIN,
@@ -159,7 +162,10 @@ impl House {
             blobs: self.blobs.clone(),
             node: "red".to_owned(),
             synchronous: Synchronous::Full,
-            limits: Arc::new(Limits::default()),
+            limits: Arc::new(Limits {
+                sending: *self.sending.lock().unwrap(),
+                ..Limits::default()
+            }),
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
             entropy: Arc::new(TestEntropy(AtomicU64::new(self.seed))),
             metrics: Metrics::default(),

@@ -21,6 +21,7 @@ mod reporting;
 mod retaining;
 mod safety;
 mod searching;
+mod sending;
 mod signing;
 mod statements;
 mod suppressing;
@@ -156,6 +157,9 @@ contract! {
     people::who_may_send,
     people::rights_to_send,
     passwords::app_passwords,
+    sending::limits,
+    sending::a_burst_is_held,
+    sending::refusals_hold,
     passwords::app_passwords_by_scram,
     people::making_and_removing,
     people::passwords,

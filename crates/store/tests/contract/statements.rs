@@ -20,6 +20,7 @@ const ACROSS_ACCOUNTS: &[&str] = &[
     "INSERT INTO account ",
     "SELECT account_id, scram_stored_key",
     "SELECT account_id, password_id, scram_stored_key",
+    "SELECT account_id, hour FROM sent WHERE hour",
     "SELECT account_id, modseq FROM account WHERE account_id IN list($1)",
 ];
 
@@ -74,6 +75,8 @@ const SCANS: &[&str] = &[
     "FROM address",
     "FROM alias_target",
     "FROM send_right",
+    "FROM send_limit",
+    "FROM sent_domain WHERE hour",
     "FROM letter_name WHERE message_key",
     "FROM letter WHERE letter_id > $1",
     "WITH RECURSIVE",

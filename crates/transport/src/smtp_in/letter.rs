@@ -11,6 +11,7 @@ use message::write::{
 use proto::smtp::{Body, Reply, Role as ListenerRole};
 use store::{
     Delivery, Keywords, Letter, LocalRecipient, Note, Role, Spool, Step, StoreError, Submission,
+    Submitted,
 };
 use tracing::info;
 
@@ -60,20 +61,28 @@ impl Session<'_> {
 
     pub(super) async fn letter_end(&mut self) {
         match self.keep().await {
-            Ok(letter) => {
+            Ok((letter, is_held)) => {
                 self.answered.push(letter);
-                self.server.accept_with(&Reply::kept_as(&letter));
+                let reply = match is_held {
+                    true => Reply::kept_and_held(&letter),
+                    false => Reply::kept_as(&letter),
+                };
+                self.server.accept_with(&reply);
             }
             Err(reply) => self.refuse(&reply),
         }
         self.forget_letter();
     }
 
-    async fn keep(&mut self) -> Result<LetterId, Reply> {
+    /// Gives the letter's name, and whether it is held.
+    async fn keep(&mut self) -> Result<(LetterId, bool), Reply> {
         let complete = self.complete().await?;
         let bytes = complete.letter.bytes().len() as u64;
         let kept = match self.listener.role {
-            ListenerRole::Relay | ListenerRole::Lmtp => self.deliver(complete).await,
+            ListenerRole::Relay | ListenerRole::Lmtp => {
+                let letter = self.deliver(complete).await;
+                letter.map(|letter| (letter, false))
+            }
             ListenerRole::Submission => self.submit(complete).await,
         };
         if kept.is_ok() {
@@ -239,7 +248,7 @@ impl Session<'_> {
     }
 
     /// From a user: into the queue.
-    async fn submit(&mut self, complete: Complete) -> Result<LetterId, Reply> {
+    async fn submit(&mut self, complete: Complete) -> Result<(LetterId, bool), Reply> {
         let reverse_path = complete.envelope.reverse_path();
         let added = self.check_author(&complete.header, reverse_path).await?;
         let complete = self.without_private(complete).await?;
@@ -259,7 +268,7 @@ impl Session<'_> {
         let needs_utf8 = needs_utf8(&envelope, letter.bytes());
         let mail = envelope.mail;
         let sender = mail.reverse_path.clone();
-        let submitted = self.context.options.store.submit(Submission {
+        let submitted = self.context.options.store.submit_and_tell(Submission {
             letter,
             head: head.into(),
             account: self.account,
@@ -280,13 +289,28 @@ impl Session<'_> {
             sent_copy: None,
             notes: vec![note],
         });
-        let letter = submitted.await.map_err(|error| self.reply_for(&error))?;
+        let submitted = submitted.await;
+        let Submitted { letter, held } = submitted.map_err(|error| self.reply_to_sender(&error))?;
         let sender = sender.as_ref().map(tracing::field::display);
         info!(
-            %letter, trace, peer = %self.peer, sender, recipients, bytes,
+            %letter, trace, peer = %self.peer, sender, recipients, bytes, held,
             account = self.account.map(tracing::field::display), "letter submitted"
         );
-        Ok(letter)
+        if held.is_some() {
+            self.context.metrics.held_letters.inc();
+        }
+        Ok((letter, held.is_some()))
+    }
+
+    /// The reply for an error of a submission: where a limit is reached, with the time until it passes.
+    fn reply_to_sender(&self, error: &StoreError) -> Reply {
+        match error {
+            StoreError::SentTooMuch(why) => {
+                let wait = why.again_at.map(|at| at.since(self.context.now()));
+                Reply::sent_too_much(&why.limit, why.of_domain, wait)
+            }
+            other => self.reply_for(other),
+        }
     }
 
     /// RFC 5321 §4.4. Where a user sends from stays private.

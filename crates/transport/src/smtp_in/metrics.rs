@@ -12,6 +12,8 @@ pub(super) struct SmtpMetrics {
     lmtp: Listened,
     bytes: Counter,
     pub(super) failed_logins: Counter,
+    /// Letters of accounts that are held.
+    pub(super) held_letters: Counter,
     refusals: Family<Labels, Counter>,
     checks: Family<Labels, Counter>,
 }
@@ -40,6 +42,10 @@ impl SmtpMetrics {
             lmtp: listened("lmtp"),
             bytes: metrics.counter("smtp_letter_bytes", "Bytes of letters acknowledged"),
             failed_logins: metrics.counter("smtp_failed_logins", "Failed logins at submission"),
+            held_letters: metrics.counter(
+                "smtp_held_letters",
+                "Letters taken and held, of accounts that send too much",
+            ),
             refusals: metrics.counters("smtp_refusals", "Refusing replies by code"),
             checks: metrics.counters("smtp_checks", "Checks of mail authentication by result"),
         }

@@ -9,6 +9,8 @@ pub(super) fn reply_for(error: &StoreError) -> Reply {
         StoreError::Closed => Reply::shutting_down(),
         StoreError::DiskFull => Reply::disk_full(),
         StoreError::OverQuota => Reply::over_quota(),
+        // The session, which knows the time, tells when to come again.
+        StoreError::SentTooMuch(why) => Reply::sent_too_much(&why.limit, why.of_domain, None),
         StoreError::Busy(_) => Reply::busy(),
         StoreError::Invalid(_) => Reply::bad_letter("it cannot be kept in this form"),
         StoreError::Locked(_)
@@ -23,9 +25,11 @@ pub(super) fn reply_for(error: &StoreError) -> Reply {
 /// Whether the error is a fault of the store, whose cause no reply tells.
 pub(super) fn is_fault(error: &StoreError) -> bool {
     match error {
-        StoreError::Closed | StoreError::DiskFull | StoreError::OverQuota | StoreError::Busy(_) => {
-            false
-        }
+        StoreError::Closed
+        | StoreError::DiskFull
+        | StoreError::OverQuota
+        | StoreError::SentTooMuch(_)
+        | StoreError::Busy(_) => false,
         StoreError::Invalid(_)
         | StoreError::Locked(_)
         | StoreError::NotFound(_)

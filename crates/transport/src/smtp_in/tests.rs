@@ -26,6 +26,7 @@ mod groups;
 mod reports;
 mod rewritten;
 mod senders;
+mod sending;
 mod tokens;
 mod wishes;
 
