@@ -10,7 +10,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 
 use base::Domain;
-use base::ports::{BoxFuture, BoxStream, CertificateFault, Connector, Shown, TlsInfo};
+use base::ports::{
+    BoxFuture, BoxStream, CertificateFault, ChannelBinding, Connector, Shown, TlsInfo,
+};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
@@ -21,7 +23,7 @@ use rustls::{
 use tokio::net::TcpSocket;
 use tokio_rustls::TlsConnector;
 
-use super::tls::{info, provider};
+use super::tls::{exporter, info, provider};
 
 /// Real connections. Cheap to share: the TLS configuration is made once, at the first use.
 pub struct TcpConnector {
@@ -120,6 +122,10 @@ async fn shake_hands(
     )?;
     let info = TlsInfo {
         verified: fault.is_none(),
+        binding: ChannelBinding {
+            exporter: exporter(connection),
+            server_end_point: None,
+        },
         ..agreed
     };
     let shown = Shown {

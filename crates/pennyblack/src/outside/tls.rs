@@ -189,15 +189,8 @@ impl TlsAcceptor for RustlsAcceptor {
                 connection.protocol_version(),
                 connection.negotiated_cipher_suite(),
             )?;
-            // RFC 9266 §4.2: in TLS 1.2 only with an extension that rustls does not tell of.
-            let exporter = match info.version {
-                "TLSv1.3" => connection
-                    .export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(b""))
-                    .ok(),
-                _ => None,
-            };
             let binding = ChannelBinding {
-                exporter,
+                exporter: exporter(connection),
                 server_end_point,
             };
             Ok((Box::new(stream) as BoxStream, TlsInfo { binding, ..info }))
@@ -250,6 +243,15 @@ pub(super) fn info(
         verified: false,
         binding: ChannelBinding::default(),
     })
+}
+
+/// What a connection is bound to by `tls-exporter` (RFC 9266 §4.2): in TLS 1.2 only with an extension
+/// that rustls does not tell of.
+pub(super) fn exporter<Side>(connection: &rustls::ConnectionCommon<Side>) -> Option<[u8; 32]> {
+    let is_new = connection.protocol_version() == Some(ProtocolVersion::TLSv1_3);
+    let exported =
+        || connection.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(b""));
+    is_new.then(exported)?.ok()
 }
 
 fn read_pair(
@@ -342,7 +344,8 @@ mod tests {
             let mut word = [0; 4];
             stream.read_exact(&mut word).await?;
             stream.write_all(&word).await?;
-            stream.flush().await
+            stream.flush().await?;
+            io::Result::Ok(binding.exporter)
         };
         let client = async {
             let (mut stream, info) = connector
@@ -355,7 +358,10 @@ mod tests {
             assert_eq!(&word, b"word");
             Ok(info)
         };
-        let (_, info) = tokio::join!(server, client);
+        let (bound, info) = tokio::join!(server, client);
+        if let (Ok(bound), Ok(info)) = (bound, &info) {
+            assert_eq!(info.binding.exporter, bound, "both ends have the same");
+        }
         info
     }
 

@@ -4,10 +4,11 @@ use std::fmt;
 use std::num::NonZeroU32;
 
 use base::Secret;
+use base::ports::ChannelBinding;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-use super::{Algorithm, Mechanism, prepare, scram};
+use super::{Algorithm, Mechanism, Needs, prepare, scram};
 
 /// The server broke the exchange, or is not who it says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,6 +40,8 @@ impl std::error::Error for ClientError {}
 pub struct Client {
     login: String,
     password: Secret,
+    /// What a mechanism with channel binding is bound to (RFC 9266), where the connection has it.
+    exporter: Option<[u8; 32]>,
     state: State,
 }
 
@@ -48,6 +51,8 @@ enum State {
     LoginPassword,
     ScramFirst {
         algorithm: Algorithm,
+        /// The `gs2-header` and the data of the channel binding, which `c=` repeats.
+        bound: Vec<u8>,
         bare: String,
         nonce: String,
     },
@@ -64,8 +69,17 @@ impl Client {
         Self {
             login: prepare(login).into_owned(),
             password,
+            exporter: None,
             state: State::Initial(mechanism, nonce.to_owned()),
         }
+    }
+
+    /// Binds the exchange to its connection. With a mechanism that is not bound the server is told that
+    /// this client could (RFC 5802 §6), so that it notices if somebody in between hid its better ones.
+    #[must_use]
+    pub fn bound_to(mut self, channel: &ChannelBinding) -> Self {
+        self.exporter = channel.exporter;
+        self
     }
 
     /// The initial response; LOGIN has none.
@@ -92,7 +106,6 @@ impl Client {
                 Ok(self.login.clone().into_bytes())
             }
             State::LoginPassword => Ok(self.prepared_password()),
-            // RFC 5802 §6: without channel binding.
             State::Initial(
                 mechanism @ (Mechanism::ScramSha256
                 | Mechanism::ScramSha1
@@ -104,10 +117,12 @@ impl Client {
                     Mechanism::ScramSha1 | Mechanism::ScramSha1Plus => Algorithm::Sha1,
                     _ => Algorithm::Sha256,
                 };
+                let (gs2_header, channel) = self.header_and_channel(mechanism)?;
                 let bare = format!("n={},r={nonce}", scram::encode_name(&self.login));
-                let message = format!("n,,{bare}").into_bytes();
+                let message = format!("{gs2_header}{bare}").into_bytes();
                 self.state = State::ScramFirst {
                     algorithm,
+                    bound: [gs2_header.as_bytes(), channel].concat(),
                     bare,
                     nonce,
                 };
@@ -115,9 +130,10 @@ impl Client {
             }
             State::ScramFirst {
                 algorithm,
+                bound,
                 bare,
                 nonce,
-            } => self.client_final(algorithm, (&bare, &nonce), challenge),
+            } => self.client_final(algorithm, &bound, (&bare, &nonce), challenge),
             State::ScramFinal { server_signature } => {
                 let signature = std::str::from_utf8(challenge)
                     .ok()
@@ -147,6 +163,7 @@ impl Client {
     fn client_final(
         &mut self,
         algorithm: Algorithm,
+        bound: &[u8],
         (bare, nonce): (&str, &str),
         challenge: &[u8],
     ) -> Result<Vec<u8>, ClientError> {
@@ -158,8 +175,7 @@ impl Client {
         }
         let password = self.password.expose_str().ok_or(ClientError::Malformed)?;
         let salted = algorithm.salted_password(password, &salt, iterations);
-        // "biws" is base64 of the gs2-header "n,,".
-        let without_proof = format!("c=biws,r={full_nonce}");
+        let without_proof = format!("c={},r={full_nonce}", BASE64.encode(bound));
         let auth_message = format!("{bare},{server_first},{without_proof}");
         let client_key = algorithm.hmac(&salted, b"Client Key");
         let signature = algorithm.hmac(&algorithm.hash(&client_key), auth_message.as_bytes());
@@ -169,6 +185,19 @@ impl Client {
             server_signature: algorithm.hmac(&server_key, auth_message.as_bytes()),
         };
         Ok(format!("{without_proof},p={proof}").into_bytes())
+    }
+
+    /// RFC 5802 §7 `gs2-header`, and the data of the channel binding.
+    fn header_and_channel(
+        &self,
+        mechanism: Mechanism,
+    ) -> Result<(&'static str, &[u8]), ClientError> {
+        match (mechanism.needs(), &self.exporter) {
+            (Needs::KeysAndBinding, Some(exporter)) => Ok(("p=tls-exporter,,", exporter)),
+            (Needs::KeysAndBinding, None) => Err(ClientError::Malformed),
+            (_, Some(_)) => Ok(("y,,", &[])),
+            (_, None) => Ok(("n,,", &[])),
+        }
     }
 
     fn prepared_password(&self) -> Vec<u8> {
@@ -192,4 +221,63 @@ fn parse_server_first<'a>(message: &'a str, nonce: &str) -> Option<(&'a str, Vec
         .ok()?;
     let iterations = scram::attribute(attributes.next()?, 'i')?.parse().ok()?;
     Some((full_nonce, salt, iterations))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Binding, Server, ServerStep, scram::derive_keys};
+    use super::*;
+
+    const NONCE: &str = "rOprNGfwEbeRWgbNEkqO";
+
+    /// How an exchange between our client and our server ends.
+    fn ends(mechanism: Mechanism, client: Option<u8>, server: Option<u8>) -> bool {
+        let channel = |mark: Option<u8>| ChannelBinding {
+            exporter: mark.map(|mark| [mark; 32]),
+            server_end_point: None,
+        };
+        let mut sends = Client::new(mechanism, "bob", Secret::new(*b"pencil"), NONCE)
+            .bound_to(&channel(client));
+        let Some(initial) = sends.initial() else {
+            return false;
+        };
+        let binding = Binding {
+            offered: server.is_some(),
+            channel: channel(server),
+        };
+        let (mut takes, mut step) = Server::start(mechanism, Some(&initial), binding);
+        loop {
+            step = match step {
+                ServerStep::Lookup { algorithm, .. } => {
+                    let iterations = NonZeroU32::new(4_096).unwrap();
+                    let keys = derive_keys(algorithm, "pencil", b"salt", iterations);
+                    takes.keys(keys, NONCE)
+                }
+                ServerStep::Challenge(challenge) => match sends.respond(&challenge) {
+                    Ok(response) => takes.respond(&response),
+                    Err(_) => return false,
+                },
+                ServerStep::Proved { .. } => return sends.finish(),
+                _ => return false,
+            };
+        }
+    }
+
+    /// RFC 5802 §6, RFC 9266: the same connection at both ends, or none.
+    #[test]
+    fn a_bound_exchange_needs_one_connection() {
+        for plus in [Mechanism::ScramSha256Plus, Mechanism::ScramSha1Plus] {
+            assert!(ends(plus, Some(7), Some(7)));
+            assert!(!ends(plus, Some(7), Some(8)), "somebody sits in between");
+            assert!(!ends(plus, None, Some(7)), "nothing to bind to");
+        }
+        for plain in [Mechanism::ScramSha256, Mechanism::ScramSha1] {
+            assert!(ends(plain, None, None));
+            assert!(ends(plain, Some(7), None));
+            assert!(
+                !ends(plain, Some(7), Some(7)),
+                "the better ones were hidden"
+            );
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! SASL (RFC 4422): PLAIN (RFC 4616), LOGIN (the widespread draft), SCRAM-SHA-256 and SCRAM-SHA-1
-//! (RFC 5802, RFC 7677) as a server and as a client; as a server also the two with channel binding
-//! (`-PLUS`; RFC 5929, RFC 9266), OAUTHBEARER (RFC 7628) and XOAUTH2 (its predecessor by Google).
+//! (RFC 5802, RFC 7677), also with channel binding (`-PLUS`; RFC 5929, RFC 9266), as a server and as
+//! a client (which binds to `tls-exporter`); as a server also OAUTHBEARER (RFC 7628) and XOAUTH2 (its predecessor by Google).
 //!
 //! It knows nothing of the protocol that carries it (SMTP and IMAP put base64 around it), checks no
 //! password or token itself (it asks with [`ServerStep::Verify`], [`ServerStep::Lookup`] or
@@ -81,10 +81,11 @@ impl Mechanism {
         }
     }
 
-    /// Whether [`Client`] has it: one with a password, and without channel binding.
+    /// Whether [`Client`] has it: one with a password. One with channel binding needs a connection
+    /// that has something to bind to.
     #[must_use]
     pub const fn is_for_clients(self) -> bool {
-        matches!(self.needs(), Needs::Nothing | Needs::Keys)
+        !matches!(self.needs(), Needs::Tokens)
     }
 
     /// The mechanism of that name, in any case.

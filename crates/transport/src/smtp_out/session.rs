@@ -159,6 +159,7 @@ impl Outbound {
                     Ok(proven) => proven,
                     Err(unproven) => return Err(Problem::unproven(peer, &unproven)),
                 };
+                client.set_channel_binding(tls.binding.clone());
                 client.tls_started(now);
                 return Ok(Session {
                     client,

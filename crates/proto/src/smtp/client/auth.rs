@@ -12,7 +12,11 @@ impl Client {
         let Some(credentials) = self.config.credentials.clone() else {
             return;
         };
-        let best = self.extensions.mechanisms.first().copied();
+        let can_bind = self.channel.exporter.is_some();
+        let usable = |mechanism: &&sasl::Mechanism| {
+            can_bind || mechanism.needs() != sasl::Needs::KeysAndBinding
+        };
+        let best = self.extensions.mechanisms.iter().find(usable).copied();
         let safe = self.tls || credentials.without_tls;
         let Some(mechanism) = best.filter(|_| safe) else {
             return self.fail(Failure::AuthNotOffered);
@@ -22,7 +26,8 @@ impl Client {
             &credentials.login,
             credentials.password,
             &credentials.nonce,
-        );
+        )
+        .bound_to(&self.channel);
         let initial = exchange
             .initial()
             .map(|message| format!(" {}", BASE64.encode(message)))

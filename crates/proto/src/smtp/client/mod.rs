@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use base::error::Classified;
+use base::ports::ChannelBinding;
 use base::{Class, Domain, EmailAddress, Secret, Timestamp};
 use bytes::{Bytes, BytesMut};
 
@@ -358,6 +359,7 @@ pub struct Client {
     tls: bool,
     ready: bool,
     in_handshake: bool,
+    channel: ChannelBinding,
     needs_reset: bool,
     transaction: Option<Transaction>,
     closed: bool,
@@ -380,6 +382,7 @@ impl Client {
             tls,
             ready: false,
             in_handshake: false,
+            channel: ChannelBinding::default(),
             needs_reset: false,
             transaction: None,
             closed: false,

@@ -1,6 +1,7 @@
 //! STARTTLS: RFC 3207.
 
 use base::Timestamp;
+use base::ports::ChannelBinding;
 
 use super::{Client, Event, Step, TlsPolicy};
 use crate::smtp::reply::Reply;
@@ -17,6 +18,12 @@ impl Client {
         } else {
             self.encrypted_or_not();
         }
+    }
+
+    /// What the connection has to bind a login to (RFC 5802 §6); to be told before
+    /// [`Client::tls_started`].
+    pub fn set_channel_binding(&mut self, channel: ChannelBinding) {
+        self.channel = channel;
     }
 
     /// The handshake succeeded; what the peer said before is forgotten (RFC 3207 §4.2).
