@@ -1,14 +1,18 @@
-//! Slows down the guessing of passwords: counts failed logins by address and by login name.
+//! Slows down the guessing of passwords: counts failed logins by address, by login name, and by both.
 //!
-//! One table serves all protocols of a node, so that a guesser gains nothing by changing from one to
-//! another. It keeps nothing across restarts and locks nobody out for good: after the window the
-//! count starts anew. An address that guesses many names, and a name that is guessed from many
-//! addresses, are both caught; but failures from elsewhere never lock out an address from which
-//! the same login has just succeeded.
+//! One table serves all protocols and mechanisms of a node, so that a guesser gains nothing by
+//! changing from one to another. It keeps nothing across restarts and locks nobody out for good: after
+//! the window the count starts anew. An address that guesses many names, and a name that is guessed
+//! from many addresses, are both caught. A login that has worked from an address within a day is only
+//! kept out of there by its own failures there: neither a stranger who guesses it from elsewhere nor
+//! somebody behind the same address translation (NAT) with an old password locks its user out.
+//!
+//! Whether a login exists makes no difference to any count.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::Timestamp;
@@ -25,10 +29,16 @@ const LOGIN_FACTOR: u32 = 10;
 /// Longer logins are not of ours; they are counted by their beginning.
 const LOGIN_BYTES_MAX: usize = 254;
 
+/// How long a login counts as known where it has worked: a program that is turned off at night is
+/// known the next morning.
+const KNOWN_FOR: Duration = Duration::from_secs(24 * 3_600);
+
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Key {
     Address(IpAddr),
     Login(String),
+    /// A login from an address.
+    Both(IpAddr, String),
     /// A login that succeeded from an address.
     Known(IpAddr, String),
 }
@@ -39,17 +49,45 @@ struct Window {
     failures: u32,
 }
 
+/// Something that is kept out, or on its way to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counted {
+    /// The address; an IPv6 address stands for its /64.
+    pub address: Option<IpAddr>,
+    /// The login.
+    pub login: Option<String>,
+    /// Failures in its window.
+    pub failures: u32,
+    /// The failures from which on it is kept out.
+    pub most: u32,
+    /// When its window ends, and the count with it.
+    pub until: Timestamp,
+}
+
+impl Counted {
+    /// Whether logins are refused unseen.
+    #[must_use]
+    pub const fn is_kept_out(&self) -> bool {
+        self.failures >= self.most
+    }
+}
+
 /// Counts failed logins. One for all listeners of a node; cheap to ask.
-#[derive(Debug)]
 pub struct LoginThrottle {
     failures_max: u32,
     window: Duration,
     entries: Mutex<BTreeMap<Key, Window>>,
 }
 
+impl fmt::Debug for LoginThrottle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LoginThrottle").finish_non_exhaustive()
+    }
+}
+
 impl LoginThrottle {
-    /// Allows `auth_failures_max` failures in `auth_window` for one address, and ten times as many
-    /// for one login over all addresses.
+    /// Allows `auth_failures_max` failures in `auth_window` for one address, as many for one login from
+    /// one address, and ten times as many for one login over all addresses.
     #[must_use]
     pub fn new(limits: &Limits) -> Self {
         Self {
@@ -59,38 +97,47 @@ impl LoginThrottle {
         }
     }
 
-    /// Whether a login may be tried now.
+    /// Whether a login may be tried now. An empty one (a token that names nobody) counts for its
+    /// address only.
     #[must_use]
     pub fn allows(&self, address: IpAddr, login: &str, now: Timestamp) -> bool {
-        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        let failures = |key: &Key| {
-            let window = entries.get(key)?;
-            (now.since(window.since) < self.window).then_some(window.failures)
+        let entries = self.entries();
+        let reached = |key: &Key| {
+            let window = entries.get(key);
+            window.is_some_and(|window| {
+                now.since(window.since) < self.span(key) && window.failures >= self.most(key)
+            })
         };
-        let name = login_key(login);
-        let from_address = failures(&Key::Address(network(address))).unwrap_or(0);
-        if from_address >= self.failures_max {
+        let (address, name) = (network(address), login_key(login));
+        if reached(&Key::Both(address, name.clone())) {
             return false;
         }
-        let for_login = failures(&Key::Login(name.clone())).unwrap_or(0);
-        for_login < self.failures_max.saturating_mul(LOGIN_FACTOR)
-            || failures(&Key::Known(network(address), name)).is_some()
+        let known = Key::Known(address, name.clone());
+        let is_known = entries.get(&known);
+        if is_known.is_some_and(|window| now.since(window.since) < KNOWN_FOR) {
+            return true;
+        }
+        !reached(&Key::Address(address)) && (name.is_empty() || !reached(&Key::Login(name)))
     }
 
     /// Notes a wrong password or an unknown login.
     pub fn failed(&self, address: IpAddr, login: &str, now: Timestamp) {
-        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        for key in [Key::Address(network(address)), Key::Login(login_key(login))] {
-            make_room(&mut entries, now, self.window);
-            let window = entries.entry(key).or_insert(Window {
+        let mut entries = self.entries();
+        let (address, name) = (network(address), login_key(login));
+        let mut keys = vec![Key::Address(address)];
+        if !name.is_empty() {
+            keys.push(Key::Both(address, name.clone()));
+            keys.push(Key::Login(name));
+        }
+        for key in keys {
+            self.make_room(&mut entries, now);
+            let fresh = Window {
                 since: now,
                 failures: 0,
-            });
+            };
+            let window = entries.entry(key).or_insert(fresh);
             if now.since(window.since) >= self.window {
-                *window = Window {
-                    since: now,
-                    failures: 0,
-                };
+                *window = fresh;
             }
             window.failures = window.failures.saturating_add(1);
         }
@@ -98,14 +145,92 @@ impl LoginThrottle {
 
     /// Notes a right password.
     pub fn succeeded(&self, address: IpAddr, login: &str, now: Timestamp) {
-        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let name = login_key(login);
-        make_room(&mut entries, now, self.window);
+        if name.is_empty() {
+            return;
+        }
+        let mut entries = self.entries();
+        self.make_room(&mut entries, now);
         let known = Window {
             since: now,
             failures: 0,
         };
         entries.insert(Key::Known(network(address), name), known);
+    }
+
+    /// What has failures now; what is kept out first, then by address and login.
+    #[must_use]
+    pub fn counted(&self, now: Timestamp) -> Vec<Counted> {
+        let entries = self.entries();
+        let mut found: Vec<Counted> = entries
+            .iter()
+            .filter(|(key, window)| now.since(window.since) < self.span(key))
+            .filter_map(|(key, window)| {
+                let (address, login) = match key {
+                    Key::Address(address) => (Some(*address), None),
+                    Key::Login(login) => (None, Some(login.clone())),
+                    Key::Both(address, login) => (Some(*address), Some(login.clone())),
+                    Key::Known(..) => return None,
+                };
+                Some(Counted {
+                    address,
+                    login,
+                    failures: window.failures,
+                    most: self.most(key),
+                    until: window.since + self.window,
+                })
+            })
+            .collect();
+        found.sort_by_key(|one| !one.is_kept_out());
+        found
+    }
+
+    /// Forgets the failures of an address, also with each login, or of a login, also from each
+    /// address. Gives how many counts went.
+    pub fn lift(&self, address: Option<IpAddr>, login: Option<&str>) -> usize {
+        let (address, login) = (address.map(network), login.map(login_key));
+        let mut entries = self.entries();
+        let before = entries.len();
+        entries.retain(|key, _| match key {
+            Key::Address(of) => Some(*of) != address,
+            Key::Login(of) => Some(of) != login.as_ref(),
+            Key::Both(at, of) => Some(*at) != address && Some(of) != login.as_ref(),
+            Key::Known(..) => true,
+        });
+        before - entries.len()
+    }
+
+    fn most(&self, key: &Key) -> u32 {
+        match key {
+            Key::Login(_) => self.failures_max.saturating_mul(LOGIN_FACTOR),
+            Key::Address(_) | Key::Both(..) | Key::Known(..) => self.failures_max,
+        }
+    }
+
+    fn span(&self, key: &Key) -> Duration {
+        match key {
+            Key::Known(..) => KNOWN_FOR,
+            Key::Address(_) | Key::Login(_) | Key::Both(..) => self.window,
+        }
+    }
+
+    fn make_room(&self, entries: &mut BTreeMap<Key, Window>, now: Timestamp) {
+        if entries.len() < ENTRIES_MAX {
+            return;
+        }
+        entries.retain(|key, entry| now.since(entry.since) < self.span(key));
+        if entries.len() < ENTRIES_MAX {
+            return;
+        }
+        // All are fresh: the older half goes. Which of equal age does not matter.
+        let mut times: Vec<Timestamp> = entries.values().map(|entry| entry.since).collect();
+        times.sort_unstable();
+        let middle = times[times.len() / 2];
+        entries.retain(|_, entry| entry.since > middle);
+    }
+
+    fn entries(&self) -> MutexGuard<'_, BTreeMap<Key, Window>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -126,21 +251,6 @@ fn login_key(login: &str) -> String {
     let mut login = login.to_lowercase();
     login.truncate(login.floor_char_boundary(LOGIN_BYTES_MAX));
     login
-}
-
-fn make_room(entries: &mut BTreeMap<Key, Window>, now: Timestamp, window: Duration) {
-    if entries.len() < ENTRIES_MAX {
-        return;
-    }
-    entries.retain(|_, entry| now.since(entry.since) < window);
-    if entries.len() < ENTRIES_MAX {
-        return;
-    }
-    // All are fresh: the older half goes. Which of equal age does not matter.
-    let mut times: Vec<Timestamp> = entries.values().map(|entry| entry.since).collect();
-    times.sort_unstable();
-    let middle = times[times.len() / 2];
-    entries.retain(|_, entry| entry.since > middle);
 }
 
 #[cfg(test)]
@@ -186,6 +296,81 @@ mod tests {
         assert!(!throttle.allows(address(99), "bob", NOW));
         assert!(throttle.allows(address(9), "bob", NOW));
         assert!(throttle.allows(address(99), "alice", NOW));
+    }
+
+    /// Behind one address are many: an old password of one keeps nobody out who is known there.
+    #[test]
+    fn a_shared_address_survives() {
+        let throttle = throttle();
+        throttle.succeeded(address(1), "alice", NOW);
+        for _ in 0..3 {
+            throttle.failed(address(1), "old", NOW);
+        }
+        let later = NOW + Duration::from_secs(1);
+        assert!(throttle.allows(address(1), "Alice", later));
+        assert!(
+            !throttle.allows(address(1), "new", later),
+            "not known there"
+        );
+        assert!(!throttle.allows(address(1), "old", later));
+        // Known or not, a login has no more tries from one address.
+        for _ in 0..3 {
+            throttle.failed(address(1), "alice", later);
+        }
+        assert!(!throttle.allows(address(1), "alice", later));
+        assert!(throttle.allows(address(1), "alice", later + WINDOW));
+        // After a day it is not known any more.
+        let tomorrow = NOW + KNOWN_FOR;
+        for _ in 0..3 {
+            throttle.failed(address(1), "old", tomorrow);
+        }
+        assert!(!throttle.allows(address(1), "alice", tomorrow));
+    }
+
+    /// RFC 7628 §3.1: a token may name nobody.
+    #[test]
+    fn logins_without_a_name_count_for_their_address() {
+        let throttle = throttle();
+        for number in 0..100 {
+            throttle.failed(address(number), "", NOW);
+        }
+        assert!(throttle.allows(address(200), "", NOW));
+        throttle.failed(address(1), "", NOW);
+        throttle.failed(address(1), "", NOW);
+        assert!(!throttle.allows(address(1), "", NOW));
+    }
+
+    #[test]
+    fn what_is_counted_is_seen_and_lifted() {
+        let throttle = throttle();
+        for _ in 0..3 {
+            throttle.failed(address(1), "bob", NOW);
+        }
+        let counted = throttle.counted(NOW);
+        let shown: Vec<_> = counted
+            .iter()
+            .map(|one| {
+                (
+                    one.address.is_some(),
+                    one.login.is_some(),
+                    one.is_kept_out(),
+                )
+            })
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                (true, false, true),
+                (true, true, true),
+                (false, true, false)
+            ]
+        );
+        assert_eq!(counted[0].until, NOW + WINDOW);
+        assert_eq!(throttle.lift(None, Some("alice")), 0);
+        assert_eq!(throttle.lift(Some(address(1)), None), 2);
+        assert!(throttle.allows(address(1), "bob", NOW));
+        assert_eq!(throttle.lift(None, Some("BOB")), 1);
+        assert!(throttle.counted(NOW + WINDOW).is_empty());
     }
 
     #[test]

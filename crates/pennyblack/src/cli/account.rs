@@ -6,7 +6,9 @@ use clap::{ArgGroup, Subcommand};
 
 use super::exit::Exit;
 use super::output::{Output, bytes, field};
-use super::{ListArgs, Operator, app_password, deleted, export, password, senders, sending, usage};
+use super::{
+    ListArgs, Operator, app_password, brake, deleted, export, password, senders, sending, usage,
+};
 use crate::control::{Quota, Request};
 use crate::random;
 use crate::settings::value;
@@ -59,6 +61,9 @@ pub(super) enum AccountCommand {
     /// Mail that was deleted and can be recovered.
     #[command(subcommand)]
     Deleted(deleted::DeletedCommand),
+    /// Who is kept from logging in after wrong passwords.
+    #[command(subcommand)]
+    Brake(brake::BrakeCommand),
     /// Passwords of their own for programs.
     #[command(subcommand)]
     AppPassword(app_password::AppPasswordCommand),
@@ -203,6 +208,7 @@ pub(super) fn run(operator: &Operator, command: AccountCommand) -> Result<(), Ex
             blobs,
             json,
         } => usage::usage(operator, address, blobs, json),
+        AccountCommand::Brake(command) => brake::run(operator, command),
         AccountCommand::AppPassword(command) => app_password::run(operator, command),
         AccountCommand::Identity(command) => senders::identity(operator, command),
         AccountCommand::Delegate(command) => senders::delegate(operator, command),

@@ -10,6 +10,7 @@ mod alias;
 mod app_password;
 mod backup;
 mod blobs;
+mod brake;
 mod deleted;
 mod demo;
 mod dns;

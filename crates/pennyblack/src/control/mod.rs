@@ -8,6 +8,7 @@
 
 mod addresses;
 pub mod blobs;
+mod brake;
 pub mod client;
 pub mod long;
 pub mod operate;
@@ -216,6 +217,13 @@ pub enum Request {
         address: String,
         /// Whether.
         only: bool,
+    },
+    /// Lists failed logins.
+    BrakeList,
+    /// Forgets failed logins.
+    BrakeLift {
+        /// An address or a login.
+        who: String,
     },
     /// Tells what an account has sent.
     AccountSending {

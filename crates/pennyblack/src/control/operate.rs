@@ -65,6 +65,10 @@ pub async fn operate(store: &Store, request: Request) -> Result<Answer, Failure>
         Request::AccountPassword { .. }
         | Request::AccountEnable { .. }
         | Request::AccountQuota { .. } => change_account(store, request).await,
+        Request::BrakeList => Ok(Answer::default()),
+        Request::BrakeLift { .. } => Err(Failure::not_found(
+            "no node runs here, so that nobody is kept out",
+        )),
         Request::AccountSending { .. }
         | Request::AccountLimit { .. }
         | Request::DomainLimit { .. }

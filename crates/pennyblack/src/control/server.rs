@@ -4,8 +4,11 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use base::ports::Clock as _;
+use base::throttle::LoginThrottle;
 use store::Store;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _, BufReader, BufWriter};
 use tokio::net::{UnixListener, UnixStream};
@@ -13,7 +16,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::operate::{Answer, operate};
-use super::{Failure, Reply, Request, SocketPath, long, wire};
+use super::{Failure, Reply, Request, SocketPath, brake, long, wire};
+use crate::outside::SystemClock;
 use crate::transfer::node;
 
 /// Most operators at once; more wait in the backlog.
@@ -50,9 +54,14 @@ pub fn unbind(data_dir: &Path) {
 }
 
 /// Answers operators until the node stops; requests that have begun are finished.
-pub async fn serve(listener: UnixListener, store: Store, shutdown: CancellationToken) {
+pub async fn serve(
+    listener: UnixListener,
+    store: Store,
+    throttle: Arc<LoginThrottle>,
+    shutdown: CancellationToken,
+) {
     let sessions = TaskTracker::new();
-    let places = std::sync::Arc::new(tokio::sync::Semaphore::new(SESSIONS_MAX));
+    let places = Arc::new(tokio::sync::Semaphore::new(SESSIONS_MAX));
     loop {
         let Ok(place) = places.clone().acquire_owned().await else {
             break;
@@ -70,9 +79,9 @@ pub async fn serve(listener: UnixListener, store: Store, shutdown: CancellationT
             },
         };
         let store = store.clone();
-        let ending = shutdown.clone();
+        let (throttle, ending) = (Arc::clone(&throttle), shutdown.clone());
         sessions.spawn(async move {
-            if let Err(error) = session(stream, &store, &ending).await {
+            if let Err(error) = session(stream, &store, &throttle, &ending).await {
                 tracing::debug!(%error, "an operator's connection ended early");
             }
             drop(place);
@@ -85,6 +94,7 @@ pub async fn serve(listener: UnixListener, store: Store, shutdown: CancellationT
 async fn session(
     stream: UnixStream,
     store: &Store,
+    throttle: &LoginThrottle,
     shutdown: &CancellationToken,
 ) -> io::Result<()> {
     let (reader, writer) = stream.into_split();
@@ -102,7 +112,10 @@ async fn session(
         Ok(Some(request)) if long::is_long(&request) => {
             return long::serve(&mut writer, store, request, shutdown).await;
         }
-        Ok(Some(request)) => operate(store, request).await,
+        Ok(Some(request)) => match brake::operate(throttle, &request, SystemClock.now()) {
+            Some(answer) => answer,
+            None => operate(store, request).await,
+        },
         Ok(None) => return Ok(()),
         Err(error) => Err(Failure::invalid(format!(
             "the request is not understood: {error}"

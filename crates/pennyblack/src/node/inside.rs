@@ -110,6 +110,11 @@ impl Inside {
         &self.tasks
     }
 
+    /// The brake on failed logins.
+    pub(super) fn throttle(&self) -> Arc<LoginThrottle> {
+        self.services.throttle()
+    }
+
     /// The queue's worker; it works until the node stops.
     #[must_use]
     pub fn queue(&self) -> BoxFuture<'static, ()> {

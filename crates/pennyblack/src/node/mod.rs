@@ -180,7 +180,12 @@ impl Node {
             shutdown: inside.shutdown().clone(),
         };
         let tasks = inside.tasks().clone();
-        tasks.spawn(server::serve(control, store.clone(), door.shutdown.clone()));
+        tasks.spawn(server::serve(
+            control,
+            store.clone(),
+            inside.throttle(),
+            door.shutdown.clone(),
+        ));
         tasks.spawn(signals::pat_watchdog(door.shutdown.clone()));
         tasks.spawn(keys::tend(store.clone(), resolver, door.shutdown.clone()));
         tasks.spawn(watcher.run(door.shutdown.clone()));

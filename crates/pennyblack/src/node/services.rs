@@ -156,6 +156,10 @@ impl Services {
         })
     }
 
+    pub(super) fn throttle(&self) -> Arc<LoginThrottle> {
+        Arc::clone(&self.shared.throttle)
+    }
+
     fn imap(&self, listen: Listen) -> Arc<dyn Service> {
         let service = ImapService {
             context: self.imap.clone(),

@@ -152,3 +152,38 @@ fn an_account_that_sends_too_much_is_limited_held_and_let_go() {
     assert_eq!(shown[0]["held_since"], Value::Null);
     folder.fails(3, &["account", "release", "bob@me.test"], "is not held");
 }
+
+#[test]
+fn failed_logins_are_seen_and_lifted() {
+    let folder = Folder::new();
+    folder.append_settings("[limits]\nauth_failures = 2\n");
+    folder.ok_with_stdin(
+        &["account", "add", "bob@me.test", "--password-stdin"],
+        "secret\n",
+    );
+    folder.fails(
+        3,
+        &["account", "brake", "lift", "127.0.0.1"],
+        "no node runs",
+    );
+    let node = folder.serve();
+    for _ in 0..2 {
+        assert!(submit(&node, "wrong", &[])[0].starts_with("535 5.7.8"));
+    }
+    assert!(submit(&node, "secret", &[])[0].starts_with("454 4.7.0"));
+    // One brake over all protocols.
+    let mut imap = Talk::new(node.address("imap"));
+    imap.expect("* OK");
+    imap.say("a LOGIN bob@me.test secret");
+    imap.until("a NO [UNAVAILABLE]");
+    let rows = folder.json(&["account", "brake", "list", "--json"]);
+    assert_eq!(rows[0]["address"], "127.0.0.1");
+    assert_eq!(rows[0]["kept_out"], true);
+    folder.ok(&["account", "brake", "lift", "127.0.0.1"]);
+    assert!(submit(&node, "secret", &[])[0].starts_with("235"));
+    folder.fails(
+        3,
+        &["account", "brake", "lift", "192.0.2.1"],
+        "no failed logins",
+    );
+}
