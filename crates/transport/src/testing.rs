@@ -273,7 +273,7 @@ impl Connector for Net {
     fn connect(
         &self,
         address: SocketAddr,
-        _: Option<IpAddr>,
+        from: Option<IpAddr>,
     ) -> BoxFuture<'_, io::Result<BoxStream>> {
         let line = self
             .lines
@@ -282,7 +282,11 @@ impl Connector for Net {
             .get_mut(&address)
             .and_then(VecDeque::pop_front);
         let heard = Arc::clone(&self.heard);
-        heard.lock().unwrap().push(format!("[{}]", address.ip()));
+        let from = from.map_or_else(String::new, |from| format!(" from {from}"));
+        heard
+            .lock()
+            .unwrap()
+            .push(format!("[{}]{from}", address.ip()));
         Box::pin(async move {
             match line {
                 None | Some(Line::Refused) => Err(io::ErrorKind::ConnectionRefused.into()),

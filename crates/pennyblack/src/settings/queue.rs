@@ -9,6 +9,7 @@ use transport::queue::class::FailureClass;
 use transport::queue::plan::Plan;
 use transport::queue::settings::{FixedRoute, Login, QueueSettings, Smarthost, TlsPolicy};
 use transport::smtp_in::BackupMx;
+use transport::smtp_out::{Source, Sources};
 
 use super::{Typing, value};
 
@@ -111,18 +112,42 @@ impl Typing<'_> {
         Ok(route)
     }
 
-    fn sources(&mut self) -> Vec<std::net::IpAddr> {
+    fn sources(&mut self) -> Sources {
         let mut sources = Vec::new();
         for text in self.list("outbound.sources") {
-            match text.parse() {
-                Ok(address) => sources.push(address),
-                Err(_) => self.mistake(
-                    "outbound.sources",
-                    format!("`outbound.sources`: not an address: \"{text}\""),
+            match Source::parse(&text) {
+                Ok(source) => sources.push(source),
+                Err(why) => self.mistake("outbound.sources", format!("`outbound.sources`: {why}")),
+            }
+        }
+        let mut bound = BTreeMap::new();
+        for text in self.list("outbound.source_pools") {
+            let words: Vec<&str> = text.split_ascii_whitespace().collect();
+            let read = match words[..] {
+                [domain, pool] => Domain::parse(domain).map(|domain| (domain, pool.to_owned())),
+                _ => {
+                    let why = format!("`outbound.source_pools`: not `domain pool`: {text}");
+                    self.mistake("outbound.source_pools", why);
+                    continue;
+                }
+            };
+            match read {
+                Ok((domain, pool)) => {
+                    bound.insert(domain, pool);
+                }
+                Err(why) => self.mistake(
+                    "outbound.source_pools",
+                    format!("`outbound.source_pools`: {text}: {why}"),
                 ),
             }
         }
-        sources
+        Sources::new(sources, bound).unwrap_or_else(|why| {
+            self.mistake(
+                "outbound.source_pools",
+                format!("`outbound.source_pools`: {why}"),
+            );
+            Sources::default()
+        })
     }
 
     fn smarthost(&mut self) -> Option<Smarthost> {

@@ -1,12 +1,13 @@
 //! The settings of queue and outbound mail: one table for the operator and one struct for the code.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use base::settings::{Kind, Setting};
 use base::{Domain, Secret};
+
+use crate::smtp_out::Sources;
 
 use super::class::FailureClass;
 use super::plan::Plan;
@@ -62,8 +63,8 @@ pub struct QueueSettings {
     pub report_bytes_max: u64,
     /// The port of other servers.
     pub port: u16,
-    /// The local addresses from which connections are made; one per family is used.
-    pub sources: Vec<IpAddr>,
+    /// The local addresses from which connections are made.
+    pub sources: Sources,
     /// A server that takes all mail for others.
     pub smarthost: Option<Smarthost>,
     /// Domains whose mail goes to a server that the operator names.
@@ -280,7 +281,7 @@ impl Default for QueueSettings {
             stop_grace: Duration::from_secs(20),
             report_bytes_max: MIB,
             port: 25,
-            sources: Vec::new(),
+            sources: Sources::default(),
             smarthost: None,
             routes: Vec::new(),
             sender_routes: Vec::new(),
@@ -444,7 +445,13 @@ pub const SETTINGS: &[Setting] = &[
         "outbound.sources",
         Kind::TextList,
         "[]",
-        "Local addresses from which connections are made, at most one per address family; empty: the system chooses.",
+        "Local addresses from which connections are made; of several, each destination sees always the same. `ADDRESS`, with `name=HOST` behind it for another name in EHLO than `hostname`, and `pool=POOL` for a pool of addresses that only the senders of `outbound.source_pools` use. Empty, or none of the family of the other server: the system chooses.",
+    ),
+    row(
+        "outbound.source_pools",
+        Kind::TextList,
+        "[]",
+        "Domains of senders whose letters leave only from a pool of `outbound.sources`: `domain pool`.",
     ),
     row(
         "outbound.smarthost",

@@ -14,6 +14,7 @@ use mailauth::sts::{Mode, Policy};
 use super::{Host, Route};
 use crate::queue::failure::{Failure, Status};
 use crate::queue::settings::{Login, TlsPolicy};
+use crate::smtp_out::Source;
 use crate::tlsrpt::Fault;
 
 /// What is known of a server before it is asked, and what it must prove.
@@ -92,6 +93,8 @@ pub struct Wanted {
     pub proof: Proof,
     /// With what one logs in: a connection of one login is none of another.
     pub login: Option<Arc<Login>>,
+    /// From where it is made: a connection from one address is none from another.
+    pub source: Option<Source>,
 }
 
 /// How a server proved itself.
@@ -153,6 +156,7 @@ impl Route {
             tls,
             proof,
             login: self.login.clone(),
+            source: None,
         }
     }
 }

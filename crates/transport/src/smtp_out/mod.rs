@@ -10,6 +10,7 @@ mod memory;
 mod outcome;
 mod pool;
 mod session;
+mod sources;
 #[cfg(test)]
 mod tests;
 
@@ -30,6 +31,7 @@ use crate::tlsrpt::{Fault, Ledger};
 use memory::Memory;
 use pool::Pool;
 use session::{Problem, Session, SessionSettings};
+pub use sources::{Choice, Source, Sources};
 
 /// Addresses that are tried in one attempt. A route may have more; they come in turn with the next
 /// attempts, as equal ones are shuffled and silent ones go last.
@@ -117,6 +119,8 @@ struct Attempt<'a> {
     trouble: Trouble,
     /// Why the last server could not be asked at all.
     unreachable: Option<Failure>,
+    /// Whether it is for a reason of ours that nobody could be asked.
+    ours: bool,
     /// Whether every server that could not be asked refused for good.
     refused_for_good: bool,
     /// Sessions that have heard of the letter; they say nothing more until it is settled.
@@ -196,18 +200,22 @@ impl Outbound {
         dressed: Option<Dressed<'_>>,
     ) -> (Transfer, Held) {
         let mut attempt = Attempt::new(outgoing, dressed);
-        for peer in self.peers(route) {
+        let (peers, unfit) = self.peers(route, &attempt.outgoing);
+        if let Some(failure) = unfit {
+            attempt.not_from_here(self.clock.now(), failure);
+        }
+        for (peer, wanted) in peers {
             if attempt.is_over(&peer) {
                 continue;
             }
             // A connection that was kept may have been closed meanwhile: that is no failure of the
             // server, and a fresh one is made.
-            let mut kept = self.pool.take(&peer, &route.wanted(&peer.host));
+            let mut kept = self.pool.take(&peer, &wanted);
             loop {
                 let reused = kept.is_some();
                 let session = match kept.take() {
                     Some(session) => Ok(session),
-                    None => self.open(route, &peer, &mut attempt).await,
+                    None => self.open(route, (&peer, &wanted), &mut attempt).await,
                 };
                 match session {
                     Ok(session) => {
@@ -247,9 +255,17 @@ impl Outbound {
 
     /// The addresses in the order of this attempt: those that were silent just now go last, and
     /// those with a connection that waits for work go first among the best.
-    fn peers(&self, route: &Route) -> Vec<Peer> {
+    ///
+    /// Beside each stands what a connection to it must have. Servers that the sender's pool of
+    /// addresses cannot reach are left out; if those are all, why.
+    fn peers(&self, route: &Route, outgoing: &Outgoing) -> (Vec<(Peer, Wanted)>, Option<Failure>) {
         let now = self.clock.now();
-        let mut peers = route.attempts(self.entropy.as_ref());
+        let mut peers: Vec<(Peer, Wanted)> = route
+            .attempts(self.entropy.as_ref())
+            .into_iter()
+            .filter_map(|peer| Some((self.wanted(route, &peer, outgoing)?, peer)))
+            .map(|(wanted, peer)| (peer, wanted))
+            .collect();
         let best = route.hosts.first().map(|host| host.preference);
         let is_best = |peer: &Peer| {
             route
@@ -257,29 +273,51 @@ impl Outbound {
                 .iter()
                 .any(|host| host.name == peer.host && Some(host.preference) == best)
         };
-        peers.sort_by_cached_key(|peer| {
+        peers.sort_by_cached_key(|(peer, wanted)| {
             (
                 self.memory.is_silent(now, peer.address),
-                !(is_best(peer) && self.pool.has_for(peer, &route.wanted(&peer.host))),
+                !(is_best(peer) && self.pool.has_for(peer, wanted)),
             )
         });
         peers.truncate(ADDRESSES_TRIED_MAX);
-        peers
+        let text = "the addresses from which the sender's letters leave are of another family \
+                    (IPv4, IPv6) than those of the server";
+        let unfit = peers
+            .is_empty()
+            .then(|| Failure::temporary(Status(4, 4, 4), text));
+        (peers, unfit)
+    }
+
+    /// What a connection to this server must have; `None`: it cannot be made from the addresses that
+    /// the sender's letters leave from.
+    fn wanted(&self, route: &Route, peer: &Peer, outgoing: &Outgoing) -> Option<Wanted> {
+        let sender = outgoing.reverse_path.as_ref().map(|from| &from.domain);
+        let first = outgoing.recipients.first();
+        let destination = first.map_or(&peer.host, |to| &to.address.domain);
+        let sources = &self.settings.sources;
+        let source = match sources.choose(sender, destination, peer.address.ip()) {
+            Choice::Any => None,
+            Choice::From(source) => Some(source),
+            Choice::None => return None,
+        };
+        Some(Wanted {
+            source,
+            ..route.wanted(&peer.host)
+        })
     }
 
     /// Opens a connection to one address and brings it to where a letter can be sent.
     async fn open(
         &self,
         route: &Route,
-        peer: &Peer,
+        (peer, wanted): (&Peer, &Wanted),
         attempt: &mut Attempt<'_>,
     ) -> Result<Session, Failure> {
-        let wanted = route.wanted(&peer.host);
         if let Proof::Refused(refusal) = &wanted.proof {
-            self.count(route, peer, &wanted, Some(refusal.into()));
+            self.count(route, peer, wanted, Some(refusal.into()));
             return Err(refusal.failure().at(peer.clone()));
         }
-        let slot = self.pool.slot(peer.address);
+        let slot = self.pool.slot(peer.address, wanted);
         let Ok(Ok(permit)) = tokio::time::timeout(CONNECTION_WAIT, slot.acquire_owned()).await
         else {
             attempt.trouble = Trouble::REFUSAL;
@@ -300,8 +338,8 @@ impl Outbound {
             lmtp: route.lmtp,
         };
         let mut opened = self.connect(peer, &settings).await;
-        if let Some(fault) = fault_of(&opened, &wanted) {
-            self.count(route, peer, &wanted, fault);
+        if let Some(fault) = fault_of(&opened, wanted) {
+            self.count(route, peer, wanted, fault);
         }
         if let Err(problem) = &opened
             && problem.broke_tls
@@ -325,7 +363,7 @@ impl Outbound {
         match opened {
             Ok(mut session) => {
                 session.permit = Some(permit);
-                session.wanted = wanted;
+                session.wanted = wanted.clone();
                 self.memory.forget_silence(peer.address);
                 let text = format!("{}, in {} ms", session.describe(), took.as_millis());
                 attempt.connections.push((started_at, text));
@@ -461,6 +499,7 @@ impl<'a> Attempt<'a> {
             asked: BTreeSet::new(),
             trouble: Trouble::default(),
             unreachable: None,
+            ours: false,
             refused_for_good: true,
             held: Held::default(),
         }
@@ -528,6 +567,12 @@ impl<'a> Attempt<'a> {
         }
     }
 
+    /// No server can be asked from our side, which says nothing about the destination.
+    fn not_from_here(&mut self, now: Timestamp, failure: Failure) {
+        self.unreachable(now, failure);
+        self.ours = true;
+    }
+
     fn unreachable(&mut self, now: Timestamp, failure: Failure) {
         // A server that says "not now" as soon as it is called is there, and has too much to do.
         if failure
@@ -555,6 +600,8 @@ impl<'a> Attempt<'a> {
             Verdict::Took
         } else if !self.trouble.is_none() {
             Verdict::Struggled(self.trouble)
+        } else if self.ours {
+            Verdict::NotTried
         } else if !self.asked.is_empty() || unreachable.permanent {
             Verdict::Answered
         } else {

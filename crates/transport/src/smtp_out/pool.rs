@@ -4,7 +4,7 @@
 //! waiting connection first, so that there are never more connections than places.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -26,7 +26,8 @@ pub(super) struct Pool {
 
 #[derive(Default)]
 struct Inner {
-    slots: BTreeMap<SocketAddr, Arc<Semaphore>>,
+    /// By our address and theirs.
+    slots: BTreeMap<(Option<IpAddr>, SocketAddr), Arc<Semaphore>>,
     idle: BTreeMap<SocketAddr, Vec<(Timestamp, Session)>>,
     idle_count: usize,
 }
@@ -40,22 +41,23 @@ impl Pool {
         }
     }
 
-    /// The places of an address.
-    pub(super) fn slot(&self, address: SocketAddr) -> Arc<Semaphore> {
+    /// The places of an address for connections of this kind: each of our own addresses has as many.
+    pub(super) fn slot(&self, address: SocketAddr, wanted: &Wanted) -> Arc<Semaphore> {
+        let from = wanted.source.as_ref().map(|source| source.address);
         let mut inner = self.lock();
         if inner.slots.len() >= ADDRESSES_MAX {
             inner.slots.retain(|_, slot| Arc::strong_count(slot) > 1);
         }
         let slot = inner
             .slots
-            .entry(address)
+            .entry((from, address))
             .or_insert_with(|| Arc::new(Semaphore::new(self.per_address_max)));
         Arc::clone(slot)
     }
 
     /// A waiting connection to this server, if there is one and a place for it.
     pub(super) fn take(&self, peer: &Peer, wanted: &Wanted) -> Option<Session> {
-        let permit = self.slot(peer.address).try_acquire_owned().ok()?;
+        let permit = self.slot(peer.address, wanted).try_acquire_owned().ok()?;
         let mut inner = self.lock();
         let waiting = inner.idle.get_mut(&peer.address)?;
         let found = waiting

@@ -1,7 +1,6 @@
 //! One connection to another server: the engine of `proto::smtp::client` driven over a stream.
 
 use std::io;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use base::ports::{BoxStream, Clock, TlsInfo};
@@ -70,7 +69,9 @@ impl Outbound {
         peer: &Peer,
         settings: &SessionSettings,
     ) -> Result<Session, Problem> {
-        let connecting = self.connector.connect(peer.address, self.source(peer));
+        let source = settings.wanted.source.as_ref();
+        let from = source.map(|source| source.address);
+        let connecting = self.connector.connect(peer.address, from);
         let stream = match timeout(self.settings.connect_timeout, connecting).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return Err(Problem::silent(peer, &format!("connecting: {error}"))),
@@ -117,8 +118,10 @@ impl Outbound {
                 without_tls: settings.login_in_clear,
             }
         });
+        let source = settings.wanted.source.as_ref();
+        let hostname = source.and_then(|source| source.hostname.as_ref());
         client::Config {
-            hostname: self.hostname.clone(),
+            hostname: hostname.unwrap_or(&self.hostname).clone(),
             tls: match settings.wanted.tls {
                 TlsPolicy::Never => client::TlsPolicy::Never,
                 TlsPolicy::Opportunistic => client::TlsPolicy::Opportunistic,
@@ -128,15 +131,6 @@ impl Outbound {
             timeouts: self.timeouts,
             lmtp: settings.lmtp,
         }
-    }
-
-    /// The local address of the peer's family, if one is set.
-    fn source(&self, peer: &Peer) -> Option<IpAddr> {
-        self.settings
-            .sources
-            .iter()
-            .copied()
-            .find(|source| source.is_ipv6() == peer.address.is_ipv6())
     }
 
     /// RFC 3207 §4.1. Nothing is sent to a server that does not prove what it must.
@@ -295,12 +289,16 @@ impl Session {
 
     /// The connection in words, for the journey.
     pub(super) fn describe(&self) -> String {
+        let from = match &self.wanted.source {
+            Some(source) => format!(" from {}", source.address),
+            None => String::new(),
+        };
         match &self.tls {
             Some(tls) => format!(
-                "{} with {} {}, {}",
+                "{}{from} with {} {}, {}",
                 self.peer, tls.version, tls.cipher, self.proven
             ),
-            None => format!("{} in clear", self.peer),
+            None => format!("{}{from} in clear", self.peer),
         }
     }
 }

@@ -708,3 +708,51 @@ async fn a_wrong_password_keeps_the_letter() {
     );
     assert!(matches!(transfer.verdict, Verdict::Down(_)));
 }
+
+/// Each sender's letters leave from its pool, by the name of the address; a connection from one address
+/// is not used for another, and a pool without an address of the server's family sends nothing there.
+#[tokio::test(start_paused = true)]
+async fn letters_leave_from_the_addresses_of_their_senders() {
+    let sources = ["192.0.2.101 name=one.us.test", "192.0.2.102 pool=bulk"];
+    let sources = sources.iter().map(|text| Source::parse(text).unwrap());
+    let bound = [(Domain::parse("bulk.test").unwrap(), "bulk".to_owned())];
+    let settings = QueueSettings {
+        sources: Sources::new(sources.collect(), bound.into()).unwrap(),
+        ..QueueSettings::default()
+    };
+    let lines = vec![script(&[hello(), takes()]), script(&[hello(), takes()])];
+    let world = world_with(&[("192.0.2.1", lines)], settings);
+    let route = route(&["192.0.2.1"]);
+    let bulk = |mut letter: Outgoing| {
+        letter.reverse_path = Some(EmailAddress::parse("news@bulk.test").unwrap());
+        letter
+    };
+    world.outbound.transfer(&route, letter(&["a@y.test"])).await;
+    let letter_of_bulk = bulk(letter(&["a@y.test"]));
+    let transfer = world.outbound.transfer(&route, letter_of_bulk).await;
+    assert_eq!(transfer.verdict, Verdict::Took);
+    assert!(
+        transfer.connections[0]
+            .1
+            .contains(" from 192.0.2.102 in clear")
+    );
+    let heard = world.net.heard();
+    let told: Vec<&String> = heard
+        .iter()
+        .filter(|line| line.starts_with('[') || line.starts_with("EHLO"))
+        .collect();
+    let expected = [
+        "[192.0.2.1] from 192.0.2.101",
+        "EHLO one.us.test",
+        "[192.0.2.1] from 192.0.2.102",
+        "EHLO us.test",
+    ];
+    assert_eq!(told, expected);
+
+    let over_ipv6 = self::route(&["2001:db8::1"]);
+    let letter_of_bulk = bulk(letter(&["a@y.test"]));
+    let transfer = world.outbound.transfer(&over_ipv6, letter_of_bulk).await;
+    assert_eq!(transfer.verdict, Verdict::NotTried);
+    assert!(show(&transfer)[0].contains("are of another family"));
+    assert!(world.net.heard().is_empty(), "nobody was called");
+}
