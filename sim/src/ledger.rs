@@ -393,7 +393,9 @@ impl Inner {
                     .push(format!("stored and reported as failed: {about}"));
             }
             let home = way(&sent.sender).servers;
-            if reported > 1 + self.excuses(report, &home) {
+            // A letter that came twice to an alias may fail twice behind it.
+            let forwarded_again = self.excuses(letter, servers.get(1..).unwrap_or_default());
+            if reported > 1 + self.excuses(report, &home) + forwarded_again {
                 books
                     .violations
                     .push(format!("reported {reported} times: {about}"));
@@ -501,6 +503,22 @@ mod tests {
         assert_eq!(late.unexplained_duplicates, 1);
         ledger.stopped("client");
         assert_eq!(ledger.close(&place).unexplained_duplicates, 0);
+    }
+
+    #[test]
+    fn a_letter_that_came_twice_to_an_alias_may_fail_twice() {
+        let alias = |recipient: &str| Way {
+            servers: vec!["behind".to_owned(), "server".to_owned()],
+            ..place(recipient)
+        };
+        let ledger = ledger();
+        ledger.reported(1, "b");
+        ledger.reported(1, "b");
+        assert_eq!(ledger.close(&alias).violations.len(), 1);
+        ledger.unanswered(&passage(), LETTER);
+        assert!(ledger.close(&alias).violations.is_empty());
+        // One that came twice to the server of its recipient may not.
+        assert_eq!(ledger.close(&place).violations.len(), 1);
     }
 
     #[test]
