@@ -81,7 +81,7 @@ pub use open::Lost;
 pub use outcomes::TlsOutcome;
 pub use queue::{
     BecameDue, Claim, ClaimRef, ClaimedRecipient, DeliverBy, DeliverByMode, DsnReturn, DueCursor,
-    DueDestination, DuePage, Handling, Lane, Notify, Outcome, QueueEntry, QueueFilter,
+    DueDestination, DuePage, Handling, Lane, LastAttempt, Notify, Outcome, QueueEntry, QueueFilter,
     QueueRecipient, QueueRecipientState, RecipientEntry, Settlement, TlsWish,
 };
 pub use removed::{RemovedCursor, RemovedFilter, RemovedMessage};

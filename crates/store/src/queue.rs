@@ -179,6 +179,19 @@ pub struct ClaimedRecipient {
     pub delay_reported: bool,
 }
 
+/// What came of the last attempt at a recipient, for the operator; empty where there is nothing to tell.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LastAttempt {
+    /// The word for the class of the failure.
+    pub class: String,
+    /// The other server's reply: code and text.
+    pub reply: String,
+    /// Its name and address.
+    pub host: String,
+    /// Protocol version and cipher of the connection.
+    pub tls: String,
+}
+
 /// What became of a recipient in one attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -194,6 +207,8 @@ pub enum Outcome {
         delay_reported: bool,
         /// Whether it counts as an attempt (not when we were stopping).
         counts: bool,
+        /// What came of the attempt, if it counts.
+        last: Box<LastAttempt>,
     },
     /// Never: it leaves the queue.
     Failed {
@@ -262,6 +277,10 @@ pub struct RecipientEntry {
     pub next_at: Timestamp,
     /// Why it waits, in words.
     pub reason: String,
+    /// What came of the last attempt.
+    pub last: LastAttempt,
+    /// When that was.
+    pub tried_at: Option<Timestamp>,
 }
 
 /// Which letters a queue command means.

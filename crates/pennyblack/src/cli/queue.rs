@@ -156,11 +156,24 @@ fn print_list(rows: &[Value], json: bool) -> Result<(), Exit> {
             field(first, "state"),
             field(first, "attempts"),
             field(first, "next_at"),
-            field(first, "reason"),
+            field(first, "class"),
+            field(first, "host"),
+            field(first, "tls"),
+            last_word(first),
         ]);
     }
     let head = [
-        "letter", "from", "to", "size", "state", "attempts", "next", "reason",
+        "letter",
+        "from",
+        "to",
+        "size",
+        "state",
+        "attempts",
+        "next",
+        "class",
+        "server",
+        "tls",
+        "last word",
     ];
     output.table(&head, &cells)
 }
@@ -177,14 +190,43 @@ fn print_letters(rows: &[Value], json: bool) -> Result<(), Exit> {
         output.line(&format!("received  {}", field(row, "received_at")))?;
         output.line(&format!("expires   {}", field(row, "expires_at")))?;
         let recipients = row["recipients"].as_array().map_or(&[][..], Vec::as_slice);
-        let names = ["address", "state", "attempts", "next_at", "reason"];
-        let cells: Vec<Vec<String>> = recipients
-            .iter()
-            .map(|recipient| names.iter().map(|name| field(recipient, name)).collect())
-            .collect();
-        output.table(&["to", "state", "attempts", "next", "reason"], &cells)?;
+        for recipient in recipients {
+            print_recipient(&mut output, recipient)?;
+        }
     }
     Ok(())
+}
+
+/// Everything about a recipient that is waited for, a line each; what is empty is left out.
+fn print_recipient(output: &mut Output, recipient: &Value) -> Result<(), Exit> {
+    output.line("")?;
+    let names = [
+        ("to", "address"),
+        ("state", "state"),
+        ("attempts", "attempts"),
+        ("next", "next_at"),
+        ("tried", "tried_at"),
+        ("class", "class"),
+        ("server", "host"),
+        ("tls", "tls"),
+        ("it said", "reply"),
+        ("reason", "reason"),
+    ];
+    for (shown, name) in names {
+        let value = field(recipient, name);
+        if !value.is_empty() {
+            output.line(&format!("{shown:<9} {value}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// What the other server said, or what happened if it said nothing.
+fn last_word(recipient: &Value) -> String {
+    match field(recipient, "reply") {
+        reply if reply.is_empty() => field(recipient, "reason"),
+        reply => reply,
+    }
 }
 
 fn print_journey(rows: &[Value], json: bool) -> Result<(), Exit> {

@@ -140,6 +140,11 @@ fn recipient(entry: &RecipientEntry) -> Value {
         "attempts": entry.attempts,
         "next_at": time(entry.next_at),
         "reason": entry.reason,
+        "class": entry.last.class,
+        "reply": entry.last.reply,
+        "host": entry.last.host,
+        "tls": entry.last.tls,
+        "tried_at": entry.tried_at.map(time),
     })
 }
 

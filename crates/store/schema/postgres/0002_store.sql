@@ -273,6 +273,11 @@ CREATE TABLE recipient (
     node TEXT COLLATE "C" NOT NULL,
     incarnation BIGINT NOT NULL,
     lane TEXT COLLATE "C" NOT NULL DEFAULT '//',
+    class TEXT COLLATE "C" NOT NULL DEFAULT '',
+    reply TEXT COLLATE "C" NOT NULL DEFAULT '',
+    host TEXT COLLATE "C" NOT NULL DEFAULT '',
+    tls TEXT COLLATE "C" NOT NULL DEFAULT '',
+    tried_at BIGINT,
     PRIMARY KEY (letter_id, recipient_id)
 );
 CREATE INDEX recipient_due ON recipient (domain, lane, next_at, letter_id) WHERE held = 0;

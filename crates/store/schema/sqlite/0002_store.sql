@@ -286,3 +286,11 @@ CREATE TABLE alert (
     told_at INTEGER,
     PRIMARY KEY (kind, subject)
 ) WITHOUT ROWID;
+
+-- What came of the last attempt at a recipient: the class of the failure, the other server's reply, its
+-- name and address, how the connection was encrypted, and when it was.
+ALTER TABLE recipient ADD COLUMN class TEXT NOT NULL DEFAULT '';
+ALTER TABLE recipient ADD COLUMN reply TEXT NOT NULL DEFAULT '';
+ALTER TABLE recipient ADD COLUMN host TEXT NOT NULL DEFAULT '';
+ALTER TABLE recipient ADD COLUMN tls TEXT NOT NULL DEFAULT '';
+ALTER TABLE recipient ADD COLUMN tried_at INTEGER;

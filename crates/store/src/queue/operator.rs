@@ -5,7 +5,9 @@ use std::sync::Arc;
 use base::{LetterId, Timestamp};
 
 use super::rows::remove_if_done;
-use super::{LIST_DEFAULT, QueueEntry, QueueFilter, QueueRecipientState, RecipientEntry};
+use super::{
+    LIST_DEFAULT, LastAttempt, QueueEntry, QueueFilter, QueueRecipientState, RecipientEntry,
+};
 use crate::directory::address;
 use crate::engine::{Body, Priority, Row, Tx, params};
 use crate::journey::{self, Step};
@@ -219,7 +221,8 @@ impl List {
         let sql = "SELECT reverse_path, size, received_at, expires_at FROM letter
             WHERE letter_id = $1";
         let mut row = tx.one(sql, params![letter]).await?;
-        let sql = "SELECT address, attempts, next_at, reason, held, fence FROM recipient
+        let sql = "SELECT address, attempts, next_at, reason, held, fence,
+                class, reply, host, tls, tried_at FROM recipient
             WHERE letter_id = $1 AND (CAST($2 AS TEXT) IS NULL OR domain = $2) ORDER BY recipient_id";
         let domain = self.filter.domain.as_ref().map(base::Domain::as_str);
         let recipients = tx.rows(sql, params![letter, domain]).await?;
@@ -250,5 +253,12 @@ fn recipient(mut row: Row, now: Timestamp) -> Result<RecipientEntry, StoreError>
         attempts: row.u32(1)?,
         next_at,
         reason: row.text(3)?,
+        last: LastAttempt {
+            class: row.text(6)?,
+            reply: row.text(7)?,
+            host: row.text(8)?,
+            tls: row.text(9)?,
+        },
+        tried_at: row.maybe_int(10)?.map(Timestamp),
     })
 }

@@ -7,7 +7,7 @@ use base::{AccountId, Domain, LetterId, RecipientId, Timestamp};
 
 use super::claims::LetterHash;
 use super::rows::{NewLetter, insert_letter, lanes_of, remove_if_done};
-use super::{DsnReturn, Handling, Lane, Outcome, Settlement};
+use super::{DsnReturn, Handling, Lane, LastAttempt, Outcome, Settlement};
 use crate::blobs::{revive, store_blob};
 use crate::copies::Stored;
 use crate::deliver::{LocalCopies, StoredCopies, Submit};
@@ -181,6 +181,10 @@ impl Body for Settle {
     }
 }
 
+fn short(text: &str) -> &str {
+    &text[..text.floor_char_boundary(REASON_BYTES_MAX)]
+}
+
 impl Settle {
     /// When the first recipient that is tried later is tried.
     fn next_at(&self) -> Option<Timestamp> {
@@ -215,15 +219,25 @@ impl Settle {
                     reason,
                     delay_reported,
                     counts,
+                    last,
                 } => {
                     due_now |= *at <= self.now;
                     let sql = "UPDATE recipient SET fence = 0, node = '', incarnation = 0,
                             next_at = $1, reason = $2, attempts = attempts + $3,
                             delay_reported = CASE WHEN $4 = 1 THEN 1 ELSE delay_reported END
                         WHERE letter_id = $5 AND recipient_id = $6";
-                    let reason = &reason[..reason.floor_char_boundary(REASON_BYTES_MAX)];
-                    let values = params![*at, reason, *counts, *delay_reported, letter, *recipient];
+                    let values = params![
+                        *at,
+                        short(reason),
+                        *counts,
+                        *delay_reported,
+                        letter,
+                        *recipient
+                    ];
                     tx.send(sql, values).await?;
+                    if *counts {
+                        self.keep_last(tx, *recipient, last).await?;
+                    }
                 }
             }
         }
@@ -240,6 +254,26 @@ impl Settle {
             tx.send(sql, params![self.now, letter, recipient]).await?;
         }
         Ok(due_now)
+    }
+
+    async fn keep_last(
+        &self,
+        tx: &mut Tx<'_>,
+        recipient: RecipientId,
+        last: &LastAttempt,
+    ) -> Result<(), StoreError> {
+        let sql = "UPDATE recipient SET class = $1, reply = $2, host = $3, tls = $4, tried_at = $5
+            WHERE letter_id = $6 AND recipient_id = $7";
+        let values = params![
+            short(&last.class),
+            short(&last.reply),
+            short(&last.host),
+            short(&last.tls),
+            self.now,
+            self.settlement.claim.letter,
+            recipient,
+        ];
+        tx.send(sql, values).await
     }
 
     /// Queues what aliases of local recipients lead to: a letter of its own on the same blob. Gives

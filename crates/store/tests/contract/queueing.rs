@@ -5,8 +5,9 @@ use std::time::Duration;
 use base::{LetterId, Timestamp};
 use bytes::Bytes;
 use pennyblack_store::{
-    Claim, DsnReturn, DueCursor, Keywords, Lane, LocalRecipient, Note, Notify, Outcome,
-    QueueFilter, QueueNews, QueueRecipientState, Role, Settlement, Step, Store, StoreError,
+    Claim, DsnReturn, DueCursor, Keywords, Lane, LastAttempt, LocalRecipient, Note, Notify,
+    Outcome, QueueFilter, QueueNews, QueueRecipientState, Role, Settlement, Step, Store,
+    StoreError,
 };
 
 use crate::house::{House, address, domain, letter, recipient};
@@ -32,6 +33,12 @@ fn retry(at: Timestamp) -> Outcome {
         reason: "451 later".to_owned(),
         delay_reported: true,
         counts: true,
+        last: Box::new(LastAttempt {
+            class: "refused".to_owned(),
+            reply: "451 later".to_owned(),
+            host: "mx.black.test [192.0.2.1]:25".to_owned(),
+            tls: "TLSv1.3".to_owned(),
+        }),
     }
 }
 

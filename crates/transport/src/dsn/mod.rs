@@ -18,12 +18,26 @@ use store::{
     StoreError, Submission, TlsWish,
 };
 
+use crate::queue::class::FailureClass;
+
 /// Header bytes of the letter that are kept for a report; `message` returns no more.
 const HEADER_BYTES_MAX: usize = 64 * 1024;
 /// How much of the letter's subject the report repeats.
 const SUBJECT_CHARS_MAX: usize = 100;
 /// RFC 5322 §2.1.1: lines of at most 78 characters.
 const TEXT_WIDTH: usize = 78;
+
+/// What the words of a report go by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Why {
+    /// The status and the reply.
+    #[default]
+    Status,
+    /// It was not tried, as the address is suppressed.
+    Suppressed,
+    /// It could not be reached for now, for a reason of this class.
+    Waited(FailureClass),
+}
 
 /// What a report says about one recipient.
 #[derive(Clone, Debug)]
@@ -34,6 +48,8 @@ pub struct Item {
     pub action: Action,
     /// The enhanced status code.
     pub status: String,
+    /// What the words for a person go by.
+    pub why: Why,
     /// The other server's reply, or ours.
     pub diagnostic: Option<String>,
     /// The other server.
@@ -125,6 +141,7 @@ impl Item {
             action,
             // RFC 3463 §3.2: X.1.5, the destination address is valid.
             status: "2.1.5".to_owned(),
+            why: Why::Status,
             diagnostic: None,
             remote_host: None,
         }
@@ -329,11 +346,11 @@ fn text(reporter: &Reporter<'_>, items: &[Item], subject: &str) -> String {
 fn explanation(item: &Item) -> Option<String> {
     match item.action {
         Action::Failed => {
-            let words = words::of_status(&item.status);
+            let words = words::of_failure(item);
             let next = format!("What you can do: {}", words.next);
-            Some(format!("{}\n{}", words.meaning, wrapped(&next)))
+            Some(format!("{}\n{}", wrapped(words.meaning), wrapped(&next)))
         }
-        Action::Delayed => Some(words::of_status(&item.status).meaning.to_owned()),
+        Action::Delayed => Some(wrapped(words::of_delay(item))),
         Action::Delivered | Action::Relayed | Action::Expanded => None,
     }
 }

@@ -57,6 +57,7 @@ fn item(recipient: usize, action: Action, status: &str) -> Item {
         recipient,
         action,
         status: status.to_owned(),
+        why: Why::Status,
         diagnostic: None,
         remote_host: None,
     }

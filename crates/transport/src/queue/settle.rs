@@ -6,8 +6,8 @@ use std::time::Duration;
 use base::{EmailAddress, Timestamp};
 use message::write::Action;
 use store::{
-    AddressNews, Claim, ClaimedRecipient, DeliverByMode, LocalRecipient, Note, Notify, Outcome,
-    QueueRecipient, Settlement, Step, Store, StoreError,
+    AddressNews, Claim, ClaimedRecipient, DeliverByMode, LastAttempt, LocalRecipient, Note, Notify,
+    Outcome, QueueRecipient, Settlement, Step, Store, StoreError,
 };
 use tracing::{error, info, warn};
 
@@ -16,7 +16,7 @@ use super::class::FailureClass;
 use super::failure::Failure;
 use super::suppress;
 use super::worker::Shared;
-use crate::dsn::{self, About, Item, Reporter};
+use crate::dsn::{self, About, Item, Reporter, Why};
 use crate::smtp_out::Taken;
 
 /// How often a settlement is tried when the store is busy, and how long is waited before.
@@ -256,7 +256,17 @@ impl End {
             } => placed(claim, (index, recipient), *mailboxes, forwarded),
             Ending::Taken(taken) => handed_over(claim, (index, recipient), taken, self.took),
             Ending::Failed { failure, .. } if failure.permanent => {
-                failed(claim, (index, recipient), failure, &failure.to_string())
+                let why = if failure.suppressed {
+                    Why::Suppressed
+                } else {
+                    Why::Status
+                };
+                failed(
+                    claim,
+                    (index, recipient),
+                    (failure, why),
+                    &failure.to_string(),
+                )
             }
             Ending::Failed {
                 failure,
@@ -275,11 +285,12 @@ impl End {
                     NextAttempt::At { at, late } => {
                         let at = not_before.map_or(at, |not_before| at.max(not_before));
                         let at = at.min(claim.expires_at);
-                        deferred(claim, (index, recipient), failure, at, late)
+                        deferred(claim, (index, recipient), (failure, class), at, late)
                     }
                     NextAttempt::Expired => {
                         let reason = expired(claim, failure, now);
-                        failed(claim, (index, recipient), failure, &reason)
+                        let why = Why::Waited(class);
+                        failed(claim, (index, recipient), (failure, why), &reason)
                     }
                 }
             }
@@ -301,6 +312,7 @@ fn released(now: Timestamp) -> Part {
             reason: "the node was stopped before it came to this letter".to_owned(),
             delay_reported: false,
             counts: false,
+            last: Box::default(),
         },
         step: None,
         item: None,
@@ -360,6 +372,7 @@ fn handed_over(
         recipient: index,
         action: Action::Relayed,
         status: "2.0.0".to_owned(),
+        why: Why::Status,
         diagnostic: Some(taken.reply.clone()),
         remote_host: Some(taken.peer.host.to_string()),
     });
@@ -374,7 +387,7 @@ fn handed_over(
 fn deferred(
     claim: &Claim,
     (index, recipient): (usize, &ClaimedRecipient),
-    failure: &Failure,
+    (failure, class): (&Failure, FailureClass),
     at: Timestamp,
     late: bool,
 ) -> Part {
@@ -385,9 +398,13 @@ fn deferred(
             reason: failure.to_string(),
             delay_reported: reported,
             counts: true,
+            last: Box::new(last_attempt(failure, class)),
         },
-        step: Some((Step::Deferred, format!("until {at}: {failure}"))),
-        item: reported.then(|| item(index, Action::Delayed, failure)),
+        step: Some((
+            Step::Deferred,
+            format!("until {at} ({}): {failure}", class.as_str()),
+        )),
+        item: reported.then(|| item(index, Action::Delayed, failure, Why::Waited(class))),
         label: "deferred",
     }
 }
@@ -395,7 +412,7 @@ fn deferred(
 fn failed(
     claim: &Claim,
     (index, recipient): (usize, &ClaimedRecipient),
-    failure: &Failure,
+    (failure, why): (&Failure, Why),
     reason: &str,
 ) -> Part {
     let reported = dsn::is_wanted(claim, recipient, Action::Failed);
@@ -411,12 +428,23 @@ fn failed(
             reason: reason.to_owned(),
         },
         step: Some((Step::Failed, format!("{reason}{silent}"))),
-        item: reported.then(|| item(index, Action::Failed, failure)),
+        item: reported.then(|| item(index, Action::Failed, failure, why)),
         label: "failed",
     }
 }
 
-fn item(recipient: usize, action: Action, failure: &Failure) -> Item {
+/// What the operator sees of an attempt.
+fn last_attempt(failure: &Failure, class: FailureClass) -> LastAttempt {
+    let peer = failure.peer.as_ref();
+    LastAttempt {
+        class: class.as_str().to_owned(),
+        reply: failure.reply.clone().unwrap_or_default(),
+        host: peer.map(ToString::to_string).unwrap_or_default(),
+        tls: failure.tls.as_deref().unwrap_or_default().to_owned(),
+    }
+}
+
+fn item(recipient: usize, action: Action, failure: &Failure, why: Why) -> Item {
     let mut status = failure.status;
     if action == Action::Failed && !failure.permanent {
         // RFC 3463 §3.5: X.4.7, the delivery time has expired. The class says "failed" (§2).
@@ -426,6 +454,7 @@ fn item(recipient: usize, action: Action, failure: &Failure) -> Item {
         recipient,
         action,
         status: status.to_string(),
+        why,
         diagnostic: Some(failure.diagnostic()),
         // RFC 3464 §2.3.5: the server that gave the diagnostic, so not one that never answered.
         remote_host: failure

@@ -2,11 +2,13 @@
 //! keeps, and the reports of success that are due at once (RFC 3461).
 
 use base::{EmailAddress, Timestamp};
+use message::write::Action;
 use message::{Content, Message, Part};
 use proto::smtp::Ret;
 use proto::smtp::server::Mail;
 use store::{
-    DeliverBy, DeliverByMode, DsnReturn, Handling, Letter, StoreError, Submission, TlsWish,
+    DeliverBy, DeliverByMode, DsnReturn, Handling, Letter, Note, Step, StoreError, Submission,
+    TlsWish,
 };
 
 use super::envelope::{Envelope, Given};
@@ -71,6 +73,31 @@ impl Session<'_> {
         let report = options.store.letter(report.into()).await?;
         Ok(vec![dsn::submission(&reporter, &about, report)])
     }
+}
+
+/// The step of the letter's journey that tells of the reports of success.
+pub(super) fn success_note(envelope: &Envelope, at: Timestamp) -> Option<Note> {
+    let sender = envelope.reverse_path()?;
+    let told = envelope.recipients.iter();
+    let told = told.filter(|given| given.notify.success);
+    let told: Vec<String> = told
+        .filter_map(|given| {
+            let word = match given.placed? {
+                Action::Delivered => "delivered",
+                Action::Expanded => "expanded",
+                Action::Relayed => "relayed",
+                Action::Delayed => "delayed",
+                Action::Failed => "failed",
+            };
+            Some(format!("{} {word}", given.address))
+        })
+        .collect();
+    Some(Note {
+        at,
+        recipient: None,
+        step: Step::Reported,
+        detail: format!("to {sender}: {}", told.join(", ")),
+    })
 }
 
 pub(super) fn addresses(recipients: &[Given]) -> Vec<EmailAddress> {

@@ -15,7 +15,7 @@ use store::{
 };
 use tracing::info;
 
-use super::asked::{addresses, dsn_return, expires_at, handling, needs_utf8};
+use super::asked::{addresses, dsn_return, expires_at, handling, needs_utf8, success_note};
 use super::checks::{Verdict, aside};
 use super::envelope::Envelope;
 use super::header::Header;
@@ -163,7 +163,7 @@ impl Session<'_> {
         let handling = handling(envelope, &complete.header, complete.at);
         let backscatter = verdict.as_ref().is_some_and(Verdict::may_be_backscatter);
         let report = report(&complete.letter, verdict.as_ref());
-        let notes = self.notes(&complete, verdict);
+        let mut notes = self.notes(&complete, verdict);
         let Complete {
             letter,
             envelope,
@@ -182,6 +182,9 @@ impl Session<'_> {
             }
         };
         let reports = reports.map_err(|error| self.reply_for(&error))?;
+        if !reports.is_empty() {
+            notes.extend(success_note(&envelope, at));
+        }
         let sender = envelope.mail.reverse_path.clone();
         let lifetime = if envelope.relayed {
             self.context.options.backup.lifetime

@@ -161,7 +161,7 @@ async fn what_the_next_server_cannot_take_is_returned() {
     for part in [
         "Status: 5.6.7\r\n",
         "The reason: 550 5.6.7 The letter needs SMTPUTF8",
-        "letters that the other server cannot take",
+        "letters that the other server cannot\r\ntake.",
     ] {
         assert!(reports[0].contains(part), "{part} in {}", reports[0]);
     }

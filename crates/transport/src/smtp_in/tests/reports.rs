@@ -27,22 +27,24 @@ impl World {
         String::from_utf8(bytes).unwrap()
     }
 
-    async fn take(&self, recipient: &str, notify: &str) {
+    /// Takes a letter; gives the reply to it.
+    async fn take(&self, recipient: &str, notify: &str) -> String {
         let mut peer = self.stranger().await;
         peer.ask("MAIL FROM:<alice@red.test> RET=FULL ENVID=e+2B1", "250")
             .await;
         let rcpt = format!("RCPT TO:<{recipient}@black.test> {notify}");
         peer.ask(&rcpt, "250").await;
         peer.ask("DATA", "354").await;
-        peer.ask(&format!("{LETTER}."), "250").await;
+        let reply = peer.ask(&format!("{LETTER}."), "250").await;
         peer.ask("QUIT", "221").await;
+        reply
     }
 }
 
 #[tokio::test]
 async fn delivered_is_reported_when_asked() {
     let world = World::new().await;
-    world
+    let reply = world
         .take(
             "robert",
             "NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;old+2Bx@red.test",
@@ -73,6 +75,17 @@ async fn delivered_is_reported_when_asked() {
         assert!(report.contains(part), "{part} in {report}");
     }
     assert!(!report.contains("dots and text"), "{report}");
+    // The journey tells of it.
+    let id = reply
+        .split(|c: char| !c.is_ascii_digit())
+        .max_by_key(|word| word.len());
+    let letter = base::LetterId(id.unwrap().parse().unwrap());
+    let journey = world.store.journey(letter).await.unwrap();
+    let told = journey
+        .iter()
+        .find(|event| event.note.step == store::Step::Reported);
+    let detail = &told.unwrap().note.detail;
+    assert_eq!(detail, "to alice@red.test: robert@black.test delivered");
 }
 
 #[tokio::test]
