@@ -10,6 +10,8 @@ pub(super) struct QueueMetrics {
     pub(super) due: Gauge,
     /// Destinations that are blocked.
     pub(super) blocked: Gauge,
+    /// 1 where outgoing port 25 seems to be blocked.
+    pub(super) port_blocked: Gauge,
     /// Destinations that asked for a pause.
     pub(super) paused: Gauge,
     /// Recipients by how an attempt ended.
@@ -33,6 +35,10 @@ impl QueueMetrics {
             due: metrics.gauge(
                 "queue_letters_due",
                 "Letters that are known to be due and not claimed; those of a sender to a destination are counted up to a limit",
+            ),
+            port_blocked: metrics.gauge(
+                "queue_port_25_blocked",
+                "1 while no server of several networks answers on port 25, as if it were blocked",
             ),
             blocked: metrics.gauge(
                 "queue_destinations_blocked",

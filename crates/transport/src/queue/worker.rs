@@ -233,6 +233,11 @@ impl Worker {
             self.start();
         }
         self.shared.metrics.in_hand(self.planner.in_hand());
+        let port_is_blocked = self.shared.outbound.port_is_blocked();
+        self.shared
+            .metrics
+            .port_blocked
+            .set(i64::from(port_is_blocked));
     }
 
     /// Looks for due letters; when to look again.

@@ -9,19 +9,21 @@ mod fit;
 mod memory;
 mod outcome;
 mod pool;
+mod port;
 mod session;
 mod sources;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use base::ports::{BoxFuture, Clock, Connector, Entropy, TlsInfo};
 use base::{Domain, Timestamp};
 use bytes::Bytes;
 use proto::smtp::client::{Event, Outgoing, RecipientOutcome, Step, Timeouts};
+use tracing::{info, warn};
 
 use crate::queue::failure::{Failure, Peer, Status};
 use crate::queue::planner::{Trouble, Verdict, trouble_of_reply};
@@ -30,6 +32,7 @@ use crate::route::{Proof, Proven, Route, Wanted};
 use crate::tlsrpt::{Fault, Ledger};
 use memory::Memory;
 use pool::Pool;
+use port::{Change, PortWatch};
 use session::{Problem, Session, SessionSettings};
 pub use sources::{Choice, Source, Sources};
 
@@ -52,6 +55,7 @@ pub struct Outbound {
     pool: Pool,
     memory: Memory,
     ledger: Ledger,
+    port: Mutex<PortWatch>,
 }
 
 /// What became of one attempt.
@@ -157,6 +161,7 @@ impl Outbound {
             pool,
             memory: Memory::default(),
             ledger: Ledger::default(),
+            port: Mutex::default(),
         }
     }
 
@@ -362,6 +367,7 @@ impl Outbound {
         let took = self.clock.now().since(started_at);
         match opened {
             Ok(mut session) => {
+                self.watch_port(|port| port.answered(peer.address));
                 session.permit = Some(permit);
                 session.wanted = wanted.clone();
                 self.memory.forget_silence(peer.address);
@@ -369,12 +375,37 @@ impl Outbound {
                 attempt.connections.push((started_at, text));
                 Ok(session)
             }
-            Err(problem) => {
+            Err(mut problem) => {
                 if problem.silent {
                     self.memory.remember_silence(started_at, peer.address);
+                    self.watch_port(|port| port.failed(started_at, peer.address));
+                    if self.port_is_blocked() {
+                        problem.failure.text.push_str(port::HINT);
+                    }
+                } else {
+                    self.watch_port(|port| port.answered(peer.address));
                 }
                 Err(problem.failure)
             }
+        }
+    }
+
+    /// Whether port 25 of all other servers seems to be out of reach.
+    #[must_use]
+    pub(crate) fn port_is_blocked(&self) -> bool {
+        let port = self.port.lock().unwrap_or_else(PoisonError::into_inner);
+        port.is_blocked()
+    }
+
+    fn watch_port(&self, tell: impl FnOnce(&mut PortWatch) -> Change) {
+        let mut port = self.port.lock().unwrap_or_else(PoisonError::into_inner);
+        match tell(&mut port) {
+            Change::None => {}
+            Change::Blocked => warn!(
+                "no server answers on port 25, whatever its network: outgoing port 25 seems to be \
+                 blocked; ask the provider of this server to open it, or set outbound.smarthost"
+            ),
+            Change::Open => info!("outgoing port 25 is open"),
         }
     }
 

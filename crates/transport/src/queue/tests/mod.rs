@@ -1,5 +1,6 @@
 //! The worker on a real store, with scripted servers: letters from their submission to their end.
 
+mod blocked;
 mod here;
 mod remote;
 mod reports;
