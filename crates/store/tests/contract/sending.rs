@@ -203,6 +203,7 @@ pub(crate) async fn refusals_hold(house: &House) {
             local: Vec::new(),
             forwards: Vec::new(),
             reports: Vec::new(),
+            addresses: Default::default(),
             notes: Vec::new(),
         };
         assert!(store.settle(settlement).await.unwrap());
