@@ -22,7 +22,7 @@ fn mail_is_kept_for_postfix_while_it_is_away() {
         .mx(20, "mx2", place.address(1))
         .mx(30, "mx3", place.address(3));
     let dns = Nsd::start(&place, place.at(53, 53), &[zone]);
-    place.write("node-1/people", "bob@black.test\n".to_owned());
+    place.write("node-1/people", "bob@black.test\n");
     let mut setup = node::Setup::new(1, "red.test");
     setup.dns = Some(dns.address);
     setup.settings = "backup_mx.domains = [\"black.test\"]\nbackup_mx.recipients = \"people\"\n\

@@ -23,7 +23,7 @@ use crate::{SendLimits, Store, StoreError};
 pub(crate) use memory::{Directory, Quota};
 pub use rights::{AuthorCheck, SendRight, SendingAs};
 use rows::RemovePiece;
-pub(crate) use rows::{LoadDirectory, address, domain, signed};
+pub(crate) use rows::{LoadDirectory, address, claim_address, domain, need_domain, signed};
 pub(crate) use sync::{Changed, TrimDirectoryChanges, note_changes};
 
 /// A domain whose mail is ours.
@@ -546,7 +546,31 @@ impl Store {
         Ok(())
     }
 
-    /// Takes members out of a group, or targets out of an alias. The last one stays: an address that
+    /// Adds owners to a mailing list.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] for no list, [`StoreError::Invalid`] for too many owners.
+    pub async fn add_list_owners(
+        &self,
+        list: &EmailAddress,
+        owners: &[EmailAddress],
+    ) -> Result<(), StoreError> {
+        if self.list(list).await?.is_none() {
+            return Err(StoreError::NotFound("list"));
+        }
+        let body = targets::AddTargets {
+            alias: list.clone(),
+            kind: AddressKind::List,
+            keeps_kind: true,
+            replaces: false,
+            targets: owners.to_vec(),
+            shared: Arc::clone(&self.0.shared),
+        };
+        self.0.engine.write(body, Priority::Urgent).await?;
+        Ok(())
+    }
+
+    /// Takes members out of a group, owners off a mailing list, or targets out of an alias. The last one stays: an address that
     /// leads nowhere would lose mail.
     ///
     /// # Errors

@@ -70,7 +70,10 @@ pub use import::{ImportLetter, ImportMailbox, ImportMark, Imported};
 pub use jobs::JobHold;
 pub use journey::{JourneyEvent, Note, Step};
 pub use letter::{Letter, Spool};
-pub use lists::{ListAddress, ListPart};
+pub use lists::{
+    Bounced, Decision, HeldLetter, ListAddress, ListInfo, ListMember, ListOptions, ListPart,
+    ListTags, MemberLetter, MemberState, NewHeld, Portion, Posting, TagUse,
+};
 pub use mailbox::{MailboxInfo, MailboxStatus, Role};
 pub use message_rows::{
     Appended, BodyReader, CopiedUid, FlagChange, FlagOp, Keywords, MailboxChanges, MessageMeta,

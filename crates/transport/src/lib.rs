@@ -13,6 +13,7 @@ pub mod brake;
 mod counts;
 pub mod dmarc_reports;
 pub mod dsn;
+pub mod lists;
 pub mod local;
 pub mod net;
 pub mod queue;

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use message::write::{delivered_to_field, return_path_field};
 use proto::smtp::OriginalRecipient;
 use store::{
-    Claim, ClaimedRecipient, Keywords, LocalRecipient, QueueRecipient, Refusal, Resolved, Role,
-    Store, StoreError, Target,
+    Claim, ClaimedRecipient, Keywords, ListAddress, LocalRecipient, QueueRecipient, Refusal,
+    Resolved, Role, Store, StoreError, Target,
 };
 
 use crate::queue::failure::{Failure, Status};
@@ -37,6 +37,8 @@ pub enum Placement {
     },
     /// Neither.
     Failed(Failure),
+    /// For a list, or one of its further addresses.
+    List(ListAddress),
 }
 
 /// Resolves the recipients of a claim whose domain is ours.
@@ -49,14 +51,24 @@ pub async fn place(store: &Store, claim: &Claim) -> Result<Placed, StoreError> {
     let mut seen = BTreeSet::new();
     for recipient in &claim.recipients {
         let placement = match store.resolve(&recipient.address).await? {
-            Resolved::Targets(targets) => {
-                place_targets(claim, recipient, targets, &mut seen, &mut placed)
-            }
+            Resolved::Targets(targets) => match only_list(&recipient.address, &targets) {
+                Some(list) => Placement::List(list),
+                None => place_targets(claim, recipient, targets, &mut seen, &mut placed),
+            },
             other => Placement::Failed(refusal(&recipient.address, &other)),
         };
         placed.recipients.push(placement);
     }
     Ok(placed)
+}
+
+/// The list whose own address this is. What an alias leads to is queued under the list's address
+/// first.
+fn only_list(address: &EmailAddress, targets: &[Target]) -> Option<ListAddress> {
+    let [Target::List(list)] = targets else {
+        return None;
+    };
+    (list.to_address()?.key() == address.key()).then(|| list.clone())
 }
 
 fn place_targets(

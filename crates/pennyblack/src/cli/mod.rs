@@ -21,6 +21,7 @@ mod group;
 mod imap;
 mod import;
 mod key;
+mod list;
 pub mod output;
 mod password;
 mod progress;
@@ -88,6 +89,9 @@ enum Command {
     /// Groups: addresses with members, here and elsewhere.
     #[command(subcommand)]
     Group(group::GroupCommand),
+    /// Mailing lists.
+    #[command(subcommand)]
+    List(list::ListCommand),
     /// Keys that sign letters as our domains (DKIM).
     #[command(subcommand)]
     Key(key::KeyCommand),
@@ -170,6 +174,7 @@ fn run(cli: Cli) -> Result<(), Exit> {
         Command::Account(command) => account::run(&Operator::new(&cli.config)?, command),
         Command::Alias(command) => alias::run(&Operator::new(&cli.config)?, command),
         Command::Group(command) => group::run(&Operator::new(&cli.config)?, command),
+        Command::List(command) => list::run(&Operator::new(&cli.config)?, command),
         Command::Key(command) => key::run(&Operator::new(&cli.config)?, command),
         Command::Dns(command) => dns::run(&Operator::new(&cli.config)?, command),
         Command::Queue(command) => queue::run(&Operator::new(&cli.config)?, command),

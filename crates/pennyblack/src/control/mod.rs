@@ -10,6 +10,7 @@ mod addresses;
 pub mod blobs;
 mod brake;
 pub mod client;
+mod lists;
 pub mod long;
 pub mod operate;
 mod passwords;
@@ -316,6 +317,78 @@ pub enum Request {
     },
     /// Lists groups.
     GroupList,
+    /// Makes a mailing list.
+    ListAdd {
+        /// Its address.
+        list: String,
+        /// Whom it belongs to.
+        owners: Vec<String>,
+        /// What it is like.
+        settings: ListSettings,
+    },
+    /// Changes what a list is like.
+    ListSet {
+        /// The list.
+        list: String,
+        /// Further owners.
+        add_owners: Vec<String>,
+        /// Who does not own it any more.
+        remove_owners: Vec<String>,
+        /// What changes.
+        settings: ListSettings,
+    },
+    /// Removes a list.
+    ListRemove {
+        /// The list.
+        list: String,
+    },
+    /// Shows a list, or all.
+    ListShow {
+        /// The list.
+        list: Option<String>,
+    },
+    /// Lists the members of a list.
+    ListMembers {
+        /// The list.
+        list: String,
+    },
+    /// Puts people on a list.
+    ListSubscribe {
+        /// The list.
+        list: String,
+        /// Their addresses.
+        members: Vec<String>,
+    },
+    /// Takes people off a list.
+    ListUnsubscribe {
+        /// The list.
+        list: String,
+        /// Their addresses.
+        members: Vec<String>,
+    },
+    /// Says whether a member gets letters.
+    ListMember {
+        /// The list.
+        list: String,
+        /// The member.
+        member: String,
+        /// Whether it gets none.
+        paused: bool,
+    },
+    /// Lists letters that wait for a word of an owner.
+    ListHeld {
+        /// Only those of this list.
+        list: Option<String>,
+    },
+    /// Does what an owner says about a letter that waits.
+    ListDecide {
+        /// The list.
+        list: String,
+        /// The letter.
+        letter: i64,
+        /// Whether it is handed out; otherwise it is dropped.
+        approve: bool,
+    },
     /// Lists queued letters.
     QueueList {
         /// Which ones.
@@ -462,6 +535,31 @@ pub enum CheckAuthors {
     NotResent,
     /// Never.
     Never,
+}
+
+/// What a mailing list is like; what is not given stays.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct ListSettings {
+    /// Its name for people.
+    pub title: Option<String>,
+    /// `anyone`, `members` or `owners` may write to it.
+    pub posting: Option<String>,
+    /// Whether letters of others wait for an owner; otherwise they are refused.
+    pub holds_others: Option<bool>,
+    /// Whether people may join by themselves.
+    pub open: Option<bool>,
+    /// Words in brackets before each subject.
+    pub subject_tag: Option<String>,
+    /// Whether answers go to the list.
+    pub reply_to_list: Option<bool>,
+    /// Whether letters always bear the list's name.
+    pub rewrites_always: Option<bool>,
+    /// The largest letter, in bytes.
+    pub letter_bytes_max: Option<u64>,
+    /// Where its letters can be read.
+    pub archive: Option<String>,
+    /// Days with reports of failure after which a member is suspended.
+    pub bounces_max: Option<u32>,
 }
 
 /// What is to be imported.

@@ -6,8 +6,8 @@ use serde_json::Value;
 use store::{NewAccount, QueueFilter, QuotaChange, Store, StoreError};
 
 use super::{
-    Failure, Filter, QueueAct, Quota, Request, addresses, blobs, passwords, people, reporting,
-    rows, senders, sending, signing, suppression,
+    Failure, Filter, QueueAct, Quota, Request, addresses, blobs, lists, passwords, people,
+    reporting, rows, senders, sending, signing, suppression,
 };
 use crate::outside::SystemClock;
 
@@ -43,6 +43,7 @@ const TRACED_LETTERS_MAX: usize = 20;
 ///
 /// # Errors
 /// In words for the operator.
+#[expect(clippy::too_many_lines, reason = "a table: an arm for each request")]
 pub async fn operate(store: &Store, request: Request) -> Result<Answer, Failure> {
     match request {
         Request::DomainAdd { .. }
@@ -88,6 +89,16 @@ pub async fn operate(store: &Store, request: Request) -> Result<Answer, Failure>
         | Request::GroupSet { .. }
         | Request::GroupRemove { .. }
         | Request::GroupList => addresses::operate(store, request).await,
+        Request::ListAdd { .. }
+        | Request::ListSet { .. }
+        | Request::ListRemove { .. }
+        | Request::ListShow { .. }
+        | Request::ListMembers { .. }
+        | Request::ListSubscribe { .. }
+        | Request::ListUnsubscribe { .. }
+        | Request::ListMember { .. }
+        | Request::ListHeld { .. }
+        | Request::ListDecide { .. } => lists::operate(store, request).await,
         Request::QueueList { filter } => {
             let entries = store.queue_list(&queue_filter(&filter)?).await?;
             Ok(Answer::list(entries.iter().map(rows::queued).collect()))

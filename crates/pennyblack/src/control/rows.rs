@@ -5,8 +5,8 @@ use base::{Domain, Timestamp};
 use serde_json::{Value, json};
 use store::{
     AccountInfo, AliasInfo, DkimAlgorithm, DkimKeyInfo, DkimState, DomainInfo, GroupInfo,
-    JourneyEvent, MailboxInfo, QueueEntry, QueueRecipientState, RecipientEntry, RemovedMessage,
-    Senders, Step, Suppression,
+    HeldLetter, JourneyEvent, ListInfo, ListMember, MailboxInfo, MemberState, Posting, QueueEntry,
+    QueueRecipientState, RecipientEntry, RemovedMessage, Senders, Step, Suppression,
 };
 
 /// A domain, with what its catch-all among these aliases leads to.
@@ -113,6 +113,66 @@ pub fn removed(message: &RemovedMessage) -> Value {
 pub fn alias(info: &AliasInfo) -> Value {
     let targets: Vec<String> = info.targets.iter().map(ToString::to_string).collect();
     json!({ "alias": info.address.to_string(), "targets": targets })
+}
+
+/// A mailing list.
+#[must_use]
+pub fn list(info: &ListInfo) -> Value {
+    let owners: Vec<String> = info.owners.iter().map(ToString::to_string).collect();
+    let options = &info.options;
+    let either = |first: bool, one: &'static str, other| if first { one } else { other };
+    json!({
+        "list": info.address.to_string(),
+        "title": options.title,
+        "owners": owners,
+        "members": info.members,
+        "active": info.active,
+        "posting": match options.posting {
+            Posting::Anyone => "anyone",
+            Posting::Members => "members",
+            Posting::Owners => "owners",
+        },
+        "others": either(options.holds_others, "hold", "refuse"),
+        "joining": either(options.open, "open", "closed"),
+        "subject_tag": options.subject_tag,
+        "reply_to": either(options.reply_to_list, "list", "author"),
+        "from": either(options.rewrites_always, "list", "author"),
+        "size": options.letter_bytes_max,
+        "archive": options.archive,
+        "bounces": options.bounces_max,
+        "created_at": time(info.created_at),
+    })
+}
+
+/// A member of a mailing list.
+#[must_use]
+pub fn list_member(member: &ListMember) -> Value {
+    json!({
+        "member": member.address.to_string(),
+        "state": match member.state {
+            MemberState::Active => "active",
+            MemberState::Probed => "probed",
+            MemberState::Suspended => "suspended",
+            MemberState::Paused => "paused",
+        },
+        "joined_at": time(member.joined_at),
+        "bounces": member.bounces,
+        "bounced_at": member.bounced_at.map(time),
+        "bounce": member.bounce,
+    })
+}
+
+/// A letter that waits for a word of an owner.
+#[must_use]
+pub fn held_letter(held: &HeldLetter) -> Value {
+    json!({
+        "letter": held.letter.0,
+        "list": held.list.to_string(),
+        "author": held.author,
+        "subject": held.subject,
+        "reason": held.reason,
+        "held_at": time(held.held_at),
+    })
 }
 
 /// A queued letter.

@@ -1,5 +1,5 @@
-//! The HTTP listener: `/healthz` for a watcher, `/metrics` (OpenMetrics) for Prometheus, and the
-//! policy of MTA-STS for other mail servers.
+//! The HTTP listener: `/healthz` for a watcher, `/metrics` (OpenMetrics) for Prometheus, the policy of
+//! MTA-STS for other mail servers, and the links by which people leave mailing lists.
 //!
 //! `/metrics` answers this machine only, unless the setting `metrics.public` says otherwise.
 
@@ -29,6 +29,7 @@ use transport::net::{Crowded, Permit};
 use transport::sts::{self, OwnPolicy};
 
 use super::guard::{Arrival, Guarded};
+use super::lists;
 
 /// How long a connection may stand without a byte from or to the client, and how long it may last
 /// however slowly bytes drip.
@@ -113,11 +114,13 @@ impl Guarded for HttpService {
 }
 
 fn routes(context: HttpContext) -> Router {
+    let lists = lists::routes().with_state(context.store.clone());
     Router::new()
         .route("/healthz", get(healthz))
         .route("/metrics", get(metrics))
         .route(sts::PATH, get(sts_policy))
         .with_state(context)
+        .merge(lists)
 }
 
 /// 200 while the store answers; a low disk is told, but the node is alive and readable.

@@ -14,6 +14,7 @@ mod holds;
 mod imap;
 mod keys;
 mod listen;
+mod lists;
 mod proxy;
 mod reports;
 mod services;

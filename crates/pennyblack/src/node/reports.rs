@@ -1,5 +1,6 @@
 //! What a node does beside mail for other domains: it renews their policies of MTA-STS, writes down
 //! what became of TLS and what was found of letters in their name, and has both reported once a day.
+//! Mailing lists are tended here, too.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +23,8 @@ const START: Duration = Duration::from_secs(5);
 const DAY: Duration = Duration::from_secs(86_400);
 /// How often policies are looked through.
 const RENEWAL: Duration = Duration::from_secs(3_600);
+/// How often mailing lists are tended.
+const LISTS: Duration = Duration::from_secs(3_600);
 /// How often it is looked for reports of days that are over. Each hour, so that not all the world
 /// sends at midnight (RFC 8460 §4.1), and a report that could not be sent has another chance.
 const REPORTS: Duration = Duration::from_secs(3_600);
@@ -65,6 +68,9 @@ impl Reporter {
 
     async fn round(&self) -> Result<(), StoreError> {
         self.write_down().await?;
+        if let Some(hold) = self.store.hold_job("lists", LISTS).await? {
+            hold.run(self.store.tend_lists()).await?;
+        }
         if let Some(hold) = self.store.hold_job("sts-policies", RENEWAL).await? {
             hold.run(self.policies.renew()).await?;
         }

@@ -41,6 +41,7 @@ impl Typing<'_> {
             smarthost: self.smarthost(),
             routes: self.routes("outbound.routes"),
             sender_routes: self.sender_routes(),
+            list_url: self.list_url(),
         }
     }
 
@@ -89,6 +90,18 @@ impl Typing<'_> {
             }
         }
         routes
+    }
+
+    fn list_url(&mut self) -> String {
+        let url = self.text("lists.url");
+        let url = url.trim_end_matches('/');
+        // RFC 8058 §3.1: an HTTPS URI.
+        let plain = |c: char| c.is_ascii_graphic() && !"<>,\"".contains(c);
+        if !url.is_empty() && (!url.starts_with("https://") || !url.chars().all(plain)) {
+            let why = "`lists.url` is not an https:// address".to_owned();
+            self.mistake("lists.url", why);
+        }
+        url.to_owned()
     }
 
     fn sender_routes(&mut self) -> Vec<FixedRoute> {

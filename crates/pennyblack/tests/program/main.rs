@@ -7,6 +7,7 @@ mod alerts;
 mod disk;
 mod keys;
 mod limits;
+mod lists;
 mod reports;
 mod senders;
 mod store;

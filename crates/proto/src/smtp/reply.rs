@@ -488,6 +488,36 @@ impl Reply {
         Self::new(550, (1, 1), lines.join("\n"))
     }
 
+    /// A letter that a mailing list does not take (RFC 3463 §3.8: X.7.2), and why.
+    #[must_use]
+    pub fn closed_list(why: &str) -> Self {
+        Self::new(
+            550,
+            (7, 2),
+            format!("The list does not take the letter: {why}"),
+        )
+    }
+
+    /// A letter that is larger than a mailing list takes (RFC 3463 §3.3: X.2.3).
+    #[must_use]
+    pub fn too_large_for_list(why: &str) -> Self {
+        Self::new(
+            552,
+            (2, 3),
+            format!("The list does not take the letter: {why}"),
+        )
+    }
+
+    /// A letter that has been on this mailing list before.
+    #[must_use]
+    pub fn list_loop() -> Self {
+        Self::new(
+            554,
+            (4, 6),
+            "Mail loop: the letter has been on this list before",
+        )
+    }
+
     /// A domain that is not ours, from somebody who did not log in.
     #[must_use]
     pub fn relay_denied() -> Self {

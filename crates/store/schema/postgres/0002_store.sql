@@ -562,3 +562,77 @@ CREATE TABLE alert (
     told_at BIGINT,
     PRIMARY KEY (kind, subject)
 );
+
+-- Mailing lists; owners are the targets of the address. posting: 0 anyone, 1 members, 2 owners may
+-- write. holds_others: letters of others wait for an owner. next_member: the number of the next
+-- member; none is used twice.
+CREATE TABLE list (
+    address_key TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    address TEXT COLLATE "C" NOT NULL,
+    title TEXT COLLATE "C" NOT NULL,
+    posting BIGINT NOT NULL,
+    holds_others BIGINT NOT NULL,
+    open BIGINT NOT NULL,
+    subject_tag TEXT COLLATE "C" NOT NULL,
+    reply_to_list BIGINT NOT NULL,
+    rewrites_always BIGINT NOT NULL,
+    letter_bytes_max BIGINT NOT NULL,
+    archive TEXT COLLATE "C" NOT NULL,
+    bounces_max BIGINT NOT NULL,
+    next_member BIGINT NOT NULL,
+    created_at BIGINT NOT NULL
+);
+
+-- state: 0 gets letters, 1 suspended with a probe under way, 2 suspended, 3 paused. bounces: days on
+-- which letters came back, the last at bounced_at.
+CREATE TABLE list_member (
+    list_key TEXT COLLATE "C" NOT NULL,
+    member_id BIGINT NOT NULL,
+    address_key TEXT COLLATE "C" NOT NULL,
+    address TEXT COLLATE "C" NOT NULL,
+    state BIGINT NOT NULL,
+    joined_at BIGINT NOT NULL,
+    bounces BIGINT NOT NULL,
+    bounced_at BIGINT,
+    bounce TEXT COLLATE "C" NOT NULL,
+    probed_at BIGINT,
+    PRIMARY KEY (list_key, member_id)
+);
+CREATE UNIQUE INDEX list_member_address ON list_member (list_key, address_key);
+CREATE INDEX list_member_probed ON list_member (probed_at) WHERE state = 1;
+
+-- Who was asked whether he wants to join a list, or to leave it, and with which token he answers.
+CREATE TABLE list_request (
+    list_key TEXT COLLATE "C" NOT NULL,
+    address_key TEXT COLLATE "C" NOT NULL,
+    joins BIGINT NOT NULL,
+    token TEXT COLLATE "C" NOT NULL,
+    address TEXT COLLATE "C" NOT NULL,
+    asked_at BIGINT NOT NULL,
+    PRIMARY KEY (list_key, address_key, joins)
+);
+CREATE UNIQUE INDEX list_request_token ON list_request (list_key, token);
+
+-- Letters for a list that wait for a word of an owner. state: 0 waits, 1 approved.
+CREATE TABLE list_held (
+    letter_id BIGINT NOT NULL,
+    recipient_id BIGINT NOT NULL,
+    list_key TEXT COLLATE "C" NOT NULL,
+    state BIGINT NOT NULL,
+    author TEXT COLLATE "C" NOT NULL,
+    subject TEXT COLLATE "C" NOT NULL,
+    reason TEXT COLLATE "C" NOT NULL,
+    held_at BIGINT NOT NULL,
+    PRIMARY KEY (letter_id, recipient_id)
+);
+CREATE INDEX list_held_by_list ON list_held (list_key, state, letter_id);
+
+-- How far a letter for a list has been handed out: to the members up to this number.
+CREATE TABLE list_sending (
+    letter_id BIGINT NOT NULL,
+    recipient_id BIGINT NOT NULL,
+    list_key TEXT COLLATE "C" NOT NULL,
+    last_member BIGINT NOT NULL,
+    sent BIGINT NOT NULL,
+    PRIMARY KEY (letter_id, recipient_id)
+);

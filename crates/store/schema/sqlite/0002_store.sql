@@ -294,3 +294,77 @@ ALTER TABLE recipient ADD COLUMN reply TEXT NOT NULL DEFAULT '';
 ALTER TABLE recipient ADD COLUMN host TEXT NOT NULL DEFAULT '';
 ALTER TABLE recipient ADD COLUMN tls TEXT NOT NULL DEFAULT '';
 ALTER TABLE recipient ADD COLUMN tried_at INTEGER;
+
+-- Mailing lists; owners are the targets of the address. posting: 0 anyone, 1 members, 2 owners may
+-- write. holds_others: letters of others wait for an owner. next_member: the number of the next
+-- member; none is used twice.
+CREATE TABLE list (
+    address_key TEXT NOT NULL PRIMARY KEY,
+    address TEXT NOT NULL,
+    title TEXT NOT NULL,
+    posting INTEGER NOT NULL,
+    holds_others INTEGER NOT NULL,
+    open INTEGER NOT NULL,
+    subject_tag TEXT NOT NULL,
+    reply_to_list INTEGER NOT NULL,
+    rewrites_always INTEGER NOT NULL,
+    letter_bytes_max INTEGER NOT NULL,
+    archive TEXT NOT NULL,
+    bounces_max INTEGER NOT NULL,
+    next_member INTEGER NOT NULL,
+    created_at INTEGER NOT NULL
+) WITHOUT ROWID;
+
+-- state: 0 gets letters, 1 suspended with a probe under way, 2 suspended, 3 paused. bounces: days on
+-- which letters came back, the last at bounced_at.
+CREATE TABLE list_member (
+    list_key TEXT NOT NULL,
+    member_id INTEGER NOT NULL,
+    address_key TEXT NOT NULL,
+    address TEXT NOT NULL,
+    state INTEGER NOT NULL,
+    joined_at INTEGER NOT NULL,
+    bounces INTEGER NOT NULL,
+    bounced_at INTEGER,
+    bounce TEXT NOT NULL,
+    probed_at INTEGER,
+    PRIMARY KEY (list_key, member_id)
+) WITHOUT ROWID;
+CREATE UNIQUE INDEX list_member_address ON list_member (list_key, address_key);
+CREATE INDEX list_member_probed ON list_member (probed_at) WHERE state = 1;
+
+-- Who was asked whether he wants to join a list, or to leave it, and with which token he answers.
+CREATE TABLE list_request (
+    list_key TEXT NOT NULL,
+    address_key TEXT NOT NULL,
+    joins INTEGER NOT NULL,
+    token TEXT NOT NULL,
+    address TEXT NOT NULL,
+    asked_at INTEGER NOT NULL,
+    PRIMARY KEY (list_key, address_key, joins)
+) WITHOUT ROWID;
+CREATE UNIQUE INDEX list_request_token ON list_request (list_key, token);
+
+-- Letters for a list that wait for a word of an owner. state: 0 waits, 1 approved.
+CREATE TABLE list_held (
+    letter_id INTEGER NOT NULL,
+    recipient_id INTEGER NOT NULL,
+    list_key TEXT NOT NULL,
+    state INTEGER NOT NULL,
+    author TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    held_at INTEGER NOT NULL,
+    PRIMARY KEY (letter_id, recipient_id)
+) WITHOUT ROWID;
+CREATE INDEX list_held_by_list ON list_held (list_key, state, letter_id);
+
+-- How far a letter for a list has been handed out: to the members up to this number.
+CREATE TABLE list_sending (
+    letter_id INTEGER NOT NULL,
+    recipient_id INTEGER NOT NULL,
+    list_key TEXT NOT NULL,
+    last_member INTEGER NOT NULL,
+    sent INTEGER NOT NULL,
+    PRIMARY KEY (letter_id, recipient_id)
+) WITHOUT ROWID;

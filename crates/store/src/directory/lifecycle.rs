@@ -132,6 +132,11 @@ impl Rename {
         if targets.is_empty() {
             return Ok(());
         }
+        // A group or a list is more than where it leads.
+        let sql = "SELECT 1 FROM address WHERE address_key = $1 AND kind <> 0";
+        if tx.row(sql, params![&key]).await?.is_some() {
+            return Err(StoreError::Exists("address"));
+        }
         for mut row in targets {
             if address(&row.text(0)?)?.key() != self.old.key() {
                 return Err(StoreError::Exists("address"));

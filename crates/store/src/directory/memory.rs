@@ -435,7 +435,7 @@ impl Directory {
 
     pub(super) fn author_check(&self, domain: &Domain) -> AuthorCheck {
         let about = self.domains.get(domain);
-        about.map_or(AuthorCheck::default(), |info| info.author_check)
+        about.map_or_else(AuthorCheck::default, |info| info.author_check)
     }
 
     pub(super) fn set_author_check(&mut self, domain: &Domain, check: AuthorCheck) {

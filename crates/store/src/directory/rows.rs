@@ -505,14 +505,14 @@ impl Body for SetQuota {
     }
 }
 
-pub(super) async fn need_domain(tx: &mut Tx<'_>, domain: &Domain) -> Result<(), StoreError> {
+pub(crate) async fn need_domain(tx: &mut Tx<'_>, domain: &Domain) -> Result<(), StoreError> {
     let sql = "SELECT 1 FROM domain WHERE name = $1 FOR UPDATE";
     let found = tx.row(sql, params![domain.as_str()]).await?;
     found.map(|_| ()).ok_or(StoreError::NotFound("domain"))
 }
 
 /// Takes an address for an account, or (without one) for an alias.
-pub(super) async fn claim_address(
+pub(crate) async fn claim_address(
     tx: &mut Tx<'_>,
     address: &EmailAddress,
     account: Option<AccountId>,

@@ -158,7 +158,8 @@ impl Body for RemoveAlias {
         let gone = StoreError::NotFound("address");
         let sql = "SELECT kind FROM address WHERE address_key = $1 AND account_id IS NULL
             FOR UPDATE";
-        let row = tx.row(sql, params![&key]).await?.ok_or(gone.clone())?;
+        let row = tx.row(sql, params![&key]).await?;
+        let row = row.ok_or_else(|| gone.clone())?;
         if !AddressKind::from_number(row.int(0)?).is_like(self.kind) {
             return Err(gone);
         }

@@ -8,6 +8,7 @@ mod delivering;
 mod house;
 mod importing;
 mod jobs;
+mod listing;
 mod mailboxes;
 mod mending;
 mod nodes;
@@ -102,6 +103,8 @@ many_nodes! { two_nodes, beside_another:
     queueing::the_queue_tells_how_far_it_is_behind,
     signing::a_key_lives,
     signing::keys_have_a_limit,
+    listing::a_list_and_its_addresses,
+    listing::members_of_a_list,
     people::addresses,
     people::groups,
     people::making_and_removing,
@@ -152,6 +155,8 @@ contract! {
     mailboxes::copying_and_moving,
     mailboxes::expunging_and_changes,
     mailboxes::bad_appends,
+    listing::a_list_and_its_addresses,
+    listing::members_of_a_list,
     people::addresses,
     people::groups,
     people::who_may_send,

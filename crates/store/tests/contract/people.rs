@@ -117,7 +117,7 @@ pub(crate) async fn groups(house: &House) {
         .await
         .unwrap();
     store
-        .add_alias(&address("t@red.test"), &[team.clone()])
+        .add_alias(&address("t@red.test"), std::slice::from_ref(&team))
         .await
         .unwrap();
     let taken = store.add_alias(&team, &people[..1]).await;

@@ -71,6 +71,8 @@ pub struct QueueSettings {
     pub routes: Vec<FixedRoute>,
     /// Domains of ours whose users' mail for others goes to a server of their own.
     pub sender_routes: Vec<FixedRoute>,
+    /// Where people leave mailing lists by one click (RFC 8058); nowhere if empty.
+    pub list_url: String,
 }
 
 /// A user name and a password at another server.
@@ -285,6 +287,7 @@ impl Default for QueueSettings {
             smarthost: None,
             routes: Vec::new(),
             sender_routes: Vec::new(),
+            list_url: String::new(),
         }
     }
 }
@@ -470,6 +473,12 @@ pub const SETTINGS: &[Setting] = &[
         Kind::TextList,
         "[]",
         "Smarthosts for the mail of single domains of yours, in the same form: `domain smtp:host:port …` is for letters with a sender of that domain. `outbound.routes` go first, `outbound.smarthost` comes after.",
+    ),
+    row(
+        "lists.url",
+        Kind::Text,
+        "\"\"",
+        "Where an HTTP listener of this server is reached from outside by https, like `https://mail.example.org`: letters of mailing lists then have a link by which a mail program takes its user off the list with one click. Nothing: they have only an address for that.",
     ),
     row(
         "outbound.smarthost_user",

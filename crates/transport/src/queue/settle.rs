@@ -7,7 +7,7 @@ use base::{EmailAddress, Timestamp};
 use message::write::Action;
 use store::{
     AddressNews, Claim, ClaimedRecipient, DeliverByMode, LastAttempt, LocalRecipient, Note, Notify,
-    Outcome, QueueRecipient, Settlement, Step, Store, StoreError,
+    Outcome, QueueRecipient, Settlement, Step, Store, StoreError, Submission,
 };
 use tracing::{error, info, warn};
 
@@ -35,6 +35,12 @@ pub(super) enum Ending {
         mailboxes: usize,
         forwarded: Vec<EmailAddress>,
     },
+    /// Handed out to the members of a list, in words.
+    HandedOut { told: String },
+    /// A list did what the letter asked for, or was right to do nothing; in words.
+    Heeded { told: String },
+    /// It stays in the queue as another verb has left it.
+    Kept,
     /// Handed over to another server.
     Taken(Taken),
     /// Not reached; not to be tried before the time, if there is one.
@@ -62,6 +68,8 @@ pub(super) struct End {
     pub(super) endings: Vec<Ending>,
     pub(super) local: Vec<LocalRecipient>,
     pub(super) forwards: Vec<QueueRecipient>,
+    /// Letters of ours that go out with the settlement.
+    pub(super) letters: Vec<Submission>,
     /// Steps noted on the way (route, connections).
     pub(super) notes: Vec<Note>,
     /// How long the transfer took.
@@ -85,6 +93,7 @@ impl End {
             endings,
             local: Vec::new(),
             forwards: Vec::new(),
+            letters: Vec::new(),
             notes: Vec::new(),
             took: Duration::ZERO,
             letter: None,
@@ -109,11 +118,15 @@ impl End {
 
     /// Writes the settlement. Whether the claim was still ours and is settled.
     pub(super) async fn settle(mut self, shared: &Shared) -> bool {
+        let kept = |ending: &Ending| matches!(ending, Ending::Kept);
+        if self.endings.iter().all(kept) {
+            return true;
+        }
         let now = shared.clock.now();
         let parts = self.parts(shared, now);
         let letter = self.letter.take();
         let items: Vec<Item> = parts.iter().filter_map(|part| part.item.clone()).collect();
-        let reports = match report(shared, &self.claim, &items, letter, now).await {
+        let mut reports = match report(shared, &self.claim, &items, letter, now).await {
             Ok(reports) => reports,
             Err(error) => {
                 // Without its report the failure must not be settled: the sender would never hear.
@@ -124,6 +137,7 @@ impl End {
             }
         };
         let reported = !reports.is_empty();
+        reports.append(&mut self.letters);
         let settlement = Settlement {
             claim: self.claim.reference,
             outcomes: self
@@ -167,7 +181,11 @@ impl End {
                 Ending::Failed { failure, .. } => {
                     suppress::count(&mut news, &shared.settings, (&self.claim, address), failure);
                 }
-                Ending::Placed { .. } | Ending::Released => {}
+                Ending::Placed { .. }
+                | Ending::HandedOut { .. }
+                | Ending::Heeded { .. }
+                | Ending::Kept
+                | Ending::Released => {}
             }
         }
         news
@@ -254,6 +272,20 @@ impl End {
                 mailboxes,
                 forwarded,
             } => placed(claim, (index, recipient), *mailboxes, forwarded),
+            Ending::HandedOut { told } => handed_out(claim, (index, recipient), told),
+            Ending::Heeded { told } => Part {
+                outcome: Outcome::Done,
+                step: Some((Step::Operated, told.clone())),
+                item: None,
+                label: "heeded",
+            },
+            // The settlement passes over recipients that are not under its claim any more.
+            Ending::Kept => Part {
+                outcome: Outcome::Done,
+                step: None,
+                item: None,
+                label: "kept",
+            },
             Ending::Taken(taken) => handed_over(claim, (index, recipient), taken, self.took),
             Ending::Failed { failure, .. } if failure.permanent => {
                 let why = if failure.suppressed {
@@ -343,6 +375,17 @@ fn placed(
         step,
         item,
         label: if mailboxes > 0 { "stored" } else { "forwarded" },
+    }
+}
+
+/// RFC 3461 §5.2.7.3: for its sender a letter is delivered when the list has it.
+fn handed_out(claim: &Claim, (index, recipient): (usize, &ClaimedRecipient), told: &str) -> Part {
+    let wanted = dsn::is_wanted(claim, recipient, Action::Delivered);
+    Part {
+        outcome: Outcome::Done,
+        step: Some((Step::Forwarded, told.to_owned())),
+        item: wanted.then(|| Item::success(index, Action::Delivered)),
+        label: "handed out",
     }
 }
 
@@ -490,7 +533,7 @@ async fn report(
     items: &[Item],
     letter: Option<store::Letter>,
     now: Timestamp,
-) -> Result<Vec<store::Submission>, StoreError> {
+) -> Result<Vec<Submission>, StoreError> {
     let (false, Some(about)) = (items.is_empty(), About::claim(claim)) else {
         return Ok(Vec::new());
     };

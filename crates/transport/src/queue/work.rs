@@ -6,7 +6,8 @@ use base::{EmailAddress, Timestamp};
 use proto::smtp::client::{Outgoing, OutgoingRecipient};
 use proto::smtp::{DeliverBy, OriginalRecipient, Ret, params};
 use store::{
-    Claim, ClaimedRecipient, DeliverByMode, DsnReturn, Note, Notify, Step, StoreError, TlsWish,
+    Claim, ClaimedRecipient, DeliverByMode, DsnReturn, ListAddress, Note, Notify, Step, StoreError,
+    Submission, TlsWish,
 };
 use tracing::error;
 
@@ -15,6 +16,7 @@ use super::planner::Verdict;
 use super::settle::{End, Ending};
 use super::suppress;
 use super::worker::Shared;
+use crate::lists::{self, Fate};
 use crate::local::{self, Placement};
 use crate::route::for_wish;
 use crate::sign::Anew;
@@ -28,10 +30,10 @@ pub(super) async fn deliver_here(shared: &Shared, claim: Claim) -> Verdict {
         Ok(placed) => placed,
         Err(error) => return store_failed(shared, claim, &error).await,
     };
-    let endings = placed
-        .recipients
-        .into_iter()
-        .map(|placement| match placement {
+    let mut endings = Vec::with_capacity(placed.recipients.len());
+    let mut letters = Vec::new();
+    for (recipient, placement) in claim.recipients.iter().zip(placed.recipients) {
+        endings.push(match placement {
             Placement::Placed {
                 mailboxes,
                 forwarded,
@@ -40,14 +42,60 @@ pub(super) async fn deliver_here(shared: &Shared, claim: Claim) -> Verdict {
                 forwarded,
             },
             Placement::Failed(failure) => Ending::of(failure),
-        })
-        .collect();
+            Placement::List(list) => {
+                take_for_list(shared, &claim, recipient, &list, &mut letters).await
+            }
+        });
+    }
     let mut end = End::new(claim, endings);
+    end.letters = letters;
     end.local = placed.local;
     end.forwards = placed.forwards;
     end.took = shared.clock.now().since(started_at);
     end.settle(shared).await;
     Verdict::Answered
+}
+
+/// Gives a letter to a mailing list.
+async fn take_for_list(
+    shared: &Shared,
+    claim: &Claim,
+    recipient: &ClaimedRecipient,
+    list: &ListAddress,
+    letters: &mut Vec<Submission>,
+) -> Ending {
+    let now = shared.clock.now();
+    let context = lists::Context {
+        store: &shared.store,
+        entropy: shared.entropy.as_ref(),
+        hostname: &shared.own.hostname,
+        url: &shared.settings.list_url,
+        now,
+        expires_at: now + shared.settings.lifetime,
+    };
+    let taken = match lists::take(&context, claim, recipient, list).await {
+        Ok(taken) => taken,
+        Err(error) => {
+            error!(letter = %claim.reference.letter, %error, "the store failed while a list worked");
+            return Ending::Failed {
+                failure: Failure::temporary(
+                    Status(4, 3, 0),
+                    "the server's storage does not answer",
+                ),
+                not_before: None,
+            };
+        }
+    };
+    letters.extend(taken.letters);
+    match taken.fate {
+        Fate::Done(told) => Ending::Heeded { told },
+        Fate::HandedOut(told) => Ending::HandedOut { told },
+        Fate::Kept => Ending::Kept,
+        Fate::Refused(failure) => Ending::Failed {
+            failure,
+            not_before: None,
+        },
+    }
 }
 
 /// Hands a claim's letter over to another server, but for recipients that are not to be tried.

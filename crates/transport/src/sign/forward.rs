@@ -47,8 +47,9 @@ impl Signer {
         Ok(())
     }
 
-    /// RFC 8617 §5.1. What was found stands in the letter's head; without it nothing is sealed.
-    async fn seal(
+    /// RFC 8617 §5.1. What was found stands in the head of the queue; without it nothing is sealed. The
+    /// pieces are what leaves.
+    pub(super) async fn seal(
         &self,
         claim: &Claim,
         [head, letter]: Pieces,

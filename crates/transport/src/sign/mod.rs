@@ -34,6 +34,7 @@ pub use tend::{GRACE, Published, is_published, record_name, tend};
 
 use keys::Keys;
 
+use crate::lists::list_of;
 use crate::smtp_out::Dressing;
 
 /// Letters whose fields are remembered; each goes to its domains within a short time.
@@ -70,6 +71,8 @@ enum Task {
     Sign(Domain),
     /// Only forwarded, by an address of this domain.
     Forward(Domain),
+    /// From a mailing list of this domain: signed and sealed.
+    List(Domain),
     /// Nothing.
     Pass,
 }
@@ -147,14 +150,51 @@ impl Signer {
                     Err(why) => warn!(%domain, %why, "a letter is not signed"),
                 }
             }
+            Task::List(domain) => self.list(claim, pieces, &domain, now, &mut leaving).await?,
             Task::Forward(via) => self.forward(claim, pieces, &via, now, &mut leaving).await?,
         }
         Ok(leaving)
     }
 
+    /// A mailing list signs what it sends, and seals above that what was found when the letter came.
+    async fn list(
+        &self,
+        claim: &Claim,
+        [head, letter]: Pieces,
+        domain: &Domain,
+        now: Timestamp,
+        leaving: &mut Leaving,
+    ) -> Result<(), StoreError> {
+        let keys = self.keys.of(domain, self.clock.now()).await?;
+        let mut signatures = Vec::new();
+        if !keys.is_empty() {
+            let pieces = [head.clone(), letter.clone()];
+            match signed(pieces, Arc::clone(&keys), now).await {
+                Ok(fields) => signatures = fields,
+                Err(why) => warn!(%domain, %why, "a letter of a list is not signed"),
+            }
+        }
+        let pieces = [[&signatures[..], &head[..]].concat().into(), letter];
+        let seal = self.seal(claim, pieces, domain, now).await?;
+        if !signatures.is_empty() {
+            leaving.told = format!("signed as {domain}");
+        }
+        if seal.is_some() {
+            leaving.told.push_str(", sealed");
+        }
+        let seal = seal.unwrap_or_default();
+        leaving.fields = [&seal[..], &signatures[..]].concat().into();
+        Ok(())
+    }
+
     /// Whose letter it is. Letters of users and reports of ours are signed; what came from elsewhere
     /// and is only sent on is not, whatever its From says.
     async fn task(&self, claim: &Claim, [_, letter]: &Pieces) -> Result<Task, StoreError> {
+        if let Some(list) = list_of(claim)
+            && let Some(domain) = self.own_domain(&list).await?
+        {
+            return Ok(Task::List(domain));
+        }
         if claim.account.is_none()
             && let Some(via) = forward::forwarded_by(&claim.head)
         {

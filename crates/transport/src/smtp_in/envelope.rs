@@ -7,13 +7,13 @@ use mailauth::srs::Srs;
 use message::write::Action;
 use proto::smtp::server::{Mail, Rcpt};
 use proto::smtp::{Notify, OriginalRecipient, Recipient, Reply, Role};
-use store::{QueueRecipient, Resolved, Target};
+use store::{ListAddress, QueueRecipient, Resolved, Target};
 
 use super::backup::Backup;
 use super::refusal::reply_for_refusal;
 use super::session::Session;
 use crate::queue::suppress;
-use crate::{dsn, sign};
+use crate::{dsn, lists, sign};
 
 /// The envelope of the letter that is being taken.
 pub(super) struct Envelope {
@@ -30,6 +30,8 @@ pub(super) struct Envelope {
     pub(super) restricted: bool,
     /// Whether a recipient is of a domain that we keep mail for.
     pub(super) relayed: bool,
+    /// The addresses of mailing lists among the recipients.
+    pub(super) lists: Vec<ListAddress>,
 }
 
 impl Envelope {
@@ -71,6 +73,7 @@ impl Session<'_> {
             forwarding: Vec::new(),
             restricted: false,
             relayed: false,
+            lists: Vec::new(),
         });
         self.server.accept();
     }
@@ -99,6 +102,14 @@ impl Session<'_> {
             },
         };
         self.check_group(&address).await?;
+        for target in &targets {
+            if let Target::List(list) = target {
+                let known = lists::knows(&self.context.options.store, list).await;
+                if !known.map_err(|error| self.reply_for(&error))? {
+                    return Err(Reply::unknown_user());
+                }
+            }
+        }
         let Some(envelope) = &mut self.envelope else {
             return Err(Reply::try_later());
         };
@@ -142,6 +153,7 @@ impl Session<'_> {
                 // The queue hands it out; its members are no recipients of this letter.
                 Target::List(list) => {
                     if let Some(address) = list.to_address() {
+                        envelope.lists.push(list);
                         let original = original(&rcpt, &address);
                         envelope.queue(address, Some(original), notify);
                     }

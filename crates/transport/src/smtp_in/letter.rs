@@ -2,6 +2,7 @@
 //! the `250`.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use base::{AccountId, EmailAddress, LetterId, Timestamp};
 use bytes::Bytes;
@@ -10,8 +11,8 @@ use message::write::{
 };
 use proto::smtp::{Body, Reply, Role as ListenerRole};
 use store::{
-    Delivery, Keywords, Letter, LocalRecipient, Note, Role, Spool, Step, StoreError, Submission,
-    Submitted,
+    Delivery, Keywords, Letter, ListPart, LocalRecipient, Note, Role, Spool, Step, StoreError,
+    Submission, Submitted,
 };
 use tracing::info;
 
@@ -20,6 +21,7 @@ use super::checks::{Verdict, aside};
 use super::envelope::Envelope;
 use super::header::Header;
 use super::session::Session;
+use crate::lists;
 
 /// A letter while it comes in.
 pub(super) struct Collected {
@@ -140,12 +142,7 @@ impl Session<'_> {
         }
         let utf8 = envelope.mail.utf8;
         let verdict = self.check_letter(&complete.letter, utf8).await?;
-        let proven = verdict
-            .as_ref()
-            .is_none_or(|verdict| verdict.sender_is_proven);
-        if complete.envelope.restricted && !proven {
-            return Err(Reply::closed_group());
-        }
+        self.check_lists(&complete, verdict.as_ref()).await?;
         let complete = match verdict {
             Some(_) => self.without_forged(complete).await?,
             None => complete,
@@ -174,23 +171,16 @@ impl Session<'_> {
         let bytes = letter.bytes().len();
         let recipients = envelope.recipients.len();
         let needs_utf8 = needs_utf8(&envelope, letter.bytes());
-        let reports = match backscatter {
-            true => Ok(Vec::new()),
-            false => {
-                self.success_reports(&envelope, &letter, &received, at)
-                    .await
-            }
-        };
-        let reports = reports.map_err(|error| self.reply_for(&error))?;
+        let mut reports = Vec::new();
+        if !backscatter {
+            let written = self.success_reports(&envelope, &letter, &received, at);
+            reports = written.await.map_err(|error| self.reply_for(&error))?;
+        }
         if !reports.is_empty() {
             notes.extend(success_note(&envelope, at));
         }
         let sender = envelope.mail.reverse_path.clone();
-        let lifetime = if envelope.relayed {
-            self.context.options.backup.lifetime
-        } else {
-            self.context.options.queue_lifetime
-        };
+        let lifetime = self.lifetime(&envelope);
         let delivered = self.context.options.store.deliver(Delivery {
             letter,
             dsn_return: dsn_return(&envelope.mail),
@@ -224,6 +214,42 @@ impl Session<'_> {
             copies = delivered.stored.len(), repeated = delivered.repeated, "letter received"
         );
         Ok(delivered.letter)
+    }
+
+    /// How long the letter is tried.
+    fn lifetime(&self, envelope: &Envelope) -> Duration {
+        let options = &self.context.options;
+        if envelope.relayed {
+            options.backup.lifetime
+        } else {
+            options.queue_lifetime
+        }
+    }
+
+    /// What a group or a list refuses is refused here, so that nobody whose name was taken hears of it.
+    async fn check_lists(
+        &self,
+        complete: &Complete,
+        verdict: Option<&Verdict>,
+    ) -> Result<(), Reply> {
+        let envelope = &complete.envelope;
+        let sender = envelope.reverse_path();
+        let found = verdict.map_or(&[][..], |verdict| &verdict.field);
+        if envelope.restricted && verdict.is_some_and(|verdict| !verdict.sender_is_proven) {
+            return Err(Reply::closed_group());
+        }
+        for list in &envelope.lists {
+            let is_post = list.part == ListPart::Post;
+            if is_post && verdict.is_some_and(|verdict| verdict.is_suspect) {
+                return Err(Reply::closed_list("it may be forged"));
+            }
+            let store = &self.context.options.store;
+            let refusal = lists::refusal(store, list, &complete.letter, sender, found).await;
+            if let Some(reply) = refusal.map_err(|error| self.reply_for(&error))? {
+                return Err(reply);
+            }
+        }
+        Ok(())
     }
 
     async fn without_forged(&self, complete: Complete) -> Result<Complete, Reply> {
