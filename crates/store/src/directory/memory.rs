@@ -635,6 +635,7 @@ mod tests {
         let account = |admin| Account {
             rights: Rights::new(),
             address: address("x@red.test"),
+            sending: AccountSending::default(),
             enabled: true,
             closed: false,
             admin,
@@ -667,6 +668,7 @@ mod tests {
             domain: Domain::parse("red.test").unwrap(),
             created_at: base::Timestamp(0),
             author_check: AuthorCheck::default(),
+            send_limits: crate::SendLimits::default(),
         });
         let name = |level: usize, number: usize| address(&format!("{level}-{number}@red.test"));
         for level in 0..9 {

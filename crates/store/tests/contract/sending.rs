@@ -205,6 +205,7 @@ pub(crate) async fn refusals_hold(house: &House) {
             reports: Vec::new(),
             addresses: Default::default(),
             notes: Vec::new(),
+            addresses: pennyblack_store::AddressNews::default(),
         };
         assert!(store.settle(settlement).await.unwrap());
     }
