@@ -118,7 +118,7 @@ impl Store {
     /// [`StoreError::NotFound`] for an account that is not there, [`StoreError::Exists`] for a right
     /// that it has, [`StoreError::Invalid`] for too many, or for itself.
     pub async fn add_send_right(&self, id: AccountId, right: SendRight) -> Result<(), StoreError> {
-        let body = ChangeRight::new(self, id, right, true);
+        let body = ChangeRight::new(self, id, &right, true);
         self.0.engine.write(body, Priority::Urgent).await
     }
 
@@ -131,7 +131,7 @@ impl Store {
         id: AccountId,
         right: SendRight,
     ) -> Result<(), StoreError> {
-        let body = ChangeRight::new(self, id, right, false);
+        let body = ChangeRight::new(self, id, &right, false);
         self.0.engine.write(body, Priority::Urgent).await
     }
 
@@ -287,7 +287,7 @@ struct ChangeRight {
 }
 
 impl ChangeRight {
-    fn new(store: &Store, id: AccountId, right: SendRight, add: bool) -> Self {
+    fn new(store: &Store, id: AccountId, right: &SendRight, add: bool) -> Self {
         let (kind, subject) = right.stored();
         Self {
             id,

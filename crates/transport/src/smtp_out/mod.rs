@@ -375,19 +375,23 @@ impl Outbound {
                 attempt.connections.push((started_at, text));
                 Ok(session)
             }
-            Err(mut problem) => {
-                if problem.silent {
-                    self.memory.remember_silence(started_at, peer.address);
-                    self.watch_port(|port| port.failed(started_at, peer.address));
-                    if self.port_is_blocked() {
-                        problem.failure.text.push_str(port::HINT);
-                    }
-                } else {
-                    self.watch_port(|port| port.answered(peer.address));
-                }
-                Err(problem.failure)
-            }
+            Err(problem) => Err(self.not_opened(peer, started_at, problem)),
         }
+    }
+
+    /// What is remembered of an address that could not be used.
+    fn not_opened(&self, peer: &Peer, started_at: Timestamp, problem: Problem) -> Failure {
+        let mut failure = problem.failure;
+        if problem.silent {
+            self.memory.remember_silence(started_at, peer.address);
+            self.watch_port(|port| port.failed(started_at, peer.address));
+            if self.port_is_blocked() {
+                failure.text.push_str(port::HINT);
+            }
+        } else {
+            self.watch_port(|port| port.answered(peer.address));
+        }
+        failure
     }
 
     /// Whether port 25 of all other servers seems to be out of reach.
