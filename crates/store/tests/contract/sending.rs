@@ -203,7 +203,6 @@ pub(crate) async fn refusals_hold(house: &House) {
             local: Vec::new(),
             forwards: Vec::new(),
             reports: Vec::new(),
-            addresses: Default::default(),
             notes: Vec::new(),
             addresses: pennyblack_store::AddressNews::default(),
         };

@@ -821,6 +821,6 @@ async fn a_session_that_waits_is_small() {
     let peer = STRANGER.parse().unwrap();
     let stop = CancellationToken::new();
     let session = serve(&world.context, Box::new(inside), peer, RELAY, stop);
-    let bytes = std::mem::size_of_val(&session);
+    let bytes = size_of_val(&session);
     assert!(bytes <= 4 * 1024, "{bytes} bytes");
 }
