@@ -226,6 +226,8 @@ use Act::{Close, Say, Silence, Want, WantLetter};
 pub(crate) enum Line {
     /// Nobody listens.
     Refused,
+    /// The address from which the connection was to be made is none of this machine.
+    NoSource,
     /// No packet comes back.
     Blackhole,
     /// This script is played.
@@ -290,6 +292,7 @@ impl Connector for Net {
         Box::pin(async move {
             match line {
                 None | Some(Line::Refused) => Err(io::ErrorKind::ConnectionRefused.into()),
+                Some(Line::NoSource) => Err(io::ErrorKind::AddrNotAvailable.into()),
                 Some(Line::Blackhole) => std::future::pending().await,
                 Some(Line::Script(script)) => {
                     let (ours, theirs) = tokio::io::duplex(64 * 1024);

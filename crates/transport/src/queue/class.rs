@@ -87,12 +87,13 @@ fn of_reply(status: Status, reply: &str, attempts_before: u32) -> FailureClass {
         return FailureClass::Greylisted;
     }
     // RFC 5321 §3.8: 421 closes the connection, whatever the rest says.
-    if code == "421" || says(TOO_MUCH) {
+    if code == "421" || (says(TOO_MUCH) && !is_too_wide(status, &said)) {
         return FailureClass::RateLimited;
     }
     match status {
         // RFC 3463 §3.3: the mailbox is full. Without a status, 452 mostly means the same.
         Status(_, 2, 2) => FailureClass::MailboxFull,
+        _ if is_too_wide(status, &said) => FailureClass::Refused,
         Status(_, 0, 0) if code == "452" => FailureClass::MailboxFull,
         // RFC 3463 §3.4, §3.5: the system takes no letters now; congestion. X.7.28 is "mail flood
         // detected" in the registry of RFC 5248.
@@ -105,6 +106,13 @@ fn of_reply(status: Status, reply: &str, attempts_before: u32) -> FailureClass {
         Status(_, 7, _) => FailureClass::Policy,
         _ => FailureClass::Refused,
     }
+}
+
+/// RFC 5321 §4.5.3.1.10: the transaction has as many recipients as it may, which says nothing of how
+/// many letters come; the rest is taken in the next one.
+fn is_too_wide(status: Status, said: &str) -> bool {
+    matches!(status, Status(_, 5, 3))
+        || (matches!(status, Status(_, 0, 0)) && said.contains("too many recipients"))
 }
 
 /// What we found ourselves.
@@ -191,6 +199,8 @@ mod tests {
         check("452 4.2.2 over quota", "mailbox-full");
         check("452 Requested action not taken", "mailbox-full");
         check("452 4.3.1 no disk", "refused");
+        check("452 4.5.3 too many recipients", "refused");
+        check("452 Too many recipients", "refused");
         check("450 4.7.25 no reverse DNS", "policy");
         check("454 4.7.5 certificate needed", "unsafe");
         check("451 4.3.0 local error", "refused");

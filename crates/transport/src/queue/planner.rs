@@ -13,7 +13,8 @@
 //!   eighths: however many of them there are, what is alive gets through.
 //! - **Window.** A destination starts with a few connections; how many it bears is found out by
 //!   [`Flow`]: more with each letter that is taken, fewer with each lost connection and with storms
-//!   of 4xx, and none for a while when they go on.
+//!   of 4xx, and none for a while when they go on. What is due in such a pause is deferred with what
+//!   the destination said last, as in a block.
 //! - **Sharing.** What other nodes have in hand for a destination takes from the limit of its
 //!   connections, but never more than leaves each its fair part, so that the nodes together keep to
 //!   the limit, by estimate and after a second.
@@ -35,7 +36,7 @@ use store::Lane;
 use super::failure::Failure;
 use super::settings::QueueSettings;
 use destination::Destination;
-pub use flow::{Flow, FlowLimits, Trouble, trouble_of_reply};
+pub use flow::{Flow, FlowLimits, Trouble, says_too_many_recipients, trouble_of_reply};
 
 /// Letters in hand for each connection of a destination: what a connection takes next is here
 /// already when it is done with one.
@@ -87,8 +88,8 @@ pub enum Verdict {
     Took,
     /// The destination answered, but took it for no recipient.
     Answered,
-    /// The connection was lost on the way, or the destination said "not now".
-    Struggled(Trouble),
+    /// The connection was lost on the way, or the destination said "not now": how, in its words.
+    Struggled(Trouble, Box<Failure>),
     /// Nobody could be reached there.
     Down(Failure),
     /// It was not tried.
@@ -100,7 +101,7 @@ pub enum Verdict {
 pub enum Admission {
     /// Start on it now.
     Start,
-    /// Defer it at once: the destination is blocked.
+    /// Defer it at once: the destination is blocked or paused.
     Defer {
         /// Until when.
         until: Timestamp,
@@ -191,7 +192,8 @@ impl Planner {
     ) {
         self.destination(now, domain, place);
         self.change(domain, |destination, _| destination.take(lane, letters));
-        if place == Place::Elsewhere {
+        // Where the planner has it, as when it is let go, though the domain has moved meanwhile.
+        if self.place(domain) == Place::Elsewhere {
             *self.tenants.entry(lane.tenant.clone()).or_default() += letters;
         }
     }
@@ -211,7 +213,7 @@ impl Planner {
         if destination.active >= destination.in_hand {
             return Admission::Wait;
         }
-        let admission = match destination.block(now) {
+        let admission = match destination.closed(now) {
             Some((until, failure)) => Admission::Defer {
                 until,
                 failure: failure.clone(),
@@ -255,13 +257,14 @@ impl Planner {
         self.tenant_let_go(domain, lane);
     }
 
-    /// Whether more letters for a destination would find room: it has less than half of what it may
-    /// have in hand, and so has the node.
+    /// Whether more letters for a destination would find room: it has at most half of what it may
+    /// have in hand, and the node has any room. Slow destinations may hold much of that for long,
+    /// and a fast one is not to wait for them.
     #[must_use]
     pub fn wants_more(&self, now: Timestamp, domain: &Domain) -> bool {
         self.destinations.get(domain).is_some_and(|destination| {
             let (total, total_max) = self.room(destination.place);
-            destination.in_hand <= destination.in_hand_max(now) / 2 && total <= total_max / 2
+            destination.in_hand <= destination.in_hand_max(now) / 2 && total < total_max
         })
     }
 

@@ -179,7 +179,7 @@ async fn send_on(shared: &Shared, claim: Claim, suppressed: &BTreeMap<usize, Fai
     shared.outbound.let_go(held).await;
     match transfer.verdict {
         // A sender's own smarthost that is away tells nothing about the destination.
-        Verdict::Down(_) | Verdict::Struggled(_) if by_sender => Verdict::Answered,
+        Verdict::Down(_) | Verdict::Struggled(..) if by_sender => Verdict::Answered,
         verdict => verdict,
     }
 }

@@ -26,7 +26,7 @@ use proto::smtp::client::{Event, Outgoing, RecipientOutcome, Step, Timeouts};
 use tracing::{info, warn};
 
 use crate::queue::failure::{Failure, Peer, Status};
-use crate::queue::planner::{Trouble, Verdict, trouble_of_reply};
+use crate::queue::planner::{Trouble, Verdict, says_too_many_recipients, trouble_of_reply};
 use crate::queue::settings::{QueueSettings, TlsPolicy};
 use crate::route::{Proof, Proven, Route, Wanted};
 use crate::tlsrpt::{Fault, Ledger};
@@ -121,9 +121,11 @@ struct Attempt<'a> {
     asked: BTreeSet<Domain>,
     /// The worst that a server said or did that puts letters off.
     trouble: Trouble,
+    /// What that was.
+    struggle: Option<Failure>,
     /// Why the last server could not be asked at all.
     unreachable: Option<Failure>,
-    /// Whether it is for a reason of ours that nobody could be asked.
+    /// Whether it is for a reason of ours that some server could not be asked.
     ours: bool,
     /// Whether every server that could not be asked refused for good.
     refused_for_good: bool,
@@ -375,6 +377,10 @@ impl Outbound {
                 attempt.connections.push((started_at, text));
                 Ok(session)
             }
+            Err(problem) if problem.ours => {
+                attempt.ours = true;
+                Err(problem.failure)
+            }
             Err(problem) => Err(self.not_opened(peer, started_at, problem)),
         }
     }
@@ -443,14 +449,21 @@ impl Outbound {
             let rest = waiting.split_off(waiting.len().min(most.unwrap_or(usize::MAX)));
             let now = std::mem::replace(&mut waiting, rest);
             let (outgoing, dressed) = (attempt.outgoing_to(&now), attempt.dressed.as_ref());
-            let outcomes = self.send(&mut session, outgoing, dressed).await;
+            let mut now = now;
+            let mut outcomes = self.send(&mut session, outgoing, dressed).await;
             if reused && std::mem::take(&mut first) && attempt.is_stale(&outcomes) {
                 attempt.connections.pop();
                 attempt.open = now;
                 attempt.open.append(&mut waiting);
                 return true;
             }
+            let mut beyond = match session.client.is_closed() {
+                true => Vec::new(),
+                false => take_beyond_the_limit(&mut now, &mut outcomes),
+            };
             attempt.learn(&session, now, outcomes);
+            beyond.append(&mut waiting);
+            waiting = beyond;
             if session.client.is_closed() {
                 break;
             }
@@ -509,6 +522,29 @@ impl Outbound {
     }
 }
 
+/// Takes out the recipients that the server would not have in one transaction with those that it
+/// took: they come in the next one (RFC 5321 §4.5.3.1.10).
+fn take_beyond_the_limit(
+    recipients: &mut Vec<usize>,
+    outcomes: &mut Vec<RecipientOutcome>,
+) -> Vec<usize> {
+    let is_taken = |outcome: &RecipientOutcome| matches!(outcome, RecipientOutcome::Accepted(_));
+    if !outcomes.iter().any(is_taken) {
+        return Vec::new();
+    }
+    let all = std::mem::take(recipients).into_iter();
+    let (beyond, rest): (Vec<_>, Vec<_>) =
+        all.zip(std::mem::take(outcomes))
+            .partition(|(_, outcome)| match outcome {
+                RecipientOutcome::Refused(reply) => says_too_many_recipients(reply),
+                RecipientOutcome::Accepted(_)
+                | RecipientOutcome::Unfit(_)
+                | RecipientOutcome::Unfinished(_) => false,
+            });
+    (*recipients, *outcomes) = rest.into_iter().unzip();
+    beyond.into_iter().map(|(index, _)| index).collect()
+}
+
 /// What a connection says about TLS; `None` when it did not come to that.
 fn fault_of(opened: &Result<Session, Problem>, wanted: &Wanted) -> Option<Option<Fault>> {
     match opened {
@@ -533,6 +569,7 @@ impl<'a> Attempt<'a> {
             connections: Vec::new(),
             asked: BTreeSet::new(),
             trouble: Trouble::default(),
+            struggle: None,
             unreachable: None,
             ours: false,
             refused_for_good: true,
@@ -593,8 +630,13 @@ impl<'a> Attempt<'a> {
                 RecipientOutcome::Refused(reply) => trouble_of_reply(reply),
                 RecipientOutcome::Accepted(_) | RecipientOutcome::Unfit(_) => Trouble::default(),
             };
-            self.trouble = self.trouble.max(trouble);
             let (result, may_ask_another) = outcome::judge(session, outcome);
+            if trouble > self.trouble {
+                self.trouble = trouble;
+                if let RecipientResult::Failed(failure) = &result {
+                    self.struggle = Some(failure.clone());
+                }
+            }
             self.results[index] = Some(result);
             if may_ask_another {
                 self.open.push(index);
@@ -616,6 +658,7 @@ impl<'a> Attempt<'a> {
             .is_some_and(|reply| reply.starts_with('4'))
         {
             self.trouble = Trouble::REFUSAL;
+            self.struggle = Some(failure.clone());
         }
         self.connections.push((now, failure.to_string()));
         self.refused_for_good &= failure.permanent;
@@ -634,8 +677,9 @@ impl<'a> Attempt<'a> {
         let verdict = if self.results.iter().any(took) {
             Verdict::Took
         } else if !self.trouble.is_none() {
-            Verdict::Struggled(self.trouble)
-        } else if self.ours {
+            let failure = self.struggle.unwrap_or_else(|| unreachable.clone());
+            Verdict::Struggled(self.trouble, Box::new(outcome::for_now(failure)))
+        } else if self.ours && self.asked.is_empty() {
             Verdict::NotTried
         } else if !self.asked.is_empty() || unreachable.permanent {
             Verdict::Answered

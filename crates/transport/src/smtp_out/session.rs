@@ -1,6 +1,7 @@
 //! One connection to another server: the engine of `proto::smtp::client` driven over a stream.
 
 use std::io;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use base::ports::{BoxStream, Clock, TlsInfo};
@@ -56,6 +57,8 @@ pub(super) struct Problem {
     pub(super) failure: Failure,
     /// Nobody answered: another address is better tried first for a while.
     pub(super) silent: bool,
+    /// It never came to a connection, for a reason of ours that says nothing of the server.
+    pub(super) ours: bool,
     /// It was the handshake that failed.
     pub(super) broke_tls: bool,
     /// What is wrong with TLS there, if it came to that.
@@ -74,6 +77,9 @@ impl Outbound {
         let connecting = self.connector.connect(peer.address, from);
         let stream = match timeout(self.settings.connect_timeout, connecting).await {
             Ok(Ok(stream)) => stream,
+            Ok(Err(error)) if from.is_some() && is_of_the_source(&error) => {
+                return Err(Problem::of_source(peer, from, &error));
+            }
             Ok(Err(error)) => return Err(Problem::silent(peer, &format!("connecting: {error}"))),
             Err(_) => return Err(Problem::silent(peer, "connecting: no answer in time")),
         };
@@ -175,10 +181,20 @@ impl Outbound {
             failure: Failure::temporary(Status(4, 7, 5), format!("TLS handshake: {error}"))
                 .at(peer),
             silent: false,
+            ours: false,
             broke_tls: true,
             fault: Some(Fault::Validation),
         })
     }
+}
+
+/// Whether the address from which a connection was to be made cannot be used: it is none of this
+/// machine, or has no port left.
+fn is_of_the_source(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::AddrNotAvailable | io::ErrorKind::AddrInUse
+    )
 }
 
 impl Problem {
@@ -187,8 +203,22 @@ impl Problem {
         Self {
             failure: Failure::temporary(Status(4, 7, 5), text).at(peer),
             silent: false,
+            ours: false,
             broke_tls: false,
             fault: Some(unproven.into()),
+        }
+    }
+
+    /// RFC 3463 §3.4: X.3.5 is a system that is set up wrongly, here ours.
+    fn of_source(peer: &Peer, source: Option<IpAddr>, error: &io::Error) -> Self {
+        let source = source.map_or_else(String::new, |source| format!(" {source}"));
+        let text = format!("no connection can be made from our address{source}: {error}");
+        Self {
+            failure: Failure::temporary(Status(4, 3, 5), text).at(peer.clone()),
+            silent: false,
+            ours: true,
+            broke_tls: false,
+            fault: None,
         }
     }
 
@@ -196,6 +226,7 @@ impl Problem {
         Self {
             failure: Failure::temporary(Status(4, 4, 1), why).at(peer.clone()),
             silent: true,
+            ours: false,
             broke_tls: false,
             fault: None,
         }
@@ -208,6 +239,7 @@ impl Problem {
                 failure,
                 client::Failure::Timeout(_) | client::Failure::Disconnected(_)
             ),
+            ours: false,
             broke_tls: false,
             fault: matches!(failure, client::Failure::TlsNotOffered)
                 .then_some(Fault::StartTlsNotSupported),

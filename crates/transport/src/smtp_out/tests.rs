@@ -328,7 +328,10 @@ async fn a_421_in_the_middle_without_another_server_only_delays() {
         .outbound
         .transfer(&route(&["192.0.2.1"]), letter(&["a@y.test"]))
         .await;
-    assert_eq!(transfer.verdict, Verdict::Struggled(Trouble::REFUSAL));
+    assert!(
+        matches!(transfer.verdict, Verdict::Struggled(Trouble::REFUSAL, _)),
+        "{transfer:?}"
+    );
     assert_eq!(
         show(&transfer),
         ["later: a.test [192.0.2.1]:25: refused at DATA; it said: 421 4.3.2 going down (4.3.2)"]
@@ -355,7 +358,10 @@ async fn after_the_final_dot_no_other_server_is_asked() {
         .outbound
         .transfer(&route(&["192.0.2.1", "192.0.2.2"]), letter(&["a@y.test"]))
         .await;
-    assert_eq!(transfer.verdict, Verdict::Struggled(Trouble::REFUSAL));
+    assert!(
+        matches!(transfer.verdict, Verdict::Struggled(Trouble::REFUSAL, _)),
+        "{transfer:?}"
+    );
     assert_eq!(
         show(&transfer),
         ["later: a.test [192.0.2.1]:25: connection lost at the end of the letter (4.4.2)"]
@@ -431,7 +437,10 @@ async fn a_greeting_of_4yz_tries_the_next_and_one_of_5yz_is_for_good_if_all_say_
         .outbound
         .transfer(&route(&["192.0.2.1", "192.0.2.2"]), letter(&["a@y.test"]))
         .await;
-    assert_eq!(transfer.verdict, Verdict::Struggled(Trouble::REFUSAL));
+    assert!(
+        matches!(transfer.verdict, Verdict::Struggled(Trouble::REFUSAL, _)),
+        "{transfer:?}"
+    );
     assert_eq!(
         show(&transfer),
         [
@@ -584,7 +593,10 @@ async fn connections_to_one_address_are_bounded() {
         .outbound
         .transfer(&route(&["192.0.2.1"]), letter(&["b@y.test"]))
         .await;
-    assert_eq!(transfer.verdict, Verdict::Struggled(Trouble::REFUSAL));
+    assert!(
+        matches!(transfer.verdict, Verdict::Struggled(Trouble::REFUSAL, _)),
+        "{transfer:?}"
+    );
     assert_eq!(
         show(&transfer),
         ["later: a.test [192.0.2.1]:25: all connections to it are busy (4.4.5)"]
@@ -755,4 +767,53 @@ async fn letters_leave_from_the_addresses_of_their_senders() {
     assert_eq!(transfer.verdict, Verdict::NotTried);
     assert!(show(&transfer)[0].contains("are of another family"));
     assert!(world.net.heard().is_empty(), "nobody was called");
+}
+
+/// An address of ours that this machine has lost says nothing about other servers, or about port 25.
+#[tokio::test(start_paused = true)]
+async fn a_source_that_cannot_be_used_is_no_fault_of_the_destination() {
+    let source = Source::parse("192.0.2.101").unwrap();
+    let settings = QueueSettings {
+        sources: Sources::new(vec![source], [].into()).unwrap(),
+        ..QueueSettings::default()
+    };
+    let lines = vec![Line::NoSource, script(&[hello(), takes()])];
+    let world = world_with(&[("192.0.2.1", lines)], settings);
+    let peers = route(&["192.0.2.1"]);
+    let transfer = world.outbound.transfer(&peers, letter(&["a@y.test"])).await;
+    assert_eq!(transfer.verdict, Verdict::NotTried);
+    let shown = show(&transfer);
+    assert!(
+        shown[0].contains("from our address 192.0.2.101") && shown[0].ends_with("(4.3.5)"),
+        "{shown:?}"
+    );
+    let peer = peers.hosts[0].addresses[0];
+    let now = world.outbound.clock.now();
+    assert!(!world.outbound.memory.is_silent(now, peer));
+}
+
+/// RFC 5321 §4.5.3.1.10: what is beyond the limit of a transaction follows in the next one.
+#[tokio::test(start_paused = true)]
+async fn recipients_beyond_the_limit_come_in_the_next_transaction() {
+    let first = vec![
+        Want("MAIL"),
+        Say("250 ok"),
+        Want("RCPT TO:<a@y.test>"),
+        Say("250 ok"),
+        Want("RCPT TO:<b@y.test>"),
+        Say("452 4.5.3 enough"),
+        Want("DATA"),
+        Say("354 go"),
+        WantLetter,
+        Say("250 2.0.0 kept"),
+    ];
+    let world = world(&[("192.0.2.1", vec![script(&[hello(), first, takes()])])]);
+    let transfer = world
+        .outbound
+        .transfer(&route(&["192.0.2.1"]), letter(&["a@y.test", "b@y.test"]))
+        .await;
+    assert_eq!(
+        show(&transfer),
+        ["taken by a.test [192.0.2.1]:25: 250 2.0.0 kept"; 2]
+    );
 }

@@ -12,7 +12,7 @@ use super::{Failure, Flow, FlowLimits, LETTERS_PER_CONNECTION_IN_HAND, Place, Qu
 
 /// Transfers into mailboxes here at once: as many as one commit of the store groups.
 const LOCAL_TRANSFERS_MAX: usize = 64;
-/// Letters of a blocked destination that are deferred at once.
+/// Letters of a blocked or paused destination that are deferred at once.
 const DEFERRED_AT_ONCE_MAX: usize = 100;
 /// How long the window of a destination without work is remembered.
 pub(super) const WINDOW_REMEMBERED: Duration = Duration::from_secs(300);
@@ -32,6 +32,8 @@ pub(super) struct Destination {
     /// Whole failures in a row.
     pub(super) failures: u32,
     block: Option<Block>,
+    /// What was said when letters were last put off as too much: the reason of a pause.
+    struggle: Option<Box<Failure>>,
     /// Whether it has answered anything since it is known.
     answered: bool,
     /// Whether letters for it were tried before in vain.
@@ -59,6 +61,7 @@ impl Destination {
             share: usize::MAX,
             failures: 0,
             block: None,
+            struggle: None,
             answered: false,
             tried: false,
             last_used: now,
@@ -113,15 +116,24 @@ impl Destination {
     pub(super) fn in_hand_max(&self, now: Timestamp) -> usize {
         match self.place {
             Place::Here => usize::MAX,
-            Place::Elsewhere if self.is_blocked(now) => DEFERRED_AT_ONCE_MAX,
+            Place::Elsewhere if self.closed(now).is_some() => DEFERRED_AT_ONCE_MAX,
             // One letter finds out whether the destination is back.
             Place::Elsewhere if self.failures > 0 => 1,
             Place::Elsewhere => self.connections_max(now) * LETTERS_PER_CONNECTION_IN_HAND,
         }
     }
 
-    /// Until when it is not asked, and why.
-    pub(super) fn block(&self, now: Timestamp) -> Option<(Timestamp, &Failure)> {
+    /// Until when it is not asked, and why: it is blocked or paused.
+    pub(super) fn closed(&self, now: Timestamp) -> Option<(Timestamp, &Failure)> {
+        let paused = || {
+            let until = self.flow.paused_until(now)?;
+            Some((until, self.struggle.as_deref()?))
+        };
+        self.block(now).or_else(paused)
+    }
+
+    /// Until when it is blocked, and why.
+    fn block(&self, now: Timestamp) -> Option<(Timestamp, &Failure)> {
         let block = self.block.as_ref().filter(|block| now < block.until)?;
         Some((block.until, &block.failure))
     }
@@ -156,11 +168,13 @@ impl Destination {
         match verdict {
             Verdict::Took => {
                 self.recover(settings);
+                self.struggle = None;
                 self.flow.took(limits);
             }
             Verdict::Answered => self.recover(settings),
-            Verdict::Struggled(trouble) => {
+            Verdict::Struggled(trouble, failure) => {
                 self.recover(settings);
+                self.struggle = Some(failure);
                 self.flow.troubled(now, trouble, limits);
             }
             // Of several that fail together, the first blocks and the others tell nothing new.

@@ -177,28 +177,30 @@ fn a_storm_shrinks_and_pauses_a_destination_and_success_opens_it_again() {
         curve.push(step(&mut planner, now, &Verdict::Took));
     }
     for _ in 0..16 {
-        curve.push(step(
-            &mut planner,
-            now,
-            &Verdict::Struggled(Trouble::DEFERRAL),
-        ));
+        curve.push(step(&mut planner, now, &struggled(Trouble::DEFERRAL)));
     }
     let expected = [
         3, 4, 5, 6, 7, 8, 8, 8, 8, 4, 4, 4, 4, 2, 2, 2, 2, 1, 1, 1, 1, 0,
     ];
     assert_eq!(curve, expected);
-    // What was under way ends; nothing new is claimed or started.
+    // What was under way ends; nothing new is started.
     while planner.destinations[&name].active > 0 {
-        finish(
-            &mut planner,
-            now,
-            &name,
-            Verdict::Struggled(Trouble::REFUSAL),
-        );
+        finish(&mut planner, now, &name, struggled(Trouble::REFUSAL));
     }
-    assert_eq!(starts(&mut planner, now, "busy.test"), 0);
-    assert_eq!(planner.plan(now, &[away("busy.test", 1_000)]), []);
     let ends = planner.pause_ends(now).unwrap();
+    // What is in hand and what is due is deferred with the reason, so that it may be reported late
+    // and expire.
+    claim(&mut planner, now, &[away("busy.test", 1_000)]);
+    assert!(planner.destinations[&name].in_hand > 10);
+    while planner.destinations[&name].in_hand > 0 {
+        let admission = planner.admit(now, &name);
+        assert!(
+            matches!(&admission, Admission::Defer { until, failure }
+                if *until == ends && failure.text == "slow down"),
+            "{admission:?}"
+        );
+        finish(&mut planner, now, &name, Verdict::NotTried);
+    }
     assert_eq!(ends.since(now), Duration::from_secs(15));
     now = ends;
     assert_eq!(planner.pause_ends(now), None);

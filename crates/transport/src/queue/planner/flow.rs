@@ -23,6 +23,9 @@ const PAUSE_DIVISOR: u32 = 8;
 /// The longest pause is so many first ones: 16 minutes where the first is 15 seconds.
 const PAUSE_DOUBLINGS_MAX: u32 = 6;
 
+/// How servers without enhanced codes say that a transaction has as many recipients as it may.
+const TOO_MANY_RECIPIENTS: &str = "too many recipients";
+
 /// How much of a storm one answer is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Trouble(u32);
@@ -55,8 +58,24 @@ pub fn trouble_of_reply(reply: &Reply) -> Trouble {
         // Greylisting (RFC 6647 §2.1) wants every letter to be tried once.
         Some(code) if (code.subject, code.detail) == (7, 1) => Trouble::default(),
         _ if names_greylisting(&reply.text) => Trouble::default(),
+        // The letter was too wide, and the next one need not be.
+        _ if says_too_many_recipients(reply) => Trouble::default(),
         _ => Trouble::DEFERRAL,
     }
+}
+
+/// Whether it says that a transaction has as many recipients as it may (RFC 5321 §4.5.3.1.10, and RFC
+/// 3463 §3.6 X.5.3); 552 is the code of old.
+#[must_use]
+pub fn says_too_many_recipients(reply: &Reply) -> bool {
+    matches!(reply.code, 452 | 552)
+        && match reply.enhanced {
+            Some(code) => (code.subject, code.detail) == (5, 3),
+            None => reply
+                .text
+                .to_ascii_lowercase()
+                .contains(TOO_MANY_RECIPIENTS),
+        }
 }
 
 fn names_greylisting(text: &str) -> bool {
@@ -297,6 +316,8 @@ mod tests {
         check(450, Some((1, 8)), "no such domain", none);
         check(450, Some((7, 1)), "come back in 300 s", none);
         check(451, None, "Greylisted, see you", none);
+        check(452, Some((5, 3)), "enough in one go", none);
+        check(452, None, "Too many recipients", none);
         check(550, Some((7, 28)), "never", none);
     }
 }

@@ -57,6 +57,12 @@ pub(super) fn settings() -> QueueSettings {
     }
 }
 
+/// "Not now".
+pub(super) fn struggled(trouble: Trouble) -> Verdict {
+    let failure = Failure::temporary(Status(4, 7, 0), "slow down");
+    Verdict::Struggled(trouble, Box::new(failure))
+}
+
 pub(super) fn down() -> Verdict {
     Verdict::Down(Failure::temporary(Status(4, 4, 1), "connection refused"))
 }
@@ -198,20 +204,10 @@ fn the_window_grows_with_success_up_to_the_limit_and_halves_with_trouble() {
     let window = |planner: &Planner| planner.destinations[&name].flow.window();
     assert_eq!(window(&planner), 8, "at the limit");
     assert_eq!(planner.destinations[&name].active, 8);
-    finish(
-        &mut planner,
-        START,
-        &name,
-        Verdict::Struggled(Trouble::REFUSAL),
-    );
+    finish(&mut planner, START, &name, struggled(Trouble::REFUSAL));
     assert_eq!(window(&planner), 4);
     for _ in 0..5 {
-        finish(
-            &mut planner,
-            START,
-            &name,
-            Verdict::Struggled(Trouble::REFUSAL),
-        );
+        finish(&mut planner, START, &name, struggled(Trouble::REFUSAL));
     }
     assert_eq!(window(&planner), 1, "never none");
     finish(&mut planner, START, &name, Verdict::Answered);
@@ -317,13 +313,18 @@ fn wants_more_only_with_room() {
         starts(&mut planner, START, "a.test");
     }
     assert!(planner.wants_more(START, &name), "half is done");
-    let flood: Vec<_> = (0..17).map(|n| away(&format!("b{n}.test"), 1)).collect();
-    claim(&mut planner, START, &flood);
+    let slow = (domain("slow.test"), Lane::default());
+    planner.claimed(START, (&slow.0, &slow.1), Place::Elsewhere, 35);
+    assert!(
+        planner.wants_more(START, &name),
+        "the others hold much, and not all"
+    );
+    planner.claimed(START, (&slow.0, &slow.1), Place::Elsewhere, 1);
     assert!(
         !planner.wants_more(START, &name),
         "the node has its hands full"
     );
-    planner.released((&domain("b3.test"), &Lane::default()));
+    planner.released((&slow.0, &slow.1));
     assert!(planner.wants_more(START, &name));
 }
 
@@ -422,7 +423,7 @@ fn the_books_are_kept_in_any_order_of_events() {
                 let verdicts = [
                     Verdict::Took,
                     Verdict::Answered,
-                    Verdict::Struggled(Trouble::REFUSAL),
+                    struggled(Trouble::REFUSAL),
                     Verdict::NotTried,
                     down(),
                 ];
@@ -443,4 +444,24 @@ fn the_books_are_kept_in_any_order_of_events() {
         assert!(here <= 30 && elsewhere <= 40, "{here} {elsewhere}");
     }
     assert!(books.iter().any(|(in_hand, _)| *in_hand > 0));
+}
+
+/// A domain that becomes ours while letters for it are in hand.
+#[test]
+fn a_domain_that_moves_leaves_nothing_counted_for_its_tenants() {
+    let mut planner = Planner::new(settings());
+    let work = from("a.test", "red.test", 1, 2);
+    let key = (&work.domain, &work.lane);
+    planner.claimed(START, key, Place::Elsewhere, 1);
+    planner.claimed(START, key, Place::Here, 1);
+    assert_eq!(planner.tenants["red.test"], 2);
+    planner.released(key);
+    planner.released(key);
+    assert!(planner.tenants.is_empty(), "{:?}", planner.tenants);
+    // And the other way round.
+    planner.claimed(START, key, Place::Here, 1);
+    planner.claimed(START, key, Place::Elsewhere, 1);
+    planner.released(key);
+    planner.released(key);
+    assert!(planner.tenants.is_empty(), "{:?}", planner.tenants);
 }
