@@ -43,6 +43,37 @@ impl Certificate {
     /// When OpenSSL fails.
     #[must_use]
     pub fn sign(&self, place: &Place, name: &str, names: &[&str], expired: bool) -> Certificate {
+        let names: Vec<String> = names.iter().map(|name| format!("DNS:{name}")).collect();
+        let extensions = format!(
+            "subjectAltName={}\nextendedKeyUsage=serverAuth\n",
+            names.join(",")
+        );
+        self.sign_with(place, name, extensions, expired)
+    }
+
+    /// Signs a person's certificate for a mail address.
+    ///
+    /// # Panics
+    /// When OpenSSL fails.
+    #[must_use]
+    pub fn sign_person(
+        &self,
+        place: &Place,
+        name: &str,
+        address: &str,
+        expired: bool,
+    ) -> Certificate {
+        let extensions = format!("subjectAltName=email:{address}\nextendedKeyUsage=clientAuth\n");
+        self.sign_with(place, name, extensions, expired)
+    }
+
+    fn sign_with(
+        &self,
+        place: &Place,
+        name: &str,
+        extensions: String,
+        expired: bool,
+    ) -> Certificate {
         let made = Certificate::at(place, name);
         let request = place.path(&format!("certificates/{name}.csr"));
         let mut command = openssl(&["req", "-new", "-newkey", "ec", "-pkeyopt"]);
@@ -53,11 +84,6 @@ impl Certificate {
             .arg("-out")
             .arg(&request);
         must_run(&mut command, LIMIT);
-        let names: Vec<String> = names.iter().map(|name| format!("DNS:{name}")).collect();
-        let extensions = format!(
-            "subjectAltName={}\nextendedKeyUsage=serverAuth\n",
-            names.join(",")
-        );
         let extensions = place.write(&format!("certificates/{name}.ext"), extensions);
         let mut command = openssl(&["x509", "-req", "-set_serial", "7", "-days"]);
         // A certificate of minus one day ended yesterday.

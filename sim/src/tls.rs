@@ -16,6 +16,7 @@ fn info() -> TlsInfo {
         cipher: "TLS_SIMULATED".to_owned(),
         verified: false,
         binding: ChannelBinding::default(),
+        client_addresses: Vec::new(),
     }
 }
 

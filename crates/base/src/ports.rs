@@ -10,7 +10,7 @@ use std::pin::Pin;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::{Domain, Timestamp};
+use crate::{Domain, EmailAddress, Timestamp};
 
 /// A boxed future, so that ports can be trait objects.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -178,6 +178,9 @@ pub struct TlsInfo {
     pub verified: bool,
     /// What binds a login to this connection; of servers only.
     pub binding: ChannelBinding,
+    /// The mail addresses in the client's certificate, if a trusted authority has signed it and the
+    /// client was asked for one ([`TlsAcceptor::accept_with_certificate`]); of servers only.
+    pub client_addresses: Vec<EmailAddress>,
 }
 
 /// What binds a login to the TLS connection that it goes over (RFC 5056): who sits in between has
@@ -359,4 +362,13 @@ pub trait HttpFetch: Send + Sync + 'static {
 pub trait TlsAcceptor: Send + Sync + 'static {
     /// Does the handshake. The caller sets the time limit.
     fn accept(&self, stream: BoxStream) -> BoxFuture<'_, io::Result<(BoxStream, TlsInfo)>>;
+
+    /// The same where users log in: the client may show a certificate, and need not. One that is
+    /// not trusted counts as none. Without trusted authorities nothing is asked for.
+    fn accept_with_certificate(
+        &self,
+        stream: BoxStream,
+    ) -> BoxFuture<'_, io::Result<(BoxStream, TlsInfo)>> {
+        self.accept(stream)
+    }
 }

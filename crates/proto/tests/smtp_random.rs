@@ -83,6 +83,7 @@ mod tests {
                     }
                     Event::Chunk(bytes) => self.letter.extend_from_slice(&bytes),
                     Event::LetterDropped => self.letter.clear(),
+                    Event::External { .. } => server.stands_for("user"),
                     Event::Token { .. } => server.token_refused(),
                     Event::Keys { algorithm, .. } => {
                         let iterations = std::num::NonZeroU32::new(4_096).unwrap();

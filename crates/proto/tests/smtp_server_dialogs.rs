@@ -144,7 +144,7 @@ mod tests {
         fn new(lines: &[Line]) -> Self {
             let mut config = config();
             let (mut tls, mut disk_full, mut crowded) = (false, false, false);
-            let (mut xclient, mut bound) = (None, false);
+            let (mut xclient, mut bound, mut certificate) = (None, false, false);
             for line in lines {
                 let Line::Set(name, value) = line else {
                     continue;
@@ -170,6 +170,7 @@ mod tests {
                     "letters_max" => config.letters_max = value.parse().unwrap(),
                     "xclient" => xclient = Some(value.parse().unwrap()),
                     "bound" => bound = value == "yes",
+                    "certificate" => certificate = value == "yes",
                     "tokens" => config.offers.tokens = value == "yes",
                     "disk_full" => disk_full = value == "yes",
                     "crowded" => crowded = value == "yes",
@@ -187,6 +188,9 @@ mod tests {
                     exporter: Some(*b"the exporter of this connection."),
                     server_end_point: Some(b"its certificate".to_vec()),
                 });
+            }
+            if certificate {
+                server.offer_external();
             }
             if crowded {
                 server.refuse(&Reply::too_many_connections("Too many connections"));
@@ -305,6 +309,7 @@ mod tests {
                 }
                 Event::Password { .. }
                 | Event::Token { .. }
+                | Event::External { .. }
                 | Event::Keys { .. }
                 | Event::Proved { .. } => self.login(event),
                 Event::WrongProof { login } => Some(format!("wrong proof {login}")),
@@ -326,10 +331,17 @@ mod tests {
                 Event::Token { login, token } => {
                     let token = token.expose_str().unwrap().to_owned();
                     match token.as_str() {
-                        "good" => self.server.token_is("user"),
+                        "good" => self.server.stands_for("user"),
                         _ => self.server.token_refused(),
                     }
                     Some(format!("token {} of {login:?}", token))
+                }
+                Event::External { identity } => {
+                    match identity.as_deref() {
+                        None | Some("user") => self.server.stands_for("user"),
+                        Some(_) => self.server.reject(&Reply::authentication_failed()),
+                    }
+                    Some(format!("external {identity:?}"))
                 }
                 Event::Keys { login, algorithm } => {
                     // The example of RFC 7677 §3.

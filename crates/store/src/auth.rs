@@ -14,7 +14,7 @@ use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
 use aws_lc_rs::{digest, hmac, pbkdf2};
 use base::ports::Entropy;
-use base::{AccountId, Secret, Timestamp};
+use base::{AccountId, EmailAddress, Secret, Timestamp};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
@@ -124,6 +124,37 @@ impl Store {
             passwords.remember(token, account, generation);
         }
         Ok(account)
+    }
+
+    /// Whom a certificate with these addresses logs in, and by which of them: the account that an
+    /// address is its own of, or an alias of it alone. With `identity`, only the account that this
+    /// address leads to. `None`: unknown, closed or disabled; or, without `identity`, several accounts.
+    ///
+    /// # Errors
+    /// Those of asking for what other nodes have made.
+    pub async fn log_in_by_certificate(
+        &self,
+        addresses: &[EmailAddress],
+        identity: Option<&str>,
+    ) -> Result<Option<(AccountId, EmailAddress)>, StoreError> {
+        let mut found = Vec::with_capacity(addresses.len());
+        for address in addresses {
+            // A text with an @ is looked up as an address and as nothing else.
+            if let Some(account) = self
+                .login(&prepared(address.to_string().as_bytes()))
+                .await?
+            {
+                found.push((account, address.clone()));
+            }
+        }
+        if let Some(identity) = identity {
+            let wanted = self.login(&prepared(identity.as_bytes())).await?;
+            return Ok(found
+                .into_iter()
+                .find(|(account, _)| Some(*account) == wanted));
+        }
+        let one = found.first().cloned();
+        Ok(one.filter(|(one, _)| found.iter().all(|(account, _)| account == one)))
     }
 
     /// The SCRAM keys of a login, made up for an unknown one.

@@ -320,6 +320,7 @@ impl Connector for Net {
                 cipher: "TLS_AES_256_GCM_SHA384".to_owned(),
                 verified: false,
                 binding: Default::default(),
+                client_addresses: Vec::new(),
             };
             Ok((stream, tls))
         })

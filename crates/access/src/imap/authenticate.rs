@@ -68,10 +68,26 @@ impl Session {
                     }
                     return Ok(self.logged_in(account, &login));
                 }
+                ServerStep::External { identity } => {
+                    return self.by_certificate(identity.as_deref()).await;
+                }
                 // Not offered: nobody checks tokens here.
                 ServerStep::Token { .. } => return Err(Failure::Mechanism),
                 ServerStep::Failed(failure) => return Err(self.sasl_failed(failure)),
             };
+        }
+    }
+
+    /// RFC 4422 appendix A: TLS has proved who it is, and the store knows whose address that is.
+    async fn by_certificate(&mut self, identity: Option<&str>) -> Result<Done, Failure> {
+        let shown = self.client_addresses().to_vec();
+        let named = shown.first().map(ToString::to_string).unwrap_or_default();
+        let login = identity.unwrap_or(&named);
+        self.throttle_allows(login)?;
+        let store = &self.context.options.store;
+        match store.log_in_by_certificate(&shown, identity).await? {
+            Some((account, address)) => Ok(self.logged_in(account, &address.to_string())),
+            None => Err(self.wrong_credentials(login)),
         }
     }
 

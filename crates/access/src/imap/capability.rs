@@ -1,5 +1,6 @@
 //! CAPABILITY (RFC 9051 §6.1.1): the list is made of what is really there for this connection.
 
+use base::EmailAddress;
 use base::ports::ChannelBinding;
 use proto::sasl::{Mechanism, Needs};
 
@@ -50,8 +51,15 @@ impl Session {
             Needs::Nothing => true,
             Needs::Keys => self.context.options.scram,
             Needs::KeysAndBinding => self.context.options.scram && self.channel().is_some(),
+            Needs::Certificate => !self.client_addresses().is_empty(),
             Needs::Tokens => false,
         }
+    }
+
+    /// The addresses of the client's certificate.
+    pub(super) fn client_addresses(&self) -> &[EmailAddress] {
+        let tls = self.tls.as_ref();
+        tls.map_or(&[], |tls| tls.client_addresses.as_slice())
     }
 
     /// What a login may be bound to, if there is something.

@@ -28,7 +28,7 @@ impl Session {
         // What came in the same breath is thrown away: nobody knows who has sent it.
         let stream = self.connection.take_stream().ok_or_else(gone)?;
         let limit = self.context.options.limits.command_timeout;
-        let (stream, info) = timeout(limit, acceptor.accept(stream))
+        let (stream, info) = timeout(limit, acceptor.accept_with_certificate(stream))
             .await
             .map_err(|_| Failure::TimedOut)?
             .map_err(Failure::Io)?;

@@ -67,6 +67,7 @@ impl TlsAcceptor for Marker {
             cipher: "none".into(),
             verified: false,
             binding: Default::default(),
+            client_addresses: Vec::new(),
         };
         Box::pin(async move { Ok((stream, info)) })
     }

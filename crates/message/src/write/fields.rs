@@ -177,6 +177,7 @@ mod tests {
             cipher: "TLS13_AES_256_GCM_SHA384".to_owned(),
             verified: false,
             binding: Default::default(),
+            client_addresses: Vec::new(),
         };
         let bob = EmailAddress::parse("bob@black.test").unwrap();
         let field = received_field(&ReceivedField {

@@ -145,7 +145,8 @@ impl<G: Guarded> Shared<G> {
         match &self.options.implicit_tls {
             None => Ok((stream, None)),
             Some(tls) => {
-                let (stream, info) = timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await??;
+                let accepting = tls.accept_with_certificate(stream);
+                let (stream, info) = timeout(HANDSHAKE_TIMEOUT, accepting).await??;
                 Ok((stream, Some(info)))
             }
         }

@@ -342,5 +342,6 @@ fn acceptor(settings: &Settings) -> Result<Option<Arc<RustlsAcceptor>>, TlsError
         &settings.hostname,
         &settings.data_dir,
     )?;
-    RustlsAcceptor::new(source).map(|acceptor| Some(Arc::new(acceptor)))
+    let acceptor = RustlsAcceptor::new(source)?.asking_clients(settings.client_ca.clone())?;
+    Ok(Some(Arc::new(acceptor)))
 }

@@ -3,6 +3,8 @@
 
 use aws_lc_rs::digest::{self, SHA256, SHA384, SHA512};
 
+use super::der::{OBJECT_IDENTIFIER, SEQUENCE, value};
+
 /// The binding of a certificate in DER; `None` where RFC 5929 defines none (Ed25519, RSA-PSS).
 pub(super) fn of_certificate(der: &[u8]) -> Option<Vec<u8>> {
     let algorithm = match signature_algorithm(der)? {
@@ -27,9 +29,6 @@ const SHA256_ECDSA: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2];
 const SHA384_ECDSA: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 3];
 const SHA512_ECDSA: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 4];
 
-const SEQUENCE: u8 = 0x30;
-const OBJECT_IDENTIFIER: u8 = 0x06;
-
 /// RFC 5280 §4.1: `Certificate ::= SEQUENCE { tbsCertificate, signatureAlgorithm, … }`.
 fn signature_algorithm(der: &[u8]) -> Option<&[u8]> {
     let (certificate, _) = value(der, SEQUENCE)?;
@@ -37,22 +36,6 @@ fn signature_algorithm(der: &[u8]) -> Option<&[u8]> {
     let (algorithm, _) = value(behind, SEQUENCE)?;
     let (identifier, _) = value(algorithm, OBJECT_IDENTIFIER)?;
     Some(identifier)
-}
-
-/// The content of the element at the start, and what follows it (X.690 §8.1).
-fn value(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
-    let (first, rest) = der.split_first()?;
-    let (length, rest) = rest.split_first()?;
-    let (length, rest) = match length {
-        0..=0x7f => (usize::from(*length), rest),
-        0x81..=0x84 => {
-            let (bytes, rest) = rest.split_at_checked(usize::from(length & 0x7f))?;
-            let length = bytes.iter().fold(0, |n, byte| n << 8 | usize::from(*byte));
-            (length, rest)
-        }
-        _ => return None,
-    };
-    (*first == tag).then(|| rest.split_at_checked(length))?
 }
 
 #[cfg(test)]

@@ -3,8 +3,10 @@
 //! Nothing else in the house opens a socket to another machine or asks the time; listeners are in
 //! [`crate::node`].
 
+mod client_certificate;
 pub mod clock;
 pub mod connect;
+mod der;
 mod dnssec;
 mod end_point;
 mod fetch;

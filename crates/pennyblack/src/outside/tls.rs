@@ -11,6 +11,7 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use super::client_certificate::AnyClient;
 use super::end_point;
 use base::Domain;
 use base::ports::{BoxFuture, BoxStream, ChannelBinding, TlsAcceptor, TlsInfo};
@@ -19,7 +20,8 @@ use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{ProtocolVersion, ServerConfig, SupportedCipherSuite};
 
@@ -119,6 +121,15 @@ pub struct RustlsAcceptor {
     acceptor: tokio_rustls::TlsAcceptor,
     current: Arc<CurrentCertificate>,
     source: CertificateSource,
+    /// The file of the authorities, and what was made of it.
+    clients: Option<(PathBuf, RwLock<Clients>)>,
+}
+
+/// What is used where clients are asked for a certificate.
+#[derive(Clone)]
+struct Clients {
+    acceptor: tokio_rustls::TlsAcceptor,
+    judge: Arc<AnyClient>,
 }
 
 impl RustlsAcceptor {
@@ -131,19 +142,28 @@ impl RustlsAcceptor {
         let current = Arc::new(CurrentCertificate(RwLock::new(Arc::new(
             source.read(&provider)?,
         ))));
-        let unusable = |error: rustls::Error| TlsError::Unusable(error.to_string());
-        let mut config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(unusable)?
-            .with_no_client_auth()
-            .with_cert_resolver(current.clone());
-        // Sessions are resumed by tickets: nothing of a client is kept here.
-        config.ticketer = Ticketer::new().map_err(unusable)?;
         Ok(Self {
-            acceptor: Arc::new(config).into(),
+            acceptor: acceptor(provider, WebPkiClientVerifier::no_client_auth(), &current)?,
             current,
             source,
+            clients: None,
         })
+    }
+
+    /// Also asks clients for a certificate of the authorities in this PEM file, where that is wanted
+    /// ([`TlsAcceptor::accept_with_certificate`]).
+    ///
+    /// # Errors
+    /// When the file holds none that can be used.
+    pub fn asking_clients(mut self, authorities: Option<PathBuf>) -> Result<Self, TlsError> {
+        self.clients = match authorities {
+            Some(file) => {
+                let clients = Clients::read(&file, &self.current)?;
+                Some((file, RwLock::new(clients)))
+            }
+            None => None,
+        };
+        Ok(self)
     }
 
     /// The file of the certificate.
@@ -164,12 +184,16 @@ impl RustlsAcceptor {
         first.unwrap_or_default()
     }
 
-    /// Reads the certificate again; on an error the old one stays.
+    /// Reads the certificate and the authorities of clients again; on an error the old ones stay.
     ///
     /// # Errors
     /// As [`Self::new`].
     pub fn reload(&self) -> Result<(), TlsError> {
         let fresh = Arc::new(self.source.read(&provider())?);
+        if let Some((file, clients)) = &self.clients {
+            let read = Clients::read(file, &self.current)?;
+            *clients.write().unwrap_or_else(PoisonError::into_inner) = read;
+        }
         *self
             .current
             .0
@@ -184,18 +208,75 @@ impl TlsAcceptor for RustlsAcceptor {
         Box::pin(async move {
             let server_end_point = self.current.end_point();
             let stream = self.acceptor.accept(stream).await?;
-            let (_, connection) = stream.get_ref();
-            let info = info(
-                connection.protocol_version(),
-                connection.negotiated_cipher_suite(),
-            )?;
-            let binding = ChannelBinding {
-                exporter: exporter(connection),
-                server_end_point,
-            };
-            Ok((Box::new(stream) as BoxStream, TlsInfo { binding, ..info }))
+            let info = accepted(stream.get_ref().1, server_end_point)?;
+            Ok((Box::new(stream) as BoxStream, info))
         })
     }
+
+    fn accept_with_certificate(
+        &self,
+        stream: BoxStream,
+    ) -> BoxFuture<'_, io::Result<(BoxStream, TlsInfo)>> {
+        let Some((_, clients)) = &self.clients else {
+            return self.accept(stream);
+        };
+        let clients = clients
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        Box::pin(async move {
+            let server_end_point = self.current.end_point();
+            let stream = clients.acceptor.accept(stream).await?;
+            let connection = stream.get_ref().1;
+            let mut info = accepted(connection, server_end_point)?;
+            // Also after a session was resumed: the authorities and the time may be others.
+            let chain = connection.peer_certificates().unwrap_or_default();
+            info.client_addresses = clients.judge.addresses(chain);
+            Ok((Box::new(stream) as BoxStream, info))
+        })
+    }
+}
+
+impl Clients {
+    fn read(file: &Path, current: &Arc<CurrentCertificate>) -> Result<Self, TlsError> {
+        let provider = provider();
+        let judge = Arc::new(AnyClient::new(file, &provider)?);
+        Ok(Self {
+            acceptor: acceptor(provider, judge.clone(), current)?,
+            judge,
+        })
+    }
+}
+
+fn acceptor(
+    provider: Arc<CryptoProvider>,
+    clients: Arc<dyn ClientCertVerifier>,
+    current: &Arc<CurrentCertificate>,
+) -> Result<tokio_rustls::TlsAcceptor, TlsError> {
+    let unusable = |error: rustls::Error| TlsError::Unusable(error.to_string());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(unusable)?
+        .with_client_cert_verifier(clients)
+        .with_cert_resolver(current.clone());
+    // Sessions are resumed by tickets: nothing of a client is kept here.
+    config.ticketer = Ticketer::new().map_err(unusable)?;
+    Ok(Arc::new(config).into())
+}
+
+fn accepted(
+    connection: &rustls::ServerConnection,
+    server_end_point: Option<Vec<u8>>,
+) -> io::Result<TlsInfo> {
+    let info = info(
+        connection.protocol_version(),
+        connection.negotiated_cipher_suite(),
+    )?;
+    let binding = ChannelBinding {
+        exporter: exporter(connection),
+        server_end_point,
+    };
+    Ok(TlsInfo { binding, ..info })
 }
 
 /// The certificate in use, exchanged as a whole.
@@ -242,6 +323,7 @@ pub(super) fn info(
         cipher,
         verified: false,
         binding: ChannelBinding::default(),
+        client_addresses: Vec::new(),
     })
 }
 

@@ -157,6 +157,8 @@ pub struct Settings {
     pub synchronous: Synchronous,
     /// The certificate's PEM file and its key's.
     pub certificate: Option<(PathBuf, PathBuf)>,
+    /// The PEM file of the authorities whose certificates log users in.
+    pub client_ca: Option<PathBuf>,
     /// Where DNS questions go.
     pub dns: DnsSettings,
     /// What is logged.
@@ -269,6 +271,7 @@ impl Typing<'_> {
                 _ => Synchronous::Full,
             },
             certificate: self.certificate(),
+            client_ca: self.path("tls.client_ca"),
             dns: self.dns(),
             log_level: self.log_level(),
             log_format: match self.text("log.format").as_str() {

@@ -62,6 +62,15 @@ const OUTSIDE: &[Setting] = &[
         doc: "A PEM file with the certificate's private key.",
     },
     Setting {
+        name: "tls.client_ca",
+        kind: Kind::Text,
+        default: "\"\"",
+        doc: "A PEM file with certificate authorities. Submission and IMAP with TLS then ask \
+              programs for a certificate, and one signed by these logs in without a password (SASL \
+              EXTERNAL) whoever its mail address belongs to: list only authorities that check whom \
+              they give an address of yours. Nobody must have one. Read again on SIGHUP.",
+    },
+    Setting {
         name: "dns.servers",
         kind: Kind::TextList,
         default: "[]",

@@ -146,10 +146,12 @@ impl Client {
                     Err(ClientError::WrongServerSignature)
                 }
             }
-            // Tokens are not ours to send.
-            State::Initial(Mechanism::OAuthBearer | Mechanism::XOAuth2, _) | State::Over => {
-                Err(ClientError::Malformed)
-            }
+            // Tokens and certificates are not ours to send.
+            State::Initial(
+                Mechanism::External | Mechanism::OAuthBearer | Mechanism::XOAuth2,
+                _,
+            )
+            | State::Over => Err(ClientError::Malformed),
         }
     }
 

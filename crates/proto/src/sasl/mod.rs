@@ -1,11 +1,12 @@
 //! SASL (RFC 4422): PLAIN (RFC 4616), LOGIN (the widespread draft), SCRAM-SHA-256 and SCRAM-SHA-1
 //! (RFC 5802, RFC 7677), also with channel binding (`-PLUS`; RFC 5929, RFC 9266), as a server and as
-//! a client (which binds to `tls-exporter`); as a server also OAUTHBEARER (RFC 7628) and XOAUTH2 (its predecessor by Google).
+//! a client (which binds to `tls-exporter`); as a server also EXTERNAL
+//! (RFC 4422 appendix A), OAUTHBEARER (RFC 7628) and XOAUTH2 (its predecessor by Google).
 //!
 //! It knows nothing of the protocol that carries it (SMTP and IMAP put base64 around it), checks no
-//! password or token itself (it asks with [`ServerStep::Verify`], [`ServerStep::Lookup`] or
-//! [`ServerStep::Token`]) and draws no nonce. An authorization identity other than the login is
-//! refused.
+//! password or token itself (it asks with [`ServerStep::Verify`], [`ServerStep::Lookup`],
+//! [`ServerStep::Token`] or [`ServerStep::External`]) and draws no nonce. An authorization identity
+//! other than the login is refused.
 
 pub mod client;
 mod oauth;
@@ -32,6 +33,8 @@ pub enum Mechanism {
     ScramSha1Plus,
     /// The same with SHA-1, which many clients have: RFC 5802.
     ScramSha1,
+    /// What the connection proved already, by the client's certificate: RFC 4422 appendix A.
+    External,
     /// An access token instead of a password: RFC 7628.
     OAuthBearer,
     /// The same as Google had it first.
@@ -44,11 +47,12 @@ pub enum Mechanism {
 
 impl Mechanism {
     /// All of them, best first.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::ScramSha256Plus,
         Self::ScramSha256,
         Self::ScramSha1Plus,
         Self::ScramSha1,
+        Self::External,
         Self::OAuthBearer,
         Self::XOAuth2,
         Self::Plain,
@@ -63,6 +67,7 @@ impl Mechanism {
             Self::ScramSha256 => "SCRAM-SHA-256",
             Self::ScramSha1Plus => "SCRAM-SHA-1-PLUS",
             Self::ScramSha1 => "SCRAM-SHA-1",
+            Self::External => "EXTERNAL",
             Self::OAuthBearer => "OAUTHBEARER",
             Self::XOAuth2 => "XOAUTH2",
             Self::Plain => "PLAIN",
@@ -77,6 +82,7 @@ impl Mechanism {
             Self::Plain | Self::Login => Needs::Nothing,
             Self::ScramSha256 | Self::ScramSha1 => Needs::Keys,
             Self::ScramSha256Plus | Self::ScramSha1Plus => Needs::KeysAndBinding,
+            Self::External => Needs::Certificate,
             Self::OAuthBearer | Self::XOAuth2 => Needs::Tokens,
         }
     }
@@ -85,7 +91,7 @@ impl Mechanism {
     /// that has something to bind to.
     #[must_use]
     pub const fn is_for_clients(self) -> bool {
-        !matches!(self.needs(), Needs::Tokens)
+        !matches!(self.needs(), Needs::Certificate | Needs::Tokens)
     }
 
     /// The mechanism of that name, in any case.
@@ -106,6 +112,8 @@ pub enum Needs {
     Keys,
     /// SCRAM keys are kept, and the connection has something to bind to.
     KeysAndBinding,
+    /// The client has shown a certificate that names somebody.
+    Certificate,
     /// Somebody checks tokens.
     Tokens,
 }

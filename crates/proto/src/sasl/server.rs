@@ -39,6 +39,12 @@ pub enum ServerStep {
         /// The token.
         token: Secret,
     },
+    /// Find whom the client's certificate stands for. The exchange is over; its result is the
+    /// driver's.
+    External {
+        /// Whom the client wants to act as; `None`: whom the certificate names.
+        identity: Option<String>,
+    },
     /// The client proved that it knows a password of this login. The exchange is over.
     Proved {
         /// Who it is.
@@ -185,6 +191,12 @@ impl Server {
                 let login = text(response)?.to_owned();
                 self.state = State::LoginPassword { login };
                 Ok(ServerStep::Challenge(b"Password:".to_vec()))
+            }
+            // RFC 4422 appendix A.1: an authorization identity or nothing.
+            State::Initial(Mechanism::External) => {
+                let identity = Some(text(response)?).filter(|text| !text.is_empty());
+                let identity = identity.map(|text| prepare(text).into_owned());
+                Ok(ServerStep::External { identity })
             }
             State::LoginPassword { login } => verify(&login, text(response)?),
             State::Initial(Mechanism::ScramSha256) => {

@@ -133,11 +133,38 @@ impl Session<'_> {
             Ok(Resolved::Targets(targets)) => match targets[..] {
                 [Target::Account(account)] => {
                     self.enter(&login, account);
-                    self.server.token_is(&login);
+                    self.server.stands_for(&login);
                 }
                 _ => self.server.token_refused(),
             },
             Ok(_) => self.server.token_refused(),
+            Err(error) => {
+                warn!(peer = %self.peer, %error, "logins cannot be checked");
+                self.server.reject(&Reply::authentication_unavailable());
+            }
+        }
+    }
+
+    /// RFC 4422 appendix A: TLS has proved who it is, and the store knows whose address that is.
+    pub(super) async fn check_certificate(&mut self, identity: Option<&str>) {
+        let shown = self.tls.as_ref().map(|tls| tls.client_addresses.clone());
+        let shown = shown.unwrap_or_default();
+        let named = shown.first().map(ToString::to_string).unwrap_or_default();
+        let login = identity.unwrap_or(&named);
+        if !self.may_try(login) {
+            return;
+        }
+        let store = &self.context.options.store;
+        match store.log_in_by_certificate(&shown, identity).await {
+            Ok(Some((account, address))) => {
+                let login = address.to_string();
+                self.enter(&login, account);
+                self.server.stands_for(&login);
+            }
+            Ok(None) => {
+                self.login_failed(login);
+                self.server.reject(&Reply::authentication_failed());
+            }
             Err(error) => {
                 warn!(peer = %self.peer, %error, "logins cannot be checked");
                 self.server.reject(&Reply::authentication_unavailable());

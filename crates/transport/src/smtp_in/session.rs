@@ -11,10 +11,10 @@ use std::sync::Arc;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
-use base::ports::{BoxStream, TlsInfo};
+use base::ports::{BoxFuture, BoxStream, TlsAcceptor, TlsInfo};
 use base::{AccountId, LetterId};
 use proto::smtp::server::Xclient;
-use proto::smtp::{Event, Reply, Server};
+use proto::smtp::{Event, Reply, Role, Server};
 use store::{StoreError, Unconfirmed};
 use tokio::io::{AsyncRead as _, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep, timeout};
@@ -118,6 +118,9 @@ pub(super) async fn run(
     };
     if let Some(tls) = &session.tls {
         session.server.set_channel_binding(tls.binding.clone());
+        if !tls.client_addresses.is_empty() {
+            session.server.offer_external();
+        }
     }
     let permit: Option<Permit> = match admitted {
         Ok(permit) => {
@@ -153,7 +156,7 @@ async fn secure(
 ) -> Option<(BoxStream, Option<TlsInfo>)> {
     match (listener.security, &context.options.tls) {
         (Security::Implicit, Some(acceptor)) => {
-            match timeout(limit, acceptor.accept(stream)).await {
+            match timeout(limit, handshake(acceptor.as_ref(), stream, listener)).await {
                 Ok(Ok((stream, tls))) => return Some((stream, Some(tls))),
                 Ok(Err(error)) => debug!(%peer, %error, "TLS handshake failed"),
                 Err(_) => debug!(%peer, "TLS handshake took too long"),
@@ -163,6 +166,19 @@ async fn secure(
         // A listener that must encrypt and cannot is closed; the node does not start so.
         (Security::Implicit, None) => None,
         (Security::None | Security::StartTls, _) => Some((stream, None)),
+    }
+}
+
+/// Who submits may log in by a certificate. Others are not asked for one: nothing rests on it, and
+/// a server that has none to show could stumble over the question.
+fn handshake(
+    acceptor: &dyn TlsAcceptor,
+    stream: BoxStream,
+    listener: Listener,
+) -> BoxFuture<'_, io::Result<(BoxStream, TlsInfo)>> {
+    match listener.role {
+        Role::Submission => acceptor.accept_with_certificate(stream),
+        Role::Relay | Role::Lmtp => acceptor.accept(stream),
     }
 }
 
@@ -253,6 +269,9 @@ impl Session<'_> {
             Event::Keys { login, algorithm } => Box::pin(self.find_keys(&login, algorithm)).await,
             Event::Token { login, token } => {
                 Box::pin(self.check_token(login.as_deref(), &token)).await;
+            }
+            Event::External { identity } => {
+                Box::pin(self.check_certificate(identity.as_deref())).await;
             }
             Event::Proved { login, which } => {
                 Box::pin(self.proved(&login, which)).await;
@@ -346,11 +365,15 @@ impl Session<'_> {
         let Some(acceptor) = &self.context.options.tls else {
             return Err(io::ErrorKind::Unsupported.into());
         };
-        let accepted = timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await;
+        let accepting = handshake(acceptor.as_ref(), stream, self.listener);
+        let accepted = timeout(HANDSHAKE_TIMEOUT, accepting).await;
         let (stream, tls) = accepted.map_err(|_| io::ErrorKind::TimedOut)??;
         self.account = None;
         self.server.tls_started(self.context.now());
         self.server.set_channel_binding(tls.binding.clone());
+        if !tls.client_addresses.is_empty() {
+            self.server.offer_external();
+        }
         self.tls = Some(tls);
         Ok(stream)
     }

@@ -52,7 +52,7 @@ impl TlsAcceptor for MarkedTls {
         Box::pin(async move {
             let mut mark = [0; 6];
             stream.read_exact(&mut mark).await?;
-            assert_eq!(&mark, b"<TLS>\n");
+            assert!([b"<TLS>\n", b"<CRT>\n"].contains(&&mark), "{mark:?}");
             let info = TlsInfo {
                 version: "TLSv1.3",
                 cipher: "TLS_AES_256_GCM_SHA384".to_owned(),
@@ -60,6 +60,10 @@ impl TlsAcceptor for MarkedTls {
                 binding: ChannelBinding {
                     exporter: Some([7; 32]),
                     server_end_point: None,
+                },
+                client_addresses: match &mark {
+                    b"<CRT>\n" => vec![address("carol@black.test"), address("bob@red.test")],
+                    _ => Vec::new(),
                 },
             };
             Ok((stream, info))

@@ -79,6 +79,9 @@ impl Server {
             ServerStep::Token { login, token } => {
                 self.ask(Waiting::Token(exchange), Event::Token { login, token })
             }
+            ServerStep::External { identity } => {
+                self.ask(Waiting::External, Event::External { identity })
+            }
             ServerStep::Proved { login, which } => {
                 let waiting = Waiting::Proved {
                     login: login.clone(),
@@ -98,9 +101,10 @@ impl Server {
         }
     }
 
-    /// Answers [`Event::Token`]: the token stands for this login.
-    pub fn token_is(&mut self, login: &str) {
-        if let Some(Waiting::Token(_)) = self.waiting.take() {
+    /// Answers [`Event::Token`] or [`Event::External`]: the token or the certificate stands for this
+    /// login.
+    pub fn stands_for(&mut self, login: &str) {
+        if let Some(Waiting::Token(_) | Waiting::External) = self.waiting.take() {
             self.login = Some(login.to_owned());
             Reply::authenticated().write(&mut self.output);
         }

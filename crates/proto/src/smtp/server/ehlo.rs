@@ -114,6 +114,7 @@ impl Server {
             Needs::Nothing => true,
             Needs::Keys => self.config.scram,
             Needs::KeysAndBinding => self.config.scram && !self.channel.is_empty(),
+            Needs::Certificate => self.certificate,
             Needs::Tokens => self.config.offers.tokens,
         }
     }

@@ -172,13 +172,19 @@ pub enum Event {
         /// Made with which hash function.
         algorithm: Algorithm,
     },
-    /// *Asks* whom an access token stands for: [`Server::token_is`], [`Server::token_refused`] or,
-    /// if it cannot be checked now, [`Server::reject`].
+    /// *Asks* whom an access token stands for: [`Server::stands_for`], [`Server::token_refused`]
+    /// or, if it cannot be checked now, [`Server::reject`].
     Token {
         /// Whose token it should be, if the client says.
         login: Option<String>,
         /// The token.
         token: Secret,
+    },
+    /// *Asks* whom the client's certificate stands for: [`Server::stands_for`] or
+    /// [`Server::reject`].
+    External {
+        /// Whom the client wants to act as; `None`: whom the certificate names.
+        identity: Option<String>,
     },
     /// *Asks* whether this login, which proved its password by SCRAM, may enter:
     /// [`Server::accept`] or [`Server::reject`].
@@ -219,6 +225,7 @@ enum Waiting {
     },
     Keys(sasl::Server),
     Token(sasl::Server),
+    External,
     Proved {
         login: String,
     },
@@ -309,6 +316,7 @@ pub struct Server {
     extended: bool,
     tls: bool,
     channel: ChannelBinding,
+    certificate: bool,
     login: Option<String>,
     transaction: Option<Transaction>,
     letter: Letter,
@@ -340,6 +348,7 @@ impl Server {
             extended: false,
             tls,
             channel: ChannelBinding::default(),
+            certificate: false,
             login: None,
             transaction: None,
             letter: Letter::default(),
@@ -357,6 +366,11 @@ impl Server {
     /// What a login may be bound to, once the connection is encrypted.
     pub fn set_channel_binding(&mut self, channel: ChannelBinding) {
         self.channel = channel;
+    }
+
+    /// The client has shown a certificate that can be logged in with: EXTERNAL is offered.
+    pub fn offer_external(&mut self) {
+        self.certificate = true;
     }
 
     /// Greets the peer.
@@ -516,6 +530,7 @@ impl Server {
                 | Waiting::Password { .. }
                 | Waiting::Keys(_)
                 | Waiting::Token(_)
+                | Waiting::External
                 | Waiting::Proved { .. }
                 | Waiting::StartTls
                 | Waiting::Xclient(_),
@@ -608,8 +623,8 @@ impl Server {
                 self.login = Some(login);
                 Reply::authenticated()
             }
-            // Only `keys` answers this one, and `token_is` the other.
-            asks @ (Waiting::Keys(_) | Waiting::Token(_)) => {
+            // Only `keys` answers this one, and `stands_for` the others.
+            asks @ (Waiting::Keys(_) | Waiting::Token(_) | Waiting::External) => {
                 self.waiting = Some(asks);
                 return;
             }

@@ -54,6 +54,8 @@ impl Server {
         self.peer_name = None;
         self.extended = false;
         self.login = None;
+        // The certificate was the proxy's, not its client's.
+        self.certificate = false;
         self.told_name = helo;
         self.end_transaction();
         self.greet();

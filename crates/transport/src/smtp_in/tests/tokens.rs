@@ -61,6 +61,58 @@ async fn channel_binding_is_there_with_tls() {
     assert!(hello.contains("AUTH SCRAM-SHA-256-PLUS "), "{hello}");
 }
 
+/// RFC 4422 appendix A: the account whose address is in the certificate, and no other.
+#[tokio::test]
+async fn a_certificate_opens_the_account_that_it_names() {
+    let world = World::new().await;
+    let secured = async |mark: &str| {
+        let mut peer = world.connect(SUBMISSION, HOME);
+        peer.expect("220").await;
+        peer.ask("EHLO client", "250").await;
+        peer.ask("STARTTLS", "220").await;
+        peer.say(mark).await;
+        let hello = peer.ask("EHLO client", "250").await;
+        (peer, hello)
+    };
+    let (mut peer, hello) = secured("<TLS>\n").await;
+    assert!(!hello.contains("EXTERNAL"), "{hello}");
+    peer.ask("AUTH EXTERNAL =", "504").await;
+
+    let (mut peer, hello) = secured("<CRT>\n").await;
+    assert!(hello.contains(" EXTERNAL "), "{hello}");
+    for other in ["bob@black.test", "bob@red.test", "nobody@black.test"] {
+        let line = format!("AUTH EXTERNAL {}", BASE64.encode(other));
+        peer.ask(&line, "535 5.7.8").await;
+    }
+    let line = format!("AUTH EXTERNAL {}", BASE64.encode("carol@black.test"));
+    peer.ask(&line, "235 2.7.0").await;
+    peer.ask("MAIL FROM:<bob@black.test>", "550 5.7.1").await;
+    peer.ask("MAIL FROM:<carol@black.test>", "250").await;
+
+    let (mut peer, _) = secured("<CRT>\n").await;
+    peer.ask("AUTH EXTERNAL =", "235 2.7.0").await;
+    peer.ask("MAIL FROM:<carol@black.test>", "250").await;
+}
+
+/// The brake keeps out whoever asks for others' accounts, also with a certificate.
+#[tokio::test]
+async fn refused_certificates_count_as_failed_logins() {
+    let limits = Limits {
+        auth_failures_max: 1,
+        ..Limits::default()
+    };
+    let world = World::with(limits).await;
+    let mut peer = world.connect(SUBMISSION, HOME);
+    peer.expect("220").await;
+    peer.ask("EHLO client", "250").await;
+    peer.ask("STARTTLS", "220").await;
+    peer.say("<CRT>\n").await;
+    peer.ask("EHLO client", "250").await;
+    let line = format!("AUTH EXTERNAL {}", BASE64.encode("bob@black.test"));
+    peer.ask(&line, "535 5.7.8").await;
+    peer.ask("AUTH EXTERNAL =", "454 4.7.0 Too many").await;
+}
+
 /// RFC 5802 §3: the keys of SHA-1 are made with the password, too.
 #[tokio::test]
 async fn scram_with_sha_1() {
