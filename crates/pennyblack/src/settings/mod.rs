@@ -260,6 +260,9 @@ impl Typing<'_> {
         let node = self.node(hostname.as_ref());
         let limits = self.limits();
         let database = self.database();
+        let backup = Arc::new(self.backup());
+        let mut queue = self.queue();
+        queue.backup = backup.domains().cloned().collect();
         Some(Settings {
             data_dir: self.path("data_dir").unwrap_or_default(),
             domains: self.domains(),
@@ -285,10 +288,10 @@ impl Typing<'_> {
             auth: self.auth(),
             proxies: self.parsed("proxy.trusted", "a network", Network::parse),
             xclient_trusted: self.parsed("smtp.xclient_trusted", "a network", Network::parse),
-            backup: Arc::new(self.backup()),
+            backup,
             safety: self.safety(hostname.as_ref()),
             alerts: self.alerts(),
-            queue: self.queue(),
+            queue,
             scram: self.flag("smtp.scram"),
             auth_without_tls_on_loopback: self.text("smtp.auth_without_tls") == "loopback",
             hostname: hostname?,

@@ -41,6 +41,7 @@ impl Typing<'_> {
             smarthost: self.smarthost(),
             routes: self.routes("outbound.routes"),
             sender_routes: self.sender_routes(),
+            backup: Vec::new(),
             list_url: self.list_url(),
         }
     }
@@ -260,7 +261,9 @@ mod tests {
         let login = route.login.as_ref().unwrap();
         assert_eq!(login.password.expose_str(), Some("pass word"));
         assert_eq!((route.dane, route.tls), (true, TlsPolicy::Required));
-        assert!(settings.backup.has(&Domain::parse("black.test").unwrap()));
+        let black = Domain::parse("black.test").unwrap();
+        assert!(settings.backup.has(&black));
+        assert_eq!(settings.queue.backup, [black]);
         for (from, to) in [
             ("smtp:relay", "lmtp:relay"),
             ("user=me ", ""),

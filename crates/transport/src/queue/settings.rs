@@ -71,6 +71,8 @@ pub struct QueueSettings {
     pub routes: Vec<FixedRoute>,
     /// Domains of ours whose users' mail for others goes to a server of their own.
     pub sender_routes: Vec<FixedRoute>,
+    /// Domains whose mail is kept for another server: it goes to no smarthost.
+    pub backup: Vec<Domain>,
     /// Where people leave mailing lists by one click (RFC 8058); nowhere if empty.
     pub list_url: String,
 }
@@ -287,6 +289,7 @@ impl Default for QueueSettings {
             smarthost: None,
             routes: Vec::new(),
             sender_routes: Vec::new(),
+            backup: Vec::new(),
             list_url: String::new(),
         }
     }

@@ -19,7 +19,7 @@ use super::worker::Shared;
 use crate::lists::{self, Fate};
 use crate::local::{self, Placement};
 use crate::route::for_wish;
-use crate::sign::Anew;
+use crate::sign::{Anew, proven_sender};
 use crate::smtp_out::Dressed;
 use crate::smtp_out::RecipientResult;
 
@@ -114,7 +114,7 @@ pub(super) async fn hand_over(shared: &Shared, claim: Claim) -> Verdict {
 
 async fn send_on(shared: &Shared, claim: Claim, suppressed: &BTreeMap<usize, Failure>) -> Verdict {
     let started_at = shared.clock.now();
-    let sender = claim.reverse_path.as_ref().map(|sender| &sender.domain);
+    let sender = proven_sender(&claim);
     let by_sender = shared.router.has_own_route(sender, &claim.domain);
     let finding = shared.router.route_from(sender, &claim.domain);
     let found = unless_cut_off(shared, finding).await;

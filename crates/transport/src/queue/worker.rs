@@ -135,7 +135,8 @@ fn shared(context: QueueContext) -> Shared {
             settings.routes.clone(),
         )
         .with_policies(policies)
-        .with_sender_routes(settings.sender_routes.clone()),
+        .with_sender_routes(settings.sender_routes.clone())
+        .with_backup(settings.backup.clone()),
         outbound: Outbound::new(
             connector,
             Arc::clone(&clock),

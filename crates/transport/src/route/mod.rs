@@ -77,6 +77,7 @@ pub struct Router {
     smarthost: Option<Smarthost>,
     fixed: Vec<FixedRoute>,
     by_sender: Vec<FixedRoute>,
+    backup: Vec<Domain>,
     policies: Option<Arc<Policies>>,
     cache: Cache,
 }
@@ -158,6 +159,7 @@ impl Router {
             smarthost,
             fixed,
             by_sender: Vec::new(),
+            backup: Vec::new(),
             policies: None,
             cache: Cache::default(),
         }
@@ -174,6 +176,14 @@ impl Router {
     #[must_use]
     pub fn with_sender_routes(mut self, routes: Vec<FixedRoute>) -> Self {
         self.by_sender = routes;
+        self
+    }
+
+    /// The same router, which relays for these domains: their mail goes to their own servers and to no
+    /// smarthost, which would send it back to us or refuse what strangers write.
+    #[must_use]
+    pub fn with_backup(mut self, domains: Vec<Domain>) -> Self {
+        self.backup = domains;
         self
     }
 
@@ -203,7 +213,8 @@ impl Router {
     }
 
     fn own_route(&self, sender: Option<&Domain>, domain: &Domain) -> Option<&FixedRoute> {
-        if self.fixed.iter().any(|fixed| fixed.domain == *domain) {
+        let is_fixed = self.fixed.iter().any(|fixed| fixed.domain == *domain);
+        if is_fixed || self.backup.contains(domain) {
             return None;
         }
         let own = |route: &&FixedRoute| sender == Some(&route.domain);
@@ -221,14 +232,16 @@ impl Router {
         if let Some(fixed) = self.fixed.iter().find(|fixed| fixed.domain == *domain) {
             return self.find_fixed(fixed).await.map(Arc::new);
         }
-        let target = match &self.smarthost {
+        let is_backup = self.backup.contains(domain);
+        let smarthost = self.smarthost.as_ref().filter(|_| !is_backup);
+        let target = match smarthost {
             Some(smarthost) => &smarthost.host,
             None => domain,
         };
         if let Some(known) = self.cache.find(now, target) {
             return known;
         }
-        let found = match &self.smarthost {
+        let found = match smarthost {
             Some(smarthost) => self.find_smarthost(smarthost).await,
             None => self.find(domain).await,
         };

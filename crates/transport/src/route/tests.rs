@@ -328,6 +328,26 @@ async fn the_mail_of_a_sender_s_domain_goes_to_its_own_smarthost() {
     }
 }
 
+#[tokio::test]
+async fn mail_that_is_kept_for_another_server_goes_to_no_smarthost() {
+    let mut world = world(
+        "relay.test A 192.0.2.8\nb.test MX 10 mx.b.test\nmx.b.test A 192.0.2.1",
+        Some(Smarthost::parse("relay.test:587").unwrap()),
+    );
+    let own = FixedRoute::parse("red.test smtp:relay.test:587 user=me password-file=x").unwrap();
+    world.router.by_sender = vec![own];
+    let red = Domain::parse("red.test").unwrap();
+    let to = Domain::parse("b.test").unwrap();
+    world.router = world.router.with_backup(vec![to.clone()]);
+    assert!(!world.router.has_own_route(Some(&red), &to));
+    let route = world.router.route_from(Some(&red), &to).await.unwrap();
+    assert_eq!(
+        route.hosts[0].addresses,
+        ["192.0.2.1:2525".parse().unwrap()]
+    );
+    assert!(!route.smarthost);
+}
+
 /// Without records that DNSSEC vouches for nothing goes there.
 #[tokio::test]
 async fn a_smarthost_that_must_prove_itself_by_dane() {

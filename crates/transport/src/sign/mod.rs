@@ -191,7 +191,7 @@ impl Signer {
     /// and is only sent on is not, whatever its From says.
     async fn task(&self, claim: &Claim, [_, letter]: &Pieces) -> Result<Task, StoreError> {
         if let Some(list) = list_of(claim)
-            && let Some(domain) = self.own_domain(&list).await?
+            && let Some(domain) = own_domain(&self.store, &list).await?
         {
             return Ok(Task::List(domain));
         }
@@ -200,7 +200,7 @@ impl Signer {
         {
             return Ok(Task::Forward(via));
         }
-        if claim.account.is_none() && claim.reverse_path.is_some() {
+        if claim.account.is_none() && (claim.reverse_path.is_some() || !is_made_here(claim)) {
             return Ok(Task::Pass);
         }
         // One that was missing was added, and stands in the head.
@@ -213,27 +213,45 @@ impl Signer {
         let Some(author) = author else {
             return Ok(Task::Pass);
         };
-        Ok(match self.own_domain(&author.domain).await? {
+        Ok(match own_domain(&self.store, &author.domain).await? {
             Some(domain) => Task::Sign(domain),
             None => Task::Pass,
         })
     }
+}
 
-    /// A domain if it is ours, or the nearest above it that is: reports come from the host's name,
-    /// and RFC 9989 §4.4 aligns it with its domain.
-    async fn own_domain(&self, domain: &Domain) -> Result<Option<Domain>, StoreError> {
-        let mut name = domain.as_str();
-        while name.contains('.') {
-            let Ok(candidate) = Domain::parse(name) else {
-                break;
-            };
-            if self.store.is_ours(&candidate).await? {
-                return Ok(Some(candidate));
-            }
-            name = name.split_once('.').map_or("", |(_, above)| above);
+/// Whether this server wrote the letter. One that came from another server, and is only relayed or
+/// forwarded, has the Received in its head with which it was taken; the head is this server's own.
+fn is_made_here(claim: &Claim) -> bool {
+    claim.account.is_none()
+        && (list_of(claim).is_some() || Fields::new(&claim.head).find("Received").is_none())
+}
+
+/// The sender's domain where it is known to be true. A stranger writes any reverse-path, and his letter
+/// that is relayed or forwarded must not go where only users' letters may.
+pub(crate) fn proven_sender(claim: &Claim) -> Option<&Domain> {
+    let is_ours = claim.account.is_some() || is_made_here(claim);
+    let sender = claim.reverse_path.as_ref().filter(|_| is_ours);
+    sender.map(|sender| &sender.domain)
+}
+
+/// A domain if it is ours, or the nearest above it that is: reports come from the host's name, and
+/// RFC 9989 §4.4 aligns it with its domain. A letter of such an author is signed as what is found.
+pub(crate) async fn own_domain(
+    store: &Store,
+    domain: &Domain,
+) -> Result<Option<Domain>, StoreError> {
+    let mut name = domain.as_str();
+    while name.contains('.') {
+        let Ok(candidate) = Domain::parse(name) else {
+            break;
+        };
+        if store.is_ours(&candidate).await? {
+            return Ok(Some(candidate));
         }
-        Ok(None)
+        name = name.split_once('.').map_or("", |(_, above)| above);
     }
+    Ok(None)
 }
 
 /// The fields for a claimed letter that is sent in another form than it stands in the queue.

@@ -165,6 +165,26 @@ async fn a_users_letter_is_signed_with_each_key_and_once() {
     );
 }
 
+/// Only such letters go where a sender's domain has a login.
+#[test]
+fn strangers_do_not_prove_their_senders() {
+    let sender = Some("alice@here.test");
+    let received = "Received: from x.test by mx.here.test\r\n";
+    let of_list = format!("List-Id: <dev.here.test>\r\n{received}");
+    let forwarded = format!("Delivered-To: bob@here.test\r\n{received}");
+    for (account, head, proven) in [
+        (Some(AccountId(1)), received, true),
+        (None, "", true),
+        (None, of_list.as_str(), true),
+        (None, received, false),
+        (None, forwarded.as_str(), false),
+    ] {
+        let claim = claim(1, account, sender, head);
+        assert_eq!(proven_sender(&claim).is_some(), proven, "{head}");
+    }
+    assert_eq!(proven_sender(&claim(1, None, None, "")), None);
+}
+
 #[tokio::test]
 async fn reports_are_signed_and_what_is_not_ours_is_not() {
     let world = World::with_keys().await;
@@ -188,6 +208,11 @@ async fn reports_are_signed_and_what_is_not_ours_is_not() {
         ),
         (
             claim(5, None, None, "Delivered-To: bob@here.test\r\n"),
+            LETTER,
+        ),
+        // Relayed for a domain whose mail is kept for another server.
+        (
+            claim(6, None, None, "Received: from x.test by mx.here.test\r\n"),
             LETTER,
         ),
     ];

@@ -59,6 +59,11 @@ impl BackupMx {
         Ok(backup)
     }
 
+    /// The domains.
+    pub fn domains(&self) -> impl Iterator<Item = &Domain> {
+        self.domains.iter()
+    }
+
     /// Whether this is a domain whose mail is kept for another server.
     #[must_use]
     pub fn has(&self, domain: &Domain) -> bool {
