@@ -10,13 +10,15 @@
 //! Whether a login exists makes no difference to any count.
 
 use std::collections::BTreeMap;
+use std::collections::hash_map::RandomState;
 use std::fmt;
+use std::hash::BuildHasher;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::Timestamp;
 use crate::limits::Limits;
+use crate::{Secret, Timestamp};
 
 /// Most entries kept. When it is full the oldest windows go first, so that a flood of made-up names
 /// cannot use up memory.
@@ -25,6 +27,10 @@ const ENTRIES_MAX: usize = 20_000;
 /// One login may fail this many times more often than one address, so that a stranger cannot
 /// easily lock a user out by guessing.
 const LOGIN_FACTOR: u32 = 10;
+
+/// A wrong password that comes again tells a guesser nothing and is not counted, this many times the
+/// failures of an address; from then on it is, as each look costs time.
+const REPEATS_FACTOR: u32 = 10;
 
 /// Longer logins are not of ours; they are counted by their beginning.
 const LOGIN_BYTES_MAX: usize = 254;
@@ -47,6 +53,21 @@ enum Key {
 struct Window {
     since: Timestamp,
     failures: u32,
+    /// Of a login from an address: the last wrong password, hashed.
+    last: Option<u64>,
+    /// How often it came again.
+    repeats: u32,
+}
+
+impl Window {
+    const fn new(since: Timestamp) -> Self {
+        Self {
+            since,
+            failures: 0,
+            last: None,
+            repeats: 0,
+        }
+    }
 }
 
 /// Something that is kept out, or on its way to it.
@@ -76,6 +97,8 @@ impl Counted {
 pub struct LoginThrottle {
     failures_max: u32,
     window: Duration,
+    /// Hashes wrong passwords with a key of this process, so that the table holds none of them.
+    hasher: RandomState,
     entries: Mutex<BTreeMap<Key, Window>>,
 }
 
@@ -93,6 +116,7 @@ impl LoginThrottle {
         Self {
             failures_max: limits.auth_failures_max,
             window: limits.auth_window,
+            hasher: RandomState::new(),
             entries: Mutex::new(BTreeMap::new()),
         }
     }
@@ -120,10 +144,32 @@ impl LoginThrottle {
         !reached(&Key::Address(address)) && (name.is_empty() || !reached(&Key::Login(name)))
     }
 
-    /// Notes a wrong password or an unknown login.
+    /// Notes a wrong password or an unknown login, where the password is known. A phone with an old
+    /// password tries the same again and again; its owner behind the same address, who has the new one,
+    /// is not kept out by that.
+    pub fn failed_with(&self, address: IpAddr, login: &str, password: &Secret, now: Timestamp) {
+        let hash = self.hasher.hash_one((login_key(login), password.expose()));
+        self.note_failure((address, login), Some(hash), now);
+    }
+
+    /// Notes a wrong proof, or whatever else failed without a password that is known.
     pub fn failed(&self, address: IpAddr, login: &str, now: Timestamp) {
+        self.note_failure((address, login), None, now);
+    }
+
+    fn note_failure(&self, (address, login): (IpAddr, &str), hash: Option<u64>, now: Timestamp) {
         let mut entries = self.entries();
         let (address, name) = (network(address), login_key(login));
+        let repeats_max = self.failures_max.saturating_mul(REPEATS_FACTOR);
+        if hash.is_some()
+            && let Some(window) = entries.get_mut(&Key::Both(address, name.clone()))
+            && now.since(window.since) < self.window
+            && window.last == hash
+            && window.repeats < repeats_max
+        {
+            window.repeats += 1;
+            return;
+        }
         let mut keys = vec![Key::Address(address)];
         if !name.is_empty() {
             keys.push(Key::Both(address, name.clone()));
@@ -131,15 +177,16 @@ impl LoginThrottle {
         }
         for key in keys {
             self.make_room(&mut entries, now);
-            let fresh = Window {
-                since: now,
-                failures: 0,
-            };
+            let fresh = Window::new(now);
+            let is_both = matches!(key, Key::Both(..));
             let window = entries.entry(key).or_insert(fresh);
             if now.since(window.since) >= self.window {
                 *window = fresh;
             }
             window.failures = window.failures.saturating_add(1);
+            if is_both && hash.is_some() && window.last != hash {
+                (window.last, window.repeats) = (hash, 0);
+            }
         }
     }
 
@@ -151,11 +198,7 @@ impl LoginThrottle {
         }
         let mut entries = self.entries();
         self.make_room(&mut entries, now);
-        let known = Window {
-            since: now,
-            failures: 0,
-        };
-        entries.insert(Key::Known(network(address), name), known);
+        entries.insert(Key::Known(network(address), name), Window::new(now));
     }
 
     /// What has failures now; what is kept out first, then by address and login.
@@ -325,6 +368,27 @@ mod tests {
             throttle.failed(address(1), "old", tomorrow);
         }
         assert!(!throttle.allows(address(1), "alice", tomorrow));
+    }
+
+    /// A phone and its owner's new computer share an address.
+    #[test]
+    fn the_same_wrong_password_again_keeps_nobody_out() {
+        let throttle = throttle();
+        let old = Secret::new(*b"old");
+        for _ in 0..10 {
+            throttle.failed_with(address(1), "Bob", &old, NOW);
+        }
+        assert!(throttle.allows(address(1), "bob", NOW));
+        assert_eq!(throttle.counted(NOW)[0].failures, 1);
+        // Different ones are guesses; and the same of another login is one, too.
+        throttle.failed_with(address(1), "alice", &old, NOW);
+        throttle.failed_with(address(1), "bob", &Secret::new(*b"guess"), NOW);
+        assert!(!throttle.allows(address(1), "bob", NOW));
+        // Not without end.
+        for _ in 0..40 {
+            throttle.failed_with(address(2), "carol", &old, NOW);
+        }
+        assert!(!throttle.allows(address(2), "carol", NOW));
     }
 
     /// RFC 7628 §3.1: a token may name nobody.

@@ -215,6 +215,15 @@ impl Store {
             .await?
     }
 
+    /// The account that logs in under this name, however it proves that it may. None for one that is
+    /// disabled or closed.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub async fn account_of_login(&self, login: &str) -> Result<Option<AccountId>, StoreError> {
+        self.login(&prepared(login.as_bytes())).await
+    }
+
     pub(crate) async fn login(&self, login: &[u8]) -> Result<Option<AccountId>, StoreError> {
         let Ok(login) = std::str::from_utf8(login) else {
             return Ok(None);

@@ -47,7 +47,12 @@ impl Session {
             .await?
         {
             Some(account) => Ok(account),
-            None => Err(self.wrong_credentials(login)),
+            None => {
+                let (address, now) = (self.entry.peer.ip(), self.context.options.clock.now());
+                let throttle = &self.context.options.throttle;
+                throttle.failed_with(address, login, password, now);
+                Err(self.told_wrong(login))
+            }
         }
     }
 
@@ -71,6 +76,10 @@ impl Session {
     pub(super) fn wrong_credentials(&self, login: &str) -> Failure {
         let (address, now) = (self.entry.peer.ip(), self.context.options.clock.now());
         self.context.options.throttle.failed(address, login, now);
+        self.told_wrong(login)
+    }
+
+    fn told_wrong(&self, login: &str) -> Failure {
         self.count_login("failed");
         info!(login, "wrong login or password");
         Failure::Credentials

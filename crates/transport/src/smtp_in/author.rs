@@ -16,6 +16,7 @@ use store::{AuthorCheck, Letter, SendRight, SendingAs, Store, StoreError};
 use super::header::Header;
 use super::letter::Complete;
 use super::session::Session;
+use crate::sign::own_domain;
 
 /// Rights that a refusal names; a reply line has at most 512 octets (RFC 5321 §4.5.3.1.5).
 const TOLD_MAX: usize = 2;
@@ -79,7 +80,7 @@ impl Session<'_> {
             all_own &= sending_as == SendingAs::Own;
             if sending_as == SendingAs::No
                 && !self
-                    .may_pass(check, !resent.from.is_empty(), address)
+                    .may_pass((check, &own), !resent.from.is_empty(), address)
                     .await?
             {
                 return Err(self.not_yours(account, "From field", address).await);
@@ -114,22 +115,24 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Whether an author who is not the user passes. In a letter that is sent again one of ours never
-    /// does: the letter would be signed in that name.
+    /// Whether an author who is not the user passes. One of another domain of ours never does, and in a
+    /// letter that is sent again none of ours: the letter would be signed in that name.
     async fn may_pass(
         &self,
-        check: AuthorCheck,
+        (check, own): (AuthorCheck, &EmailAddress),
         is_resent: bool,
         author: &EmailAddress,
     ) -> Result<bool, Reply> {
-        match check {
-            AuthorCheck::Always => Ok(false),
-            AuthorCheck::Never => Ok(true),
-            AuthorCheck::NotResent => {
-                let ours = self.context.options.store.is_ours(&author.domain).await;
-                Ok(is_resent && !ours.map_err(|error| self.reply_for(&error))?)
-            }
+        if check == AuthorCheck::Always {
+            return Ok(false);
         }
+        let signs = own_domain(&self.context.options.store, &author.domain).await;
+        let signs = signs.map_err(|error| self.reply_for(&error))?;
+        Ok(match check {
+            AuthorCheck::Always => false,
+            AuthorCheck::Never => signs.is_none_or(|domain| domain == own.domain),
+            AuthorCheck::NotResent => is_resent && signs.is_none(),
+        })
     }
 
     async fn sending_as(

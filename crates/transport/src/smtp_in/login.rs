@@ -3,10 +3,10 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use base::{AccountId, EmailAddress, Secret};
+use base::{AccountId, Secret};
 use proto::sasl::{Algorithm, ScramKeys};
 use proto::smtp::Reply;
-use store::{LoginFrom, MailKeys, MailProtocol, Resolved, SHA1_BYTES, Target};
+use store::{LoginFrom, MailKeys, MailProtocol, SHA1_BYTES};
 use tokio::time::timeout;
 use tracing::{info, warn};
 
@@ -35,7 +35,7 @@ impl Session<'_> {
         {
             Ok(Some(account)) => self.logged_in(login, account),
             Ok(None) => {
-                self.login_failed(login);
+                self.password_failed(login, password);
                 self.server.reject(&Reply::authentication_failed());
             }
             Err(error) => {
@@ -125,19 +125,13 @@ impl Session<'_> {
         let Some(login) = known else {
             return self.server.token_refused();
         };
-        let account = match EmailAddress::parse(&login) {
-            Ok(address) => self.context.options.store.resolve(&address).await,
-            Err(_) => return self.server.token_refused(),
-        };
-        match account {
-            Ok(Resolved::Targets(targets)) => match targets[..] {
-                [Target::Account(account)] => {
-                    self.enter(&login, account);
-                    self.server.stands_for(&login);
-                }
-                _ => self.server.token_refused(),
-            },
-            Ok(_) => self.server.token_refused(),
+        // The same names as with a password: no catch-all and no sub-address.
+        match self.context.options.store.account_of_login(&login).await {
+            Ok(Some(account)) => {
+                self.enter(&login, account);
+                self.server.stands_for(&login);
+            }
+            Ok(None) => self.server.token_refused(),
             Err(error) => {
                 warn!(peer = %self.peer, %error, "logins cannot be checked");
                 self.server.reject(&Reply::authentication_unavailable());
@@ -193,10 +187,19 @@ impl Session<'_> {
 
     pub(super) fn login_failed(&mut self, login: &str) {
         let now = self.context.now();
-        self.context
-            .options
-            .throttle
-            .failed(self.peer.ip(), login, now);
+        let throttle = &self.context.options.throttle;
+        throttle.failed(self.peer.ip(), login, now);
+        self.tell_failure(login);
+    }
+
+    fn password_failed(&mut self, login: &str, password: &Secret) {
+        let now = self.context.now();
+        let throttle = &self.context.options.throttle;
+        throttle.failed_with(self.peer.ip(), login, password, now);
+        self.tell_failure(login);
+    }
+
+    fn tell_failure(&self, login: &str) {
         self.context.metrics.failed_logins.inc();
         self.context
             .metrics

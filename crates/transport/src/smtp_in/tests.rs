@@ -79,6 +79,7 @@ impl TokenCheck for Tokens {
         Box::pin(async {
             match token.expose() {
                 b"bobs" => Ok(Some("bob@black.test".to_owned())),
+                b"tagged" => Ok(Some("bob+tag@black.test".to_owned())),
                 b"gone" => Ok(Some("nobody@black.test".to_owned())),
                 b"slow" => std::future::pending().await,
                 b"down" => Err("the issuer does not answer".to_owned()),

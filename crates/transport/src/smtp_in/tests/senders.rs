@@ -147,4 +147,13 @@ async fn a_letter_that_is_sent_again_is_its_authors_where_the_domain_lets_it() {
     );
     let mut peer = world.user().await;
     peer.ask("MAIL FROM:<eve@else.test>", "550 5.7.1").await;
+    // What would be signed as another domain of ours is not let through by any check.
+    let red = Domain::parse("red.test").unwrap();
+    world.store.add_domain(&red).await.unwrap();
+    for author in ["eve@red.test", "eve@shop.red.test"] {
+        let reply = submit(&world, &format!("From: {author}")).await;
+        assert!(reply.starts_with("550 5.7.1"), "{author}: {reply}");
+    }
+    let own = submit(&world, "From: shop@black.test").await;
+    assert!(own.starts_with("250"), "{own}");
 }

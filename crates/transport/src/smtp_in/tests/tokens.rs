@@ -31,6 +31,18 @@ async fn a_token_opens_its_own_account() {
     peer.ask("MAIL FROM:<bob@black.test>", "250").await;
 }
 
+/// As with passwords: a sub-address of an account is no login.
+#[tokio::test]
+async fn a_token_for_a_sub_address_opens_nothing() {
+    let world = World::new().await;
+    let mut peer = world.connect(SUBMISSION, HOME);
+    peer.expect("220").await;
+    peer.ask("EHLO client", "250").await;
+    let line = format!("AUTH OAUTHBEARER {}", bearer("", "tagged"));
+    peer.ask(&line, "334").await;
+    peer.ask("AQ==", "535 5.7.8").await;
+}
+
 /// An issuer that says nothing does not hold a session for ever.
 #[tokio::test]
 async fn a_token_that_nobody_judges_is_put_off() {
