@@ -128,8 +128,9 @@ impl Report {
         }
         let message = Message::parse(letter);
         let mut error = FeedbackError::NotThere;
+        let mut budget = UNPACKED_BYTES_MAX;
         for part in message.leaves().into_iter().take(PARTS_MAX) {
-            match Self::from_file(&message.decoded(part)) {
+            match Self::within(&message.decoded(part), &mut budget) {
                 Ok(report) => return Ok(report),
                 Err(FeedbackError::NotThere) => {}
                 Err(wrong) => error = wrong,
@@ -143,7 +144,12 @@ impl Report {
     /// # Errors
     /// The [`FeedbackError`] that says what is wrong.
     pub fn from_file(bytes: &[u8]) -> Result<Self, FeedbackError> {
-        let bytes = unpack::unpack(bytes)?;
+        Self::within(bytes, &mut UNPACKED_BYTES_MAX.clone())
+    }
+
+    /// The parts of a letter share what may be unpacked.
+    fn within(bytes: &[u8], budget: &mut usize) -> Result<Self, FeedbackError> {
+        let bytes = unpack::unpack(bytes, budget)?;
         let text = String::from_utf8_lossy(&bytes);
         let text = text.trim_start_matches('\u{feff}').trim_start();
         match text.as_bytes().first() {

@@ -178,6 +178,31 @@ fn bombs_do_not_go_off() {
     }
 }
 
+/// What takes three bytes in the file takes hundreds in memory.
+#[test]
+fn many_small_values_are_refused() {
+    let many = format!("\"policies\": [{}", "{},".repeat(200_000));
+    let report = TLS.replace("\"policies\": [", &many);
+    let found = Report::from_file(report.as_bytes());
+    let wrong = FeedbackError::Malformed("it has too many values".to_owned());
+    assert_eq!(found, Err(wrong));
+}
+
+#[test]
+fn the_parts_of_a_letter_share_what_may_be_unpacked() {
+    let packed = gzip(&vec![b' '; UNPACKED_BYTES_MAX / 2]);
+    let mut budget = UNPACKED_BYTES_MAX;
+    for expected in [
+        FeedbackError::NotThere,
+        FeedbackError::NotThere,
+        FeedbackError::Packed,
+    ] {
+        assert_eq!(Report::within(&packed, &mut budget), Err(expected));
+    }
+    assert_eq!(budget, 0);
+    assert!(Report::within(TLS.as_bytes(), &mut budget).is_ok());
+}
+
 #[test]
 fn rows_and_texts_have_limits() {
     let record = "<record><row><source_ip>192.0.2.1</source_ip><count>1</count></row></record>";

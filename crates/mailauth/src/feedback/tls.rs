@@ -5,8 +5,18 @@ use serde_json::Value;
 
 use super::{FeedbackError, Kind, Report, Row, kept};
 
+/// The most values of a report, about as many as [`super::ROWS_MAX`] rows with all that may be told have.
+const VALUES_MAX: usize = 150_000;
+
 pub(super) fn read(text: &str) -> Result<Report, FeedbackError> {
     let wrong = |error: serde_json::Error| FeedbackError::Malformed(error.to_string());
+    // A value takes up to some 600 bytes of memory, and three of the text.
+    let values = memchr::memchr3_iter(b',', b'{', b'[', text.as_bytes()).take(VALUES_MAX + 1);
+    if values.count() > VALUES_MAX {
+        return Err(FeedbackError::Malformed(
+            "it has too many values".to_owned(),
+        ));
+    }
     // serde_json ends a recursion of more than 128 levels by itself.
     let json: Value = serde_json::from_str(text).map_err(wrong)?;
     let string = |value: &Value| kept(value.as_str().unwrap_or(""));

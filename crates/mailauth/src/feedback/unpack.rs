@@ -12,23 +12,32 @@ use super::FeedbackError;
 /// with a hundred thousand senders, have some 10 MB.
 pub const UNPACKED_BYTES_MAX: usize = 20_000_000;
 
-pub(super) fn unpack(bytes: &[u8]) -> Result<Cow<'_, [u8]>, FeedbackError> {
+/// Unpacks at most `budget` bytes, and takes them from it. What cannot be unpacked takes all: how far it
+/// came is not known.
+pub(super) fn unpack<'a>(
+    bytes: &'a [u8],
+    budget: &mut usize,
+) -> Result<Cow<'a, [u8]>, FeedbackError> {
+    let most = std::mem::take(budget);
     let unpacked = if bytes.starts_with(&[0x1f, 0x8b]) {
         let mut out = Vec::new();
         // One more than allowed shows that there is more.
-        let mut reader = GzDecoder::new(bytes).take(UNPACKED_BYTES_MAX as u64 + 1);
+        let mut reader = GzDecoder::new(bytes).take(most as u64 + 1);
         reader
             .read_to_end(&mut out)
             .map_err(|_| FeedbackError::Packed)?;
-        Cow::Owned(out)
+        out
     } else if bytes.starts_with(b"PK\x03\x04") {
-        let file = first_file_of_zip(bytes, UNPACKED_BYTES_MAX + 1);
-        Cow::Owned(file.ok_or(FeedbackError::Packed)?)
+        let file = first_file_of_zip(bytes, most + 1);
+        file.ok_or(FeedbackError::Packed)?
     } else {
-        Cow::Borrowed(bytes)
+        *budget = most;
+        let fits = bytes.len() <= UNPACKED_BYTES_MAX;
+        return fits
+            .then_some(Cow::Borrowed(bytes))
+            .ok_or(FeedbackError::Packed);
     };
-    if unpacked.len() > UNPACKED_BYTES_MAX {
-        return Err(FeedbackError::Packed);
-    }
-    Ok(unpacked)
+    let left = most.checked_sub(unpacked.len());
+    *budget = left.ok_or(FeedbackError::Packed)?;
+    Ok(Cow::Owned(unpacked))
 }

@@ -4,13 +4,22 @@
 //!
 //! Whether a report is believed depends on its letter alone: it must pass DMARC for its author.
 
+use std::time::Duration;
+
 use aws_lc_rs::digest::{SHA256, digest};
 use base::Domain;
 use mailauth::feedback::{FeedbackError, Report};
 use store::{Letter, ReportInfo, ReportRow, StoreError};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::SmtpContext;
+
+/// Held while a report is read.
+static READING: Semaphore = Semaphore::const_new(1);
+/// How long a report waits for those before it; the peer waits with it.
+const TURN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Reads the report of a letter and keeps it. What goes wrong is only told in the log: the letter itself
 /// is stored already.
@@ -30,8 +39,14 @@ async fn read_and_keep(
     let store = &context.options.store;
     let ours = store.domains().await?;
     let ours: Vec<String> = ours.iter().map(|info| info.domain.to_string()).collect();
-    // Unpacked it may be large.
+    // Unpacked it may be large: one at a time. The letter itself is stored, so that nothing is lost
+    // where too many come at once.
+    let Ok(Ok(permit)) = timeout(TURN_TIMEOUT, READING.acquire()).await else {
+        info!(sender, "too many reports at once: one is not read");
+        return Ok(());
+    };
     let read = tokio::task::spawn_blocking(move || {
+        let _permit = permit;
         let report = Report::from_letter(letter.bytes(), |domain| is_ours(&ours, domain));
         let hash = digest(&SHA256, letter.bytes());
         let hash: String = hash.as_ref()[..8]
