@@ -14,6 +14,8 @@ use crate::{Store, StoreError, TlsOutcome};
 const OUTCOMES_OF_A_DOMAIN_MAX: i64 = 5_000;
 /// The most that are kept for one day: whoever has many domains fills no disk.
 const OUTCOMES_OF_A_DAY_MAX: i64 = 200_000;
+/// Outcomes that are removed in one transaction.
+const PIECE_ROWS: i64 = 2_000;
 /// Outcomes that are written in one transaction.
 const BATCH: usize = 200;
 
@@ -111,7 +113,13 @@ impl Store {
     /// Those of writing.
     pub async fn forget_dmarc_outcomes_before(&self, time: Timestamp) -> Result<(), StoreError> {
         let day = TlsOutcome::day_of(time);
-        self.0.engine.write(ForgetOld { day }, Priority::Bulk).await
+        while self
+            .0
+            .engine
+            .write(ForgetOld { day }, Priority::Bulk)
+            .await?
+        {}
+        Ok(())
     }
 }
 
@@ -226,16 +234,25 @@ impl Body for Forget {
     }
 }
 
+/// Forgets some; whether there may be more.
 struct ForgetOld {
     day: i64,
 }
 
 impl Body for ForgetOld {
-    type Out = ();
+    type Out = bool;
 
-    async fn run(&self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
-        let sql = "DELETE FROM dmarc_outcome WHERE day <= $1";
-        tx.execute(sql, params![self.day]).await?;
-        Ok(())
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<bool, StoreError> {
+        let sql = "SELECT day, domain, name FROM dmarc_outcome WHERE day <= $1
+            ORDER BY day, domain, name LIMIT $2";
+        let rows = tx.rows(sql, params![self.day, PIECE_ROWS]).await?;
+        let may_be_more = !rows.is_empty();
+        for mut row in rows {
+            let sql = "DELETE FROM dmarc_outcome WHERE day = $1 AND domain = $2 AND name = $3";
+            let (domain, name) = (row.text(1)?, row.bytes(2)?);
+            let values = params![row.int(0)?, &domain, name.as_slice()];
+            tx.send(sql, values).await?;
+        }
+        Ok(may_be_more)
     }
 }

@@ -12,6 +12,12 @@ use crate::{Store, StoreError};
 const REPORTS_MAX: i64 = 50_000;
 /// The most of those that are not believed: whoever sends them pushes out no other.
 const UNBELIEVED_MAX: i64 = 1_000;
+/// The most believed ones of one sender: whoever passes DMARC for a domain of his own pushes out only his.
+const OF_SENDER_MAX: i64 = 500;
+/// The most that a count says: sums of all rows are numbers still.
+const COUNT_MAX: u64 = 1_000_000_000;
+/// Rows that one transaction removes, about.
+const PIECE_ROWS: u64 = 2_000;
 /// The most rows of a report that are kept; its sums are of all.
 const ROWS_MAX: usize = 1_000;
 /// Sources of a summary at most.
@@ -152,8 +158,14 @@ impl Store {
     /// # Errors
     /// Those of writing.
     pub async fn forget_reports_before(&self, before: Timestamp) -> Result<u64, StoreError> {
-        let body = ForgetReports { before };
-        self.0.engine.write(body, Priority::Bulk).await
+        let mut total = 0;
+        loop {
+            let body = ForgetReports { before };
+            match self.0.engine.write(body, Priority::Bulk).await? {
+                0 => return Ok(total),
+                gone => total += gone,
+            }
+        }
     }
 }
 
@@ -174,7 +186,7 @@ impl Body for Keep {
             }
             remove(tx, &report.name).await?;
         }
-        make_room(tx, report.believed).await?;
+        make_room(tx, report).await?;
         let sql = "INSERT INTO report (name, kind, domain, sender, organisation, report_id,
                 begins_at, ends_at, received_at, believed, good, bad)
             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
@@ -215,7 +227,20 @@ impl Body for Keep {
 }
 
 /// Removes the oldest where the most are kept already.
-async fn make_room(tx: &mut Tx<'_>, believed: bool) -> Result<(), StoreError> {
+async fn make_room(tx: &mut Tx<'_>, report: &ReportInfo) -> Result<(), StoreError> {
+    let believed = report.believed;
+    if believed {
+        let sql = "SELECT count(*) FROM report WHERE sender = $1 AND believed = 1";
+        let count = tx.one(sql, params![&report.sender]).await?.int(0)?;
+        if count >= OF_SENDER_MAX {
+            let sql = "SELECT name FROM report WHERE sender = $1 AND believed = 1
+                ORDER BY received_at, name LIMIT $2";
+            let values = params![&report.sender, count - OF_SENDER_MAX + 1];
+            for mut row in tx.rows(sql, values).await? {
+                remove(tx, &row.text(0)?).await?;
+            }
+        }
+    }
     let most = if believed {
         REPORTS_MAX
     } else {
@@ -234,16 +259,16 @@ async fn make_room(tx: &mut Tx<'_>, believed: bool) -> Result<(), StoreError> {
     Ok(())
 }
 
-async fn remove(tx: &mut Tx<'_>, name: &str) -> Result<(), StoreError> {
+/// Removes a report; how many rows went.
+async fn remove(tx: &mut Tx<'_>, name: &str) -> Result<u64, StoreError> {
     let sql = "DELETE FROM report_row WHERE report = $1";
-    tx.execute(sql, params![name]).await?;
+    let rows = tx.execute(sql, params![name]).await?;
     let sql = "DELETE FROM report WHERE name = $1";
-    tx.execute(sql, params![name]).await?;
-    Ok(())
+    Ok(rows + tx.execute(sql, params![name]).await?)
 }
 
 fn whole(count: u64) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
+    i64::try_from(count.min(COUNT_MAX)).unwrap_or(i64::MAX)
 }
 
 fn info(mut row: Row) -> Result<ReportInfo, StoreError> {
@@ -351,6 +376,7 @@ impl Body for ReadSums {
     }
 }
 
+/// Forgets some; how many.
 struct ForgetReports {
     before: Timestamp,
 }
@@ -359,10 +385,15 @@ impl Body for ForgetReports {
     type Out = u64;
 
     async fn run(&self, tx: &mut Tx<'_>) -> Result<u64, StoreError> {
-        let sql = "DELETE FROM report_row
-            WHERE report IN (SELECT name FROM report WHERE received_at < $1)";
-        tx.execute(sql, params![self.before]).await?;
-        let sql = "DELETE FROM report WHERE received_at < $1";
-        tx.execute(sql, params![self.before]).await
+        let sql = "SELECT name FROM report WHERE received_at < $1 ORDER BY received_at LIMIT 500";
+        let (mut gone, mut rows) = (0, 0);
+        for mut row in tx.rows(sql, params![self.before]).await? {
+            rows += remove(tx, &row.text(0)?).await?;
+            gone += 1;
+            if rows >= PIECE_ROWS {
+                break;
+            }
+        }
+        Ok(gone)
     }
 }

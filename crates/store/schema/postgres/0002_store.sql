@@ -541,6 +541,7 @@ CREATE TABLE report (
 );
 CREATE INDEX report_by_age ON report (believed, received_at);
 CREATE INDEX report_by_domain ON report (domain, received_at);
+CREATE INDEX report_by_sender ON report (sender, believed, received_at);
 
 -- What a report says of one source. good: 1 when all was in order.
 CREATE TABLE report_row (

@@ -67,6 +67,14 @@ impl Brake {
         held_since: Option<Timestamp>,
     ) -> Result<Counted, StoreError> {
         if held_since.is_some() {
+            // It may be let go at this moment: who ends the hold waits for the lock, and then finds
+            // this letter, or was quicker, and the letter goes.
+            let sql = "SELECT send_held_at FROM account WHERE account_id = $1 FOR UPDATE";
+            let row = tx.row(sql, params![account]).await?;
+            let is_held = row.map(|row| row.maybe_int(0)).transpose()?.flatten();
+            if is_held.is_none() {
+                return Ok(Counted::default());
+            }
             return Ok(Counted {
                 hold: Some(WHY_HELD.to_owned()),
                 trips: false,

@@ -207,7 +207,9 @@ impl LetGo {
             let sql = "UPDATE letter SET expires_at = expires_at + ($2 - received_at)
                 WHERE letter_id = $1 AND received_at < $2";
             tx.execute(sql, params![letter, self.now]).await?;
-            let sql = "UPDATE recipient SET held = 0, reason = '', next_at = $2
+            // RFC 4865: what its sender put off goes no earlier.
+            let sql = "UPDATE recipient SET held = 0, reason = '',
+                    next_at = CASE WHEN next_at > $2 THEN next_at ELSE $2 END
                 WHERE letter_id = $1 AND held = 2";
             tx.execute(sql, params![letter, self.now]).await?
         };

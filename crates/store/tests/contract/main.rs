@@ -99,6 +99,7 @@ many_nodes! { two_nodes, beside_another:
     suppressing::an_address_that_fails_again_and_again,
     reporting::outcomes_of_dmarc_are_counted,
     reporting::reports_of_others_are_kept,
+    reporting::one_sender_pushes_out_only_its_own_reports,
     reporting::what_is_wrong_is_kept_until_it_is_over,
     queueing::the_queue_tells_how_far_it_is_behind,
     signing::a_key_lives,

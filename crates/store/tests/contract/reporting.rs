@@ -159,6 +159,35 @@ pub(crate) async fn reports_of_others_are_kept(house: &House) {
     assert!(listed.contains(&second) && !listed.contains(&doubted));
 }
 
+/// Whoever has a domain of his own writes reports that are believed, and as large numbers as he likes.
+pub(crate) async fn one_sender_pushes_out_only_its_own_reports(house: &House) {
+    let store = house.open().await;
+    let honest = report(house, "r1", true);
+    store.keep_report(honest.clone(), Vec::new()).await.unwrap();
+    for n in 0..502 {
+        house.pass(Duration::from_secs(1));
+        let id = format!("e{n}");
+        let one = ReportInfo {
+            name: ReportInfo::name_of("dmarc", "evil.test", "Evil", &id, "us.test"),
+            sender: "evil.test".to_owned(),
+            ..report(house, &id, true)
+        };
+        let rows = match n {
+            500.. => vec![row("192.0.2.9", false, u64::MAX)],
+            _ => Vec::new(),
+        };
+        store.keep_report(one, rows).await.unwrap();
+    }
+    let listed = store.reports(None, 1_000).await.unwrap();
+    assert_eq!(listed.len(), 501);
+    assert!(listed.contains(&honest));
+    assert!(!listed.iter().any(|info| info.id == "e1"));
+    let sums = store.report_sums(None, Timestamp(0)).await.unwrap();
+    assert_eq!(sums[0].bad, 2_000_000_000);
+    let gone = store.forget_reports_before(house.now() + Duration::from_secs(1));
+    assert_eq!(gone.await.unwrap(), 501);
+}
+
 pub(crate) async fn what_is_wrong_is_kept_until_it_is_over(house: &House) {
     let store = house.open().await;
     let mut disk = Alert {
