@@ -26,8 +26,8 @@ const ALICE: &str = "alice@red.test";
 /// What is wrong in the beginning: kind and subject. One list has our address, the other one is dead.
 const WRONG: [&str; 7] = [
     "backup (",
-    "blocklist (192.0.2.5 on list.test)",
-    "blocklist (dead.test)",
+    "blocklist (192.0.2.5 on list.test (mx.red.test))",
+    "blocklist (dead.test (mx.red.test))",
     "certificate (mx.red.test)",
     "clock (mx.red.test)",
     "dns (red.test)",

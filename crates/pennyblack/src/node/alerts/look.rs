@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use base::Domain;
 use serde_json::Value;
-use store::StoreError;
+use store::{Alert, StoreError};
 use tokio::time::timeout;
 
 use super::blocklist::{self, Listing};
@@ -235,30 +235,29 @@ impl Watcher {
         })
     }
 
-    /// Our records, and our addresses on blocklists. What is not looked at any more is over.
+    /// Our records. What is not looked at any more is over.
     pub(super) async fn look_at_dns(&self) -> Result<Vec<Seen>, StoreError> {
-        let mut seen = self.look_at_blocklists().await;
+        let mut seen = Vec::new();
         if self.settings.alerts.dns {
             for info in self.store.domains().await? {
                 seen.push(self.look_at_records(&info.domain).await?);
             }
         }
-        let mut gone = Vec::new();
-        for alert in self.store.alerts().await? {
-            let of_dns = [Kind::Dns, Kind::Blocklist]
-                .into_iter()
-                .find(|kind| kind.word() == alert.kind);
-            let Some(kind) = of_dns else { continue };
-            let is_seen = |one: &Seen| one.kind == kind && one.subject == alert.subject;
-            if !seen.iter().any(is_seen) {
-                gone.push(Seen {
-                    kind,
-                    subject: alert.subject,
-                    state: State::Fine,
-                });
-            }
+        let known = self.store.alerts().await?;
+        seen.extend(over(Kind::Dns, "", &seen, known));
+        Ok(seen)
+    }
+
+    /// This node's addresses on blocklists. What it does not look at any more is over; what other nodes
+    /// have found is theirs.
+    pub(super) async fn look_on_blocklists(&self) -> Result<Vec<Seen>, StoreError> {
+        let mut seen = self.look_at_blocklists().await;
+        let here = format!(" ({})", self.settings.node);
+        for one in &mut seen {
+            one.subject.push_str(&here);
         }
-        seen.extend(gone);
+        let known = self.store.alerts().await?;
+        seen.extend(over(Kind::Blocklist, &here, &seen, known));
         Ok(seen)
     }
 
@@ -344,6 +343,20 @@ impl Watcher {
     }
 }
 
+/// What is known of a kind, with a subject that ends so, and was not seen any more: it is over.
+fn over(kind: Kind, end: &str, seen: &[Seen], known: Vec<Alert>) -> Vec<Seen> {
+    let is_over = |alert: &Alert| {
+        let is_seen = |one: &Seen| one.kind == kind && one.subject == alert.subject;
+        alert.kind == kind.word() && alert.subject.ends_with(end) && !seen.iter().any(is_seen)
+    };
+    let fine = |alert: Alert| Seen {
+        kind,
+        subject: alert.subject,
+        state: State::Fine,
+    };
+    known.into_iter().filter(is_over).map(fine).collect()
+}
+
 /// An address that others see.
 fn is_public(address: &IpAddr) -> bool {
     match address.to_canonical() {
@@ -355,6 +368,31 @@ fn is_public(address: &IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_node_ends_only_what_it_has_found_itself() {
+        let alert = |kind: &str, subject: &str| Alert {
+            kind: kind.to_owned(),
+            subject: subject.to_owned(),
+            detail: String::new(),
+            since: base::Timestamp(0),
+            told_at: None,
+        };
+        let known = vec![
+            alert("blocklist", "192.0.2.1 on list.test (mx1)"),
+            alert("blocklist", "192.0.2.2 on list.test (mx1)"),
+            alert("blocklist", "192.0.2.3 on list.test (mx2)"),
+            alert("dns", "x (mx1)"),
+        ];
+        let seen = [Seen {
+            kind: Kind::Blocklist,
+            subject: "192.0.2.1 on list.test (mx1)".to_owned(),
+            state: State::Unknown,
+        }];
+        let found = over(Kind::Blocklist, " (mx1)", &seen, known);
+        let subjects: Vec<&str> = found.iter().map(|one| one.subject.as_str()).collect();
+        assert_eq!(subjects, ["192.0.2.2 on list.test (mx1)"]);
+    }
 
     #[test]
     fn time_servers_as_people_write_them() {

@@ -3,7 +3,7 @@
 //!
 //! Each thing is told once, again after `alerts.repeat`, and once more when it is over. What was told is in
 //! the store, so that a restart tells nothing anew. What concerns one node (disk, certificate, clock,
-//! backup) is looked at by that node, the rest by one of all.
+//! backup, its addresses on blocklists) is looked at by that node, the rest by one of all.
 
 mod blocklist;
 mod look;
@@ -13,9 +13,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::Domain;
 use base::metrics::{Family, Gauge, Labels, Metrics};
 use base::ports::{Clock, Entropy, Resolver};
+use base::{Domain, Timestamp};
 use store::{Alert, Store, StoreError};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -154,6 +154,7 @@ impl Watcher {
     /// Watches until the node stops.
     pub(super) async fn run(self, shutdown: CancellationToken) {
         let interval = self.settings.alerts.interval;
+        let mut blocklists_at = self.clock.now();
         loop {
             tokio::select! {
                 biased;
@@ -163,7 +164,7 @@ impl Watcher {
             let round = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return,
-                round = self.round() => round,
+                round = self.round(&mut blocklists_at) => round,
             };
             if let Err(error) = round {
                 warn!(%error, "it could not be looked whether all is well");
@@ -171,7 +172,7 @@ impl Watcher {
         }
     }
 
-    async fn round(&self) -> Result<(), StoreError> {
+    async fn round(&self, blocklists_at: &mut Timestamp) -> Result<(), StoreError> {
         let mut seen = self.look_here().await;
         let over = self.left_off(&seen).await?;
         seen.extend(over);
@@ -185,6 +186,11 @@ impl Watcher {
         if let Some(hold) = self.store.hold_job("alerts-dns", interval).await? {
             let work = async { self.settle(self.look_at_dns().await?).await };
             hold.run(work).await?;
+        }
+        // Each node has addresses of its own.
+        if *blocklists_at <= self.clock.now() {
+            *blocklists_at = self.clock.now() + interval;
+            self.settle(self.look_on_blocklists().await?).await?;
         }
         self.metrics.set(&self.store.alerts().await?);
         Ok(())
@@ -230,7 +236,7 @@ impl Watcher {
 }
 
 /// What is to be told, of what was seen and what is known.
-fn news(seen: &[Seen], known: &[Alert], now: base::Timestamp, repeat: Duration) -> Vec<News> {
+fn news(seen: &[Seen], known: &[Alert], now: Timestamp, repeat: Duration) -> Vec<News> {
     let mut news = Vec::new();
     for one in seen {
         let before = known
@@ -244,7 +250,7 @@ fn news(seen: &[Seen], known: &[Alert], now: base::Timestamp, repeat: Duration) 
             }),
             (State::Wrong(detail), before) => {
                 let detail: String = detail.chars().take(DETAIL_CHARS_MAX).collect();
-                let due = |at: base::Timestamp| at + repeat <= now;
+                let due = |at: Timestamp| at + repeat <= now;
                 let told_at = before.and_then(|before| before.told_at);
                 if told_at.is_some_and(|at| !due(at)) {
                     continue;
@@ -276,8 +282,6 @@ fn domain_of(settings: &Settings) -> &Domain {
 
 #[cfg(test)]
 mod tests {
-    use base::Timestamp;
-
     use super::*;
 
     fn seen(state: State) -> Vec<Seen> {
