@@ -6,10 +6,12 @@
 //! operator made it so, for those of all. A letter that was taken at an address removes what was
 //! counted against it, whoever sent it.
 
+use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use base::{Domain, EmailAddress, Timestamp};
+use tracing::warn;
 
 use crate::directory::{address as parse_address, domain as parse_domain};
 use crate::engine::{Body, Priority, Row, Tx, params};
@@ -31,7 +33,7 @@ const ALL_SENDERS: &str = "";
 /// An address that is not tried.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Suppression {
-    /// The address, its local part in lower case.
+    /// The address, the ASCII letters of its local part in lower case.
     pub address: EmailAddress,
     /// For whose letters: those of this domain's senders, or of all.
     pub sender_domain: Option<Domain>,
@@ -136,20 +138,21 @@ impl Believed {
 }
 
 impl Store {
-    /// Addresses of a domain that are not tried now, for letters of a sender's domain.
+    /// Which of these addresses are not tried now, for letters of a sender's domain; of each the row
+    /// for all senders goes first.
     ///
     /// # Errors
     /// Those of reading.
     pub async fn suppressed(
         &self,
-        domain: &Domain,
+        addresses: &[&EmailAddress],
         sender_domain: Option<&Domain>,
     ) -> Result<Vec<Suppression>, StoreError> {
         if !self.has_suppressions().await? {
             return Ok(Vec::new());
         }
         let body = Active {
-            domain: domain.as_str().to_owned(),
+            addresses: addresses.iter().copied().map(key).collect(),
             scope: scope(sender_domain),
             now: self.0.shared.now(),
         };
@@ -166,8 +169,8 @@ impl Store {
         address: &EmailAddress,
         sender_domain: Option<&Domain>,
     ) -> Result<Option<Suppression>, StoreError> {
-        let all = self.suppressed(&address.domain, sender_domain).await?;
-        Ok(all.into_iter().find(|row| row.is_for(address)))
+        let all = self.suppressed(&[address], sender_domain).await?;
+        Ok(all.into_iter().next())
     }
 
     /// The addresses that are not tried, by address.
@@ -254,7 +257,8 @@ impl Suppression {
 
 /// As an address stands in the table.
 fn key(address: &EmailAddress) -> String {
-    address.to_string().to_lowercase()
+    // Only ASCII: other letters may grow in lower case, beyond what an address may be.
+    address.to_string().to_ascii_lowercase()
 }
 
 fn scope(sender_domain: Option<&Domain>) -> String {
@@ -263,6 +267,16 @@ fn scope(sender_domain: Option<&Domain>) -> String {
 
 fn short(reason: &str) -> &str {
     &reason[..reason.floor_char_boundary(REASON_BYTES_MAX)]
+}
+
+/// Those that can be read: one that cannot must not hold up letters to the others.
+fn readable(rows: Vec<Row>) -> Vec<Suppression> {
+    let read = rows.into_iter().filter_map(|row| {
+        let read = suppression(row);
+        read.inspect_err(|error| warn!(%error, "a row of an address that is not tried is skipped"))
+            .ok()
+    });
+    read.collect()
 }
 
 fn suppression(mut row: Row) -> Result<Suppression, StoreError> {
@@ -289,15 +303,23 @@ pub(crate) async fn learn(
     news: &AddressNews,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    for address in &news.reached {
-        let sql = "DELETE FROM suppression WHERE address = $1 AND manual = 0";
-        tx.send(sql, params![&key(address)]).await?;
-    }
     // In one order in every transaction, so that no two wait for each other.
-    let mut failed: Vec<_> = news.failed.iter().collect();
-    failed.sort_by_key(|(domain, failure)| (key(&failure.address), domain.clone()));
-    for (sender_domain, failure) in failed {
-        count(tx, sender_domain, failure, now).await?;
+    let reached = news.reached.iter().map(|address| (key(address), None));
+    let failed = news.failed.iter();
+    let failed = failed.map(|failed| (key(&failed.1.address), Some(failed)));
+    let mut all: Vec<_> = reached.chain(failed).collect();
+    all.sort_by(|(one, failed), (other, other_failed)| {
+        let domain = |failed: &Option<&(Domain, CountedFailure)>| failed.map(|it| it.0.clone());
+        (one, domain(failed)).cmp(&(other, domain(other_failed)))
+    });
+    for (address, failed) in all {
+        match failed {
+            None => {
+                let sql = "DELETE FROM suppression WHERE address = $1 AND manual = 0";
+                tx.send(sql, params![&address]).await?;
+            }
+            Some((sender_domain, failure)) => count(tx, sender_domain, failure, now).await?,
+        }
     }
     Ok(())
 }
@@ -312,13 +334,11 @@ async fn count(
     let sql = "INSERT INTO suppression (address, scope, domain, manual, failures, times,
             status, reason, first_at, last_at, since_at, until_at)
         VALUES ($1, $2, $3, 0, 0, 0, '', '', $4, $4, NULL, NULL)
-        ON CONFLICT (address, scope) DO NOTHING";
+        ON CONFLICT (address, scope) DO UPDATE SET domain = excluded.domain
+        RETURNING manual, failures, times, first_at, last_at, until_at";
+    // One statement: another transaction may remove the row between two.
     let domain = failure.address.domain.as_str();
-    tx.execute(sql, params![&address, scope, domain, now])
-        .await?;
-    let sql = "SELECT manual, failures, times, first_at, last_at, until_at FROM suppression
-        WHERE address = $1 AND scope = $2 FOR UPDATE";
-    let row = tx.one(sql, params![&address, scope]).await?;
+    let row = tx.one(sql, params![&address, scope, domain, now]).await?;
     if row.truth(0)? {
         return Ok(());
     }
@@ -403,7 +423,8 @@ impl Body for AnyRow {
 }
 
 struct Active {
-    domain: String,
+    /// As they stand in the table.
+    addresses: BTreeSet<String>,
     scope: String,
     now: Timestamp,
 }
@@ -415,13 +436,18 @@ impl Body for Active {
         let sql =
             "SELECT address, scope, manual, failures, status, reason, last_at, since_at, until_at
             FROM suppression
-            WHERE domain = $1 AND since_at IS NOT NULL AND (scope = '' OR scope = $2)
+            WHERE address = $1 AND since_at IS NOT NULL AND (scope = '' OR scope = $2)
                 AND (until_at IS NULL OR until_at > $3)
-            ORDER BY address, scope LIMIT $4";
-        let limit = i64::try_from(LIST_MAX).unwrap_or(i64::MAX);
-        let values = params![&self.domain, &self.scope, self.now, limit];
-        let rows = tx.rows(sql, values).await?;
-        rows.into_iter().map(suppression).collect()
+            ORDER BY scope";
+        // By the primary key: a large domain may have very many rows, and a claim has few recipients.
+        let mut rows = Vec::new();
+        for address in &self.addresses {
+            rows.extend(
+                tx.rows(sql, params![address, &self.scope, self.now])
+                    .await?,
+            );
+        }
+        Ok(readable(rows))
     }
 }
 
@@ -449,8 +475,7 @@ impl Body for List {
         };
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let values = params![self.now, address.as_deref(), domain, limit];
-        let rows = tx.rows(sql, values).await?;
-        rows.into_iter().map(suppression).collect()
+        Ok(readable(tx.rows(sql, values).await?))
     }
 }
 
@@ -583,5 +608,15 @@ mod tests {
         let counted = fresh(at(0)).after(&RULE, at(0)).after(&RULE, at(2));
         let counted = counted.after(&RULE, at(200));
         assert_eq!((counted.failures, counted.until), (1, None));
+    }
+
+    #[test]
+    fn a_key_is_an_address_again() {
+        // In lower case each of these letters would have three bytes instead of two.
+        let local = "\u{130}".repeat(32);
+        let address = EmailAddress::parse(&format!("{local}@Black.test")).unwrap();
+        assert!(parse_address(&key(&address)).is_ok());
+        let dora = EmailAddress::parse("Dora@black.test").unwrap();
+        assert_eq!(key(&dora), "dora@black.test");
     }
 }

@@ -87,9 +87,8 @@ pub(super) async fn of_claim(
     store: &Store,
     claim: &Claim,
 ) -> Result<BTreeMap<usize, Failure>, StoreError> {
-    let rows = store
-        .suppressed(&claim.domain, sender_domain(claim))
-        .await?;
+    let addresses: Vec<_> = claim.recipients.iter().map(|to| &to.address).collect();
+    let rows = store.suppressed(&addresses, sender_domain(claim)).await?;
     let found = claim.recipients.iter().enumerate();
     let found = found.filter_map(|(index, recipient)| {
         let row = rows.iter().find(|row| row.is_for(&recipient.address))?;
