@@ -14,6 +14,12 @@ use super::planner::DueWork;
 /// Lanes that are known at once, about 200 bytes each.
 const LANES_MAX: usize = 20_000;
 
+/// Lanes from which on no destination may have more than [`LANES_OF_ONE_MAX`].
+const LANES_MANY: usize = LANES_MAX / 2;
+/// Lanes of one destination that are known while there are many: a slow one leaves room for others, so
+/// that looks go on. What is left out is found again by a later sweep.
+const LANES_OF_ONE_MAX: usize = LANES_MAX / 4;
+
 /// Letters that a lane is taken to have when those that were counted are claimed and there are more.
 const LETTERS_ASSUMED: usize = 64;
 
@@ -21,6 +27,8 @@ const LETTERS_ASSUMED: usize = 64;
 #[derive(Debug, Default)]
 pub(super) struct Agenda {
     known: BTreeMap<(Domain, Lane), Known>,
+    /// How many of them each destination has; none with 0.
+    lanes: BTreeMap<Domain, usize>,
     /// Destinations that may be given letters: they have more than they were granted.
     wanting: BTreeSet<Domain>,
 }
@@ -33,9 +41,18 @@ struct Known {
 }
 
 impl Agenda {
-    /// Takes what was found to be due. `more`: not all of its letters were counted.
+    /// Takes what was found to be due. `more`: not all of its letters were counted. When there is
+    /// much already, more lanes of a destination that has very many are left out.
     pub(super) fn learn(&mut self, work: DueWork, more: bool) {
         let key = (work.domain.clone(), work.lane.clone());
+        if !self.known.contains_key(&key) {
+            let many = self.known.len() >= LANES_MANY;
+            let lanes = self.lanes.entry(key.0.clone()).or_default();
+            if many && *lanes >= LANES_OF_ONE_MAX {
+                return;
+            }
+            *lanes += 1;
+        }
         self.known.insert(key, Known { work, more });
     }
 
@@ -55,6 +72,12 @@ impl Agenda {
         // A claim that comes back short took all. What comes later is told.
         if got < asked || (known.work.letters == 0 && !known.more) {
             self.known.remove(key);
+            if let Some(lanes) = self.lanes.get_mut(&key.0) {
+                *lanes = lanes.saturating_sub(1);
+                if *lanes == 0 {
+                    self.lanes.remove(&key.0);
+                }
+            }
         } else if known.work.letters == 0 {
             known.work.letters = LETTERS_ASSUMED;
         }
@@ -194,11 +217,32 @@ mod tests {
     fn it_is_full_at_its_limit() {
         let mut agenda = Agenda::default();
         for account in 1..LANES_MAX {
-            agenda.learn(work("a.test", account.try_into().unwrap(), 1), false);
+            let name = format!("a{}.test", account % 7);
+            agenda.learn(work(&name, account.try_into().unwrap(), 1), false);
         }
         assert!(!agenda.is_full());
         agenda.learn(work("b.test", 1, 1), false);
         assert!(agenda.is_full());
         assert_eq!(agenda.works().len(), LANES_MAX);
+    }
+
+    #[test]
+    fn one_destination_does_not_fill_it() {
+        let mut agenda = Agenda::default();
+        for account in 1..=LANES_MAX + 5 {
+            agenda.learn(work("slow.test", account.try_into().unwrap(), 1), false);
+        }
+        assert!(!agenda.is_full());
+        assert_eq!(agenda.works().len(), LANES_MANY);
+        // What is known is still brought up to date, and others are learned.
+        agenda.learn(work("slow.test", 1, 9), false);
+        agenda.learn(work("b.test", 1, 1), false);
+        assert_eq!(agenda.letters(), LANES_MANY + 9);
+        let lane = |account| work("slow.test", account, 0).lane;
+        let slow = Domain::parse("slow.test").unwrap();
+        agenda.claimed(&(slow.clone(), lane(2)), 2, 1);
+        agenda.claimed(&(slow.clone(), lane(3)), 2, 1);
+        agenda.claimed(&(slow, lane(4)), 2, 1);
+        assert_eq!(agenda.works().len(), LANES_MANY - 2);
     }
 }

@@ -29,12 +29,19 @@ const SWEEP_SPAN: Duration = Duration::from_secs(5);
 /// The pages of a sweep take at most this part of the time, and all sweeps together a tenth of that.
 const SWEEP_DIVISOR: u32 = 10;
 
+/// How long nothing is read after an error of the store.
+const STORE_PAUSE: Duration = Duration::from_secs(1);
+/// Lanes that are kept in mind while the store cannot be read; with more, all is gone through.
+const LANES_MAX: usize = 20_000;
+
 /// How far the looks have come.
 pub(super) struct Lookout {
     store: Store,
     /// Letters of a lane are counted up to so many recipients.
     counted_max: usize,
     cursor: DueCursor,
+    /// What was told and is not looked up yet.
+    news: QueueNews,
     sweep: Sweep,
 }
 
@@ -55,6 +62,7 @@ impl Lookout {
             store,
             counted_max,
             cursor: DueCursor::start(),
+            news: QueueNews::default(),
             sweep: Sweep {
                 after: None,
                 at: Instant::now() + SWEEP_SPAN,
@@ -65,28 +73,53 @@ impl Lookout {
     }
 
     /// Looks at what the news name, and at what has become due. Gives the time at which to look
-    /// again at the latest.
+    /// again at the latest. After an error it looks at the same again.
     pub(super) async fn look(
         &mut self,
         now: Timestamp,
         news: QueueNews,
         agenda: &mut Agenda,
     ) -> Result<Option<Instant>, StoreError> {
-        let mut lanes: Vec<(Domain, Lane)> = news.lanes.into_iter().collect();
-        if news.elsewhere {
+        self.news.lanes.extend(news.lanes);
+        self.news.elsewhere |= news.elsewhere;
+        self.news.others |= news.others;
+        let looked = self.look_up(now, agenda).await;
+        if looked.is_ok() {
+            let news = std::mem::take(&mut self.news);
+            if news.others {
+                self.sweep_now();
+            }
+        } else {
+            if self.news.lanes.len() > LANES_MAX {
+                self.news.lanes.clear();
+                self.news.others = true;
+            }
+            self.pause_sweep();
+        }
+        looked
+    }
+
+    async fn look_up(
+        &mut self,
+        now: Timestamp,
+        agenda: &mut Agenda,
+    ) -> Result<Option<Instant>, StoreError> {
+        let mut lanes: Vec<(Domain, Lane)> = self.news.lanes.iter().cloned().collect();
+        if self.news.elsewhere {
             let from = DueCursor::before(now - OTHERS_SPAN);
             let found = self.store.became_due(from, now, RECIPIENTS_MAX).await?;
             lanes.extend(found.lanes);
         }
         let mut more = false;
+        let mut cursor = self.cursor.clone();
         for _ in 0..READS_MAX {
             if agenda.is_full() {
                 break;
             }
-            let from = self.cursor.clone();
+            let from = cursor.clone();
             let found = self.store.became_due(from, now, RECIPIENTS_MAX).await?;
             lanes.extend(found.lanes);
-            self.cursor = found.cursor;
+            cursor = found.cursor;
             more = found.more;
             if !more {
                 break;
@@ -105,9 +138,8 @@ impl Lookout {
             let due = self.store.due_of(now, lanes, self.counted_max).await?;
             self.learn(due, agenda).await?;
         }
-        if news.others {
-            self.sweep_now();
-        }
+        // Only now: what was found would not be found again.
+        self.cursor = cursor;
         if more {
             return Ok(Some(Instant::now()));
         }
@@ -120,7 +152,7 @@ impl Lookout {
         self.sweep.at
     }
 
-    /// Reads the next page of all, if it is time.
+    /// Reads the next page of all, if it is time; after an error, the same one after a pause.
     pub(super) async fn sweep(
         &mut self,
         now: Timestamp,
@@ -134,10 +166,14 @@ impl Lookout {
             self.sweep.at = begun + SWEEP_SPAN;
             return Ok(());
         }
-        let after = self.sweep.after.take();
-        let page = self.store.due_page(now, after, self.counted_max).await?;
-        self.sweep.after = page.last;
-        self.learn(page.due, agenda).await?;
+        let last = match self.read_page(now, agenda).await {
+            Ok(last) => last,
+            Err(error) => {
+                self.pause_sweep();
+                return Err(error);
+            }
+        };
+        self.sweep.after = last;
         let ended = Instant::now();
         let took = ended - begun;
         self.sweep.spent += took;
@@ -155,6 +191,22 @@ impl Lookout {
         };
         self.sweep.at = ended + pause;
         Ok(())
+    }
+
+    async fn read_page(
+        &self,
+        now: Timestamp,
+        agenda: &mut Agenda,
+    ) -> Result<Option<(Domain, Lane)>, StoreError> {
+        let after = self.sweep.after.clone();
+        let page = self.store.due_page(now, after, self.counted_max).await?;
+        self.learn(page.due, agenda).await?;
+        Ok(page.last)
+    }
+
+    /// The store fails: it is not asked again and again without a pause.
+    fn pause_sweep(&mut self) {
+        self.sweep.at = self.sweep.at.max(Instant::now() + STORE_PAUSE);
     }
 
     fn sweep_now(&mut self) {

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use base::{EmailAddress, Timestamp};
+use bytes::Bytes;
 use message::write::Action;
 use store::{
     AddressNews, Claim, ClaimedRecipient, DeliverByMode, LastAttempt, LocalRecipient, Note, Notify,
@@ -542,12 +543,14 @@ async fn report(
     // another could wait for ever.
     let returned = {
         let letter = match letter {
-            Some(letter) => letter,
-            None => shared.store.claimed_letter(claim).await?,
+            Some(letter) => Some(letter),
+            None => what_is_left_of(shared, claim).await?,
         };
-        dsn::returned_bytes(&about, items, letter.bytes(), bytes_max)
+        let bytes = letter.as_ref().map_or(&[][..], |letter| letter.bytes());
+        dsn::returned_bytes(&about, items, bytes, bytes_max)
     };
-    let from_domain = dsn::from_domain(&shared.store, &shared.own.hostname, about.sender).await?;
+    let from_domain =
+        patiently(|| dsn::from_domain(&shared.store, &shared.own.hostname, about.sender)).await?;
     let reporter = Reporter {
         hostname: &shared.own.hostname,
         from_domain: &from_domain,
@@ -556,9 +559,51 @@ async fn report(
         expires_at: now + shared.settings.lifetime,
         random: shared.entropy.next_u64(),
     };
-    let bytes = dsn::write_report(&reporter, &about, items, &returned);
-    let letter = shared.store.letter(bytes.into()).await?;
+    let bytes = Bytes::from(dsn::write_report(&reporter, &about, items, &returned));
+    let letter = patiently(|| shared.store.letter(bytes.clone())).await?;
     Ok(vec![dsn::submission(&reporter, &about, letter)])
+}
+
+/// The letter of a claim; none if its bytes are lost, so that the sender hears of the failure all the
+/// same, with the fields that we put before them.
+async fn what_is_left_of(
+    shared: &Shared,
+    claim: &Claim,
+) -> Result<Option<store::Letter>, StoreError> {
+    match patiently(|| shared.store.claimed_letter(claim)).await {
+        Ok(letter) => Ok(Some(letter)),
+        Err(error @ (StoreError::Damaged(_) | StoreError::NotFound(_))) => {
+            let letter = claim.reference.letter;
+            error!(%letter, %error, "the letter is lost; it is reported without its own bytes");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether the same may work a little later.
+fn is_passing<T>(result: &Result<T, StoreError>) -> bool {
+    matches!(
+        result,
+        Err(StoreError::Busy(_) | StoreError::Io(_) | StoreError::DiskFull)
+    )
+}
+
+/// Tries again while the store is busy. Recipients that have the letter already would get it again
+/// from a claim that is left to its lease.
+async fn patiently<T, F>(work: impl Fn() -> F) -> Result<T, StoreError>
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
+    let mut result = work().await;
+    for pause in SETTLE_PAUSES {
+        if !is_passing(&result) {
+            break;
+        }
+        tokio::time::sleep(pause).await;
+        result = work().await;
+    }
+    result
 }
 
 /// Tries again while the store is busy: what happened to the letter must not be forgotten because
@@ -567,9 +612,8 @@ async fn settle_patiently(store: &Store, settlement: Settlement) -> Result<bool,
     let mut kept = copy(&settlement);
     let mut result = store.settle(settlement).await;
     for pause in SETTLE_PAUSES {
-        match &result {
-            Err(StoreError::Busy(_) | StoreError::Io(_) | StoreError::DiskFull) => {}
-            Ok(_) | Err(_) => break,
+        if !is_passing(&result) {
+            break;
         }
         tokio::time::sleep(pause).await;
         let again = copy(&kept);

@@ -2,6 +2,7 @@
 
 mod blocked;
 mod here;
+mod outage;
 mod remote;
 mod reports;
 mod stopping;
@@ -12,7 +13,7 @@ mod wishes;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use base::limits::Limits;
+use base::limits::{Limits, Sending};
 use base::{AccountId, Domain, EmailAddress, LetterId, Timestamp, Uid};
 use bytes::Bytes;
 use store::{
@@ -85,6 +86,7 @@ impl World {
             synchronous: Synchronous::Off,
             limits: Arc::new(Limits {
                 free_disk_bytes_min: 0,
+                sending: Sending::NONE,
                 ..Limits::default()
             }),
             clock: clock.clone(),
