@@ -379,7 +379,7 @@ fn wrong_passwords_are_slowed_down() {
         let reply = talk.reply();
         assert!(reply.starts_with("454 "), "{reply}");
         check_told(
-            "more than `limits.auth_failures` of them from one address in `limits.auth_window`, or ten times as many for one login | `454",
+            "more than `limits.auth_failures` of them from one address in `limits.auth_window`, or ten times as many for one login (but a login that has worked from there within a day: only its own failures from there count) | `454",
             &reply,
         );
     }

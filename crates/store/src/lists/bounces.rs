@@ -124,8 +124,8 @@ impl Body for Count {
         } else {
             MemberState::Active
         };
-        let sql = "UPDATE list_member SET state = $3, bounces = $4, bounced_at = $5, bounce = $6,
-                probed_at = CASE WHEN $3 = 1 THEN $5 ELSE probed_at END
+        let sql = "UPDATE list_member SET state = CAST($3 AS BIGINT), bounces = $4, bounced_at = $5, bounce = $6,
+                probed_at = CASE WHEN CAST($3 AS BIGINT) = 1 THEN $5 ELSE probed_at END
             WHERE list_key = $1 AND member_id = $2";
         let values = params![
             &self.key,
