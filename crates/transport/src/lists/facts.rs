@@ -12,6 +12,8 @@ const SUBJECT_CHARS_MAX: usize = 200;
 #[derive(Debug, Default)]
 pub(super) struct Facts {
     pub(super) authors: Vec<EmailAddress>,
+    /// More than one author, or more than one From: programs differ in whom they show.
+    pub(super) has_several_authors: bool,
     pub(super) subject: String,
     /// The ids of lists that it has passed (RFC 2919), in lower case.
     pub(super) list_ids: Vec<String>,
@@ -28,9 +30,11 @@ impl Facts {
             bytes: letter.len() as u64,
             ..Self::default()
         };
+        let mut named = 0;
         for field in Fields::new(letter) {
             if field.is("From") {
                 let addresses = field.addresses();
+                named += addresses.mailboxes().count().max(1);
                 let authors = addresses.mailboxes().filter_map(Mailbox::to_address);
                 facts.authors.extend(authors.take(AUTHORS_MAX));
             } else if field.is("Subject") {
@@ -50,6 +54,7 @@ impl Facts {
                 facts.bulk |= matches!(text.as_str(), "bulk" | "junk" | "list");
             }
         }
+        facts.has_several_authors = named > 1;
         facts
     }
 
@@ -57,7 +62,9 @@ impl Facts {
     pub(super) fn with_head(head: &[u8], letter: &[u8]) -> Self {
         let mut facts = Self::read(letter);
         if facts.authors.is_empty() && Fields::new(letter).find("From").is_none() {
-            facts.authors = Self::read(head).authors;
+            let head = Self::read(head);
+            facts.authors = head.authors;
+            facts.has_several_authors = head.has_several_authors;
         }
         facts
     }

@@ -48,6 +48,8 @@ pub(super) struct Standing {
     pub(super) is_owner: bool,
     /// Whether the author is likely who the letter says.
     pub(super) believed: bool,
+    /// Whether the author has an address in a domain of ours.
+    pub(super) is_ours: bool,
 }
 
 impl No {
@@ -109,7 +111,8 @@ pub(super) fn judge(list: &ListInfo, facts: &Facts, standing: &Standing) -> Judg
     }
     let of_the_list = standing.is_owner || standing.is_member;
     let may = match list.options.posting {
-        Posting::Anyone => true,
+        // In our own name nobody speaks who has not proven it.
+        Posting::Anyone => standing.believed || !standing.is_ours,
         Posting::Members => of_the_list && standing.believed,
         Posting::Owners => standing.is_owner && standing.believed,
     };
@@ -117,17 +120,17 @@ pub(super) fn judge(list: &ListInfo, facts: &Facts, standing: &Standing) -> Judg
         (true, _) => Judgement::HandOut,
         (false, true) => Judgement::Hold(match list.options.posting {
             Posting::Owners => "its author is no owner".to_owned(),
-            Posting::Anyone | Posting::Members if of_the_list => {
-                "its author could be somebody else".to_owned()
-            }
-            Posting::Anyone | Posting::Members => "its author is no member".to_owned(),
+            Posting::Anyone => "its author could be somebody else".to_owned(),
+            Posting::Members if of_the_list => "its author could be somebody else".to_owned(),
+            Posting::Members => "its author is no member".to_owned(),
         }),
         (false, false) => Judgement::Refuse(No::NotYou),
     }
 }
 
 /// Finds out who wrote a letter: `account` and `sender` are who handed it in, `head` holds what was
-/// found when it came from outside.
+/// found when it came from outside. There only the author counts about whom something was found, and
+/// the sender where that is proven and not one of ours, who would have logged in.
 pub(super) async fn standing(
     store: &Store,
     list: &ListInfo,
@@ -140,17 +143,46 @@ pub(super) async fn standing(
         ..Standing::default()
     };
     let owners: Vec<String> = list.owners.iter().map(EmailAddress::key).collect();
-    for author in facts.authors.iter().chain(sender) {
-        standing.is_owner |= owners.contains(&author.key());
-        let member = store.list_member(&list.address, author).await?;
+    let mut counted: Vec<&EmailAddress> = facts.authors.iter().collect();
+    for author in &facts.authors {
+        standing.is_ours |= store.is_ours(&author.domain).await?;
+    }
+    if account.is_some() {
+        standing.believed = true;
+        counted.extend(sender);
+    } else {
+        counted.truncate(1);
+        standing.believed = !facts.has_several_authors
+            && !counted.is_empty()
+            && is_believed(head, standing.is_ours);
+        if let Some(sender) = sender
+            && is_proven(head, sender)
+            && !store.is_ours(&sender.domain).await?
+        {
+            counted.push(sender);
+        }
+    }
+    for one in counted {
+        standing.is_owner |= owners.contains(&one.key());
+        let member = store.list_member(&list.address, one).await?;
         standing.is_member |= member.is_some();
     }
-    standing.believed = match (account, facts.authors.first()) {
-        (Some(_), _) => true,
-        (None, None) => false,
-        (None, Some(author)) => is_believed(head, store.is_ours(&author.domain).await?),
-    };
     Ok(standing)
+}
+
+/// Whether SPF has proven the sender (RFC 7208 §8.3, RFC 8601 §2.7.2).
+fn is_proven(head: &[u8], sender: &EmailAddress) -> bool {
+    let field = Fields::new(head).find(FIELD_NAME);
+    let results = field.and_then(|field| AuthResults::parse(field.value));
+    let sender = sender.to_string();
+    results.is_some_and(|results| {
+        results.results.iter().any(|result| {
+            let mailfrom = result.property("smtp", "mailfrom");
+            result.method == "spf"
+                && result.result == "pass"
+                && mailfrom.is_some_and(|mailfrom| mailfrom.eq_ignore_ascii_case(&sender))
+        })
+    })
 }
 
 /// Users of ours log in; others pass DMARC, or have a domain that says nothing about it. What came
@@ -198,6 +230,7 @@ mod tests {
         is_member: true,
         is_owner: false,
         believed: true,
+        is_ours: false,
     };
 
     #[expect(
@@ -224,10 +257,22 @@ mod tests {
             believed: false,
             ..MEMBER
         };
+        let in_our_name = Standing {
+            believed: false,
+            is_ours: true,
+            ..stranger
+        };
         let hold = |why: &str| Judgement::Hold(why.to_owned());
         let refuse = || Judgement::Refuse(No::NotYou);
         for (posting, holds, standing, expected) in [
             (Posting::Anyone, false, stranger, Judgement::HandOut),
+            (Posting::Anyone, false, in_our_name, refuse()),
+            (
+                Posting::Anyone,
+                true,
+                in_our_name,
+                hold("its author could be somebody else"),
+            ),
             (Posting::Members, false, MEMBER, Judgement::HandOut),
             (Posting::Members, false, owner, Judgement::HandOut),
             (Posting::Members, false, stranger, refuse()),
@@ -280,6 +325,21 @@ mod tests {
         check(&at_limit, &list, &MEMBER, Judgement::HandOut);
         let above = format!("{at_limit}x");
         check(&above, &list, &MEMBER, Judgement::Refuse(No::TooLarge(200)));
+    }
+
+    #[test]
+    fn whose_sender_is_proven() {
+        let sender = EmailAddress::parse("a@x.test").unwrap();
+        for (results, expected) in [
+            ("spf=pass smtp.mailfrom=A@x.test", true),
+            ("spf=pass smtp.helo=x.test", false),
+            ("spf=pass smtp.mailfrom=b@x.test", false),
+            ("spf=softfail smtp.mailfrom=a@x.test", false),
+        ] {
+            let head = format!("Authentication-Results: mx.red.test; {results}\r\n");
+            assert_eq!(is_proven(head.as_bytes(), &sender), expected, "{results}");
+        }
+        assert!(!is_proven(b"Received: x\r\n", &sender));
     }
 
     #[test]

@@ -32,14 +32,15 @@ const TAKEN_OUT: [&str; 14] = [
     "Bcc",
 ];
 
-/// Writes the letter for the members. `head` holds what was found when it came.
+/// Writes the letter for the members. `head` holds what was found when it came, `believed` says whether
+/// the author is likely who the letter says.
 pub(super) fn write<'a>(
     list: &ListInfo,
-    facts: &Facts,
+    (facts, believed): (&Facts, bool),
     letter: &'a [u8],
     head: &[u8],
 ) -> Cow<'a, [u8]> {
-    let plan = Plan::new(list, facts, letter, head);
+    let plan = Plan::new(list, (facts, believed), letter, head);
     if !plan.changes {
         return Cow::Borrowed(letter);
     }
@@ -71,7 +72,7 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(list: &ListInfo, facts: &Facts, letter: &[u8], head: &[u8]) -> Self {
+    fn new(list: &ListInfo, (facts, believed): (&Facts, bool), letter: &[u8], head: &[u8]) -> Self {
         let tag = format!("[{}]", list.options.subject_tag);
         let wants_tag = !list.options.subject_tag.is_empty();
         let subject = (wants_tag && !facts.subject.contains(&tag))
@@ -80,8 +81,9 @@ impl Plan {
         let takes_out = names.any(|field| is_taken_out(&field));
         let reply_to = list.options.reply_to_list;
         let changes = subject.is_some() || takes_out || reply_to;
+        let own = &list.address.domain;
         let takes_place =
-            list.options.rewrites_always || !holds(&list.address.domain, facts, head, changes);
+            list.options.rewrites_always || !holds(own, (facts, believed), head, changes);
         Self {
             changes: changes || takes_place,
             subject,
@@ -180,11 +182,16 @@ fn via(list: &ListInfo, facts: &Facts, from: &Field<'_>) -> Mailbox {
 /// Whether a letter that the list sends on as its author's passes DMARC, or need not: the list's own
 /// signature stands for the author's domain, or the author's signature is not touched, or the
 /// domain wishes nothing. What was not checked, and is not of the list's domain, is taken for strict.
-fn holds(own: &Domain, facts: &Facts, head: &[u8], changes: bool) -> bool {
+/// The list signs in its domain's name, so that nobody may bear that who is not believed.
+fn holds(own: &Domain, (facts, believed): (&Facts, bool), head: &[u8], changes: bool) -> bool {
     let Some(author) = facts.authors.first() else {
         return true;
     };
-    if is_aligned(author.domain.as_str(), own.as_str()) {
+    let of_own = |author: &EmailAddress| is_aligned(author.domain.as_str(), own.as_str());
+    if !believed && (facts.has_several_authors || of_own(author)) {
+        return false;
+    }
+    if of_own(author) {
         return true;
     }
     let field = Fields::new(head).find(FIELD_NAME);
@@ -251,12 +258,16 @@ mod unit {
     }
 
     fn written(list: &ListInfo, letter: &str, results: &str) -> String {
+        written_as(list, letter, results, true)
+    }
+
+    fn written_as(list: &ListInfo, letter: &str, results: &str, believed: bool) -> String {
         let head = match results {
             "" => "Received: x\r\n".to_owned(),
             results => format!("Authentication-Results: mx.red.test; {results}\r\n"),
         };
         let facts = Facts::read(letter.as_bytes());
-        let out = write(list, &facts, letter.as_bytes(), head.as_bytes());
+        let out = write(list, (&facts, believed), letter.as_bytes(), head.as_bytes());
         String::from_utf8(out.into_owned()).unwrap()
     }
 
@@ -310,6 +321,19 @@ mod unit {
         );
         let reply = LETTER.replace("Hello", "Re: [dev] Hello");
         assert_eq!(written(&tagged, &reply, STRICT), reply, "one tag is enough");
+    }
+
+    /// The list's signature stands for nobody of its domain who has not proven himself.
+    #[test]
+    fn a_stranger_does_not_bear_the_name_of_the_lists_domain() {
+        let plain = list(|_| {});
+        let one = LETTER.replace("ada@far", "boss@red");
+        let two = LETTER.replace("<ada@far.test>", "<ada@far.test>, boss@red.test");
+        for letter in [&one, &two] {
+            let out = written_as(&plain, letter, "dmarc=none", false);
+            assert!(out.contains(VIA), "{out}");
+        }
+        assert_eq!(written_as(&plain, &one, "dmarc=pass", true), one);
     }
 
     #[test]

@@ -31,12 +31,13 @@ pub(super) async fn post(
     let facts = Facts::with_head(&claim.head, letter.bytes());
     let from = (claim.account, claim.reverse_path.as_ref());
     let standing = standing(context.store, list, &facts, from, &claim.head).await?;
+    let told = (&facts, standing.believed);
     let letter_id = claim.reference.letter;
     let fate = match judge(list, &facts, &standing) {
-        Judgement::HandOut => hand_out(context, claim, recipient, list, (letter, &facts)).await?,
+        Judgement::HandOut => hand_out(context, claim, recipient, list, (letter, told)).await?,
         Judgement::Hold(why) => {
             if context.store.is_approved(letter_id, recipient.id).await? {
-                hand_out(context, claim, recipient, list, (letter, &facts)).await?
+                hand_out(context, claim, recipient, list, (letter, told)).await?
             } else {
                 hold(context, claim, recipient, list, (letter, &facts), why).await?
             }
@@ -53,10 +54,10 @@ async fn hand_out(
     claim: &Claim,
     recipient: &ClaimedRecipient,
     list: &ListInfo,
-    (letter, facts): (Letter, &Facts),
+    (letter, told): (Letter, (&Facts, bool)),
 ) -> Result<Fate, StoreError> {
     let store = context.store;
-    let written = letter::write(list, facts, letter.bytes(), &claim.head);
+    let written = letter::write(list, told, letter.bytes(), &claim.head);
     let written = Bytes::from(written.into_owned());
     // Who holds a large letter and waits for room for another could wait for ever.
     drop(letter);

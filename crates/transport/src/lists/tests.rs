@@ -469,3 +469,45 @@ async fn a_link_takes_its_member_off_and_nobody_else() {
     assert!(world.member("eve@else.test").await.is_none());
     assert!(world.member("bob@far.test").await.is_some());
 }
+
+/// From outside only the one author counts about whom something was found.
+#[tokio::test]
+async fn nobody_is_a_member_by_a_second_name() {
+    let world = World::new(ListOptions::default()).await;
+    let list = world.store.list(&address("dev@red.test")).await.unwrap();
+    let list = list.unwrap();
+    let ada = "ada@far.test";
+    let pass = "spf=pass smtp.mailfrom=ada@far.test; dmarc=pass header.from=evil.test";
+    for (from, sender, results, of_the_list, believed) in [
+        (ada, "x@evil.test", "dmarc=pass", true, true),
+        (ada, ada, "dmarc=fail", true, false),
+        ("x@evil.test", ada, pass, true, true),
+        ("x@evil.test", ada, "dmarc=pass", false, true),
+        (
+            "x@evil.test, ada@far.test",
+            "x@evil.test",
+            "dmarc=pass",
+            false,
+            false,
+        ),
+        (
+            "x@evil.test\r\nFrom: ada@far.test",
+            "x@evil.test",
+            "dmarc=pass",
+            false,
+            false,
+        ),
+    ] {
+        let facts = Facts::read(format!("From: {from}\r\n\r\n").as_bytes());
+        let head = format!("Authentication-Results: mx.red.test; {results}\r\n");
+        let sender = address(sender);
+        let from_outside = (None, Some(&sender));
+        let found = standing(&world.store, &list, &facts, from_outside, head.as_bytes());
+        let found = found.await.unwrap();
+        assert_eq!(
+            (found.is_member, found.believed),
+            (of_the_list, believed),
+            "{from} {results}"
+        );
+    }
+}
