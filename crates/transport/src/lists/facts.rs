@@ -58,11 +58,15 @@ impl Facts {
         facts
     }
 
-    /// The same of a letter below its head: a submission without From has one there.
+    /// The same of a letter below its head: a submission without From has one there, and what a list of
+    /// ours has sent says so only there.
     pub(super) fn with_head(head: &[u8], letter: &[u8]) -> Self {
         let mut facts = Self::read(letter);
+        let head = Self::read(head);
+        facts.list_ids.extend(head.list_ids);
+        facts.automatic |= head.automatic;
+        facts.bulk |= head.bulk;
         if facts.authors.is_empty() && Fields::new(letter).find("From").is_none() {
-            let head = Self::read(head);
             facts.authors = head.authors;
             facts.has_several_authors = head.has_several_authors;
         }

@@ -511,3 +511,27 @@ async fn nobody_is_a_member_by_a_second_name() {
         );
     }
 }
+
+/// Lists that are on each other hand a letter out once.
+#[tokio::test]
+async fn lists_on_each_other_do_not_go_round_in_circles() {
+    let world = World::new(ListOptions::default()).await;
+    let [dev, other, ada] = ["dev@red.test", "other@red.test", "ada@far.test"].map(address);
+    let owner = [address("olga@far.test")];
+    let options = ListOptions::default();
+    world.store.add_list(&other, &owner, options).await.unwrap();
+    let people = [ada, dev.clone()];
+    world.store.subscribe(&other, &people).await.unwrap();
+    world.store.subscribe(&dev, &[other]).await.unwrap();
+    let fate = world.post("ada@far.test", LETTER).await;
+    assert_eq!(told(&fate), "handed out to 4 members of dev@red.test");
+    let (claim, taken) = world.take().await;
+    assert_eq!(claim.recipients[0].address, address("other@red.test"));
+    assert_eq!(
+        told(&taken.fate),
+        "not handed out: a program wrote the letter"
+    );
+    assert!(world.claims("red.test").await.is_empty());
+    let facts = Facts::with_head(&claim.head, LETTER.as_bytes());
+    assert_eq!(facts.list_ids, ["dev.red.test"]);
+}
