@@ -72,7 +72,7 @@ pub use journey::{JourneyEvent, Note, Step};
 pub use letter::{Letter, Spool};
 pub use lists::{
     Bounced, Decision, HeldLetter, ListAddress, ListInfo, ListMember, ListOptions, ListPart,
-    ListTags, MemberLetter, MemberState, NewHeld, Portion, Posting, TagUse,
+    ListQuestion, ListTags, MemberLetter, MemberState, NewHeld, Portion, Posting, TagUse,
 };
 pub use mailbox::{MailboxInfo, MailboxStatus, Role};
 pub use message_rows::{

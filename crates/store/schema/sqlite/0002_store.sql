@@ -335,6 +335,7 @@ CREATE UNIQUE INDEX list_member_address ON list_member (list_key, address_key);
 CREATE INDEX list_member_probed ON list_member (probed_at) WHERE state = 1;
 
 -- Who was asked whether he wants to join a list, or to leave it, and with which token he answers.
+-- joins: 0 leave, 1 join, 2 no question: he was told something, which is done once an hour.
 CREATE TABLE list_request (
     list_key TEXT NOT NULL,
     address_key TEXT NOT NULL,

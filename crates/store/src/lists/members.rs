@@ -46,6 +46,27 @@ impl MemberState {
     }
 }
 
+/// What somebody gets a letter about, at most once an hour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListQuestion {
+    /// Whether he wants to leave.
+    Leave,
+    /// Whether he wants to join.
+    Join,
+    /// It is no question, and cannot be answered.
+    Told,
+}
+
+impl ListQuestion {
+    fn number(self) -> i64 {
+        match self {
+            Self::Leave => 0,
+            Self::Join => 1,
+            Self::Told => 2,
+        }
+    }
+}
+
 /// A member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListMember {
@@ -172,8 +193,9 @@ impl Store {
         self.0.engine.write(body, Priority::Urgent).await
     }
 
-    /// Notes that somebody is asked whether he wants to join (or to leave); `false` if he was asked
-    /// an hour ago or less, or too many questions are open.
+    /// Notes that somebody is asked whether he wants to join or to leave, or is told something;
+    /// `false` if that was so an hour ago or less, or too many such rows are there. Questions about
+    /// leaving are not limited in all: only members are asked that.
     ///
     /// # Errors
     /// Those of writing.
@@ -181,13 +203,13 @@ impl Store {
         &self,
         list: &EmailAddress,
         address: &EmailAddress,
-        joins: bool,
+        question: ListQuestion,
         token: &str,
     ) -> Result<bool, StoreError> {
         let body = Ask {
             key: list.key(),
             address: address.clone(),
-            joins,
+            question,
             token: token.to_owned(),
             now: self.0.shared.now(),
         };
@@ -367,7 +389,7 @@ impl Body for SetMember {
 struct Ask {
     key: String,
     address: EmailAddress,
-    joins: bool,
+    question: ListQuestion,
     token: String,
     now: Timestamp,
 }
@@ -377,11 +399,14 @@ impl Body for Ask {
 
     async fn run(&self, tx: &mut Tx<'_>) -> Result<bool, StoreError> {
         let now = self.now.millis();
-        let old = "DELETE FROM list_request WHERE list_key = $1 AND asked_at < $2";
-        tx.execute(old, params![&self.key, now - REQUEST_LIVES_MS])
-            .await?;
-        let count = "SELECT count(*) FROM list_request WHERE list_key = $1";
-        if tx.one(count, params![&self.key]).await?.int(0)? >= REQUESTS_MAX {
+        let number = self.question.number();
+        let old = "DELETE FROM list_request WHERE list_key = $1
+            AND (asked_at < $2 OR (joins = 2 AND asked_at < $3))";
+        let times = params![&self.key, now - REQUEST_LIVES_MS, now - REQUEST_PAUSE_MS];
+        tx.execute(old, times).await?;
+        let count = "SELECT count(*) FROM list_request WHERE list_key = $1 AND joins = $2";
+        let count = tx.one(count, params![&self.key, number]).await?.int(0)?;
+        if self.question != ListQuestion::Leave && count >= REQUESTS_MAX {
             return Ok(false);
         }
         let sql =
@@ -393,7 +418,7 @@ impl Body for Ask {
         let values = params![
             &self.key,
             &address_key,
-            self.joins,
+            number,
             &self.token,
             &text,
             now,
@@ -414,6 +439,7 @@ impl Body for Answer {
 
     async fn run(&self, tx: &mut Tx<'_>) -> Result<Self::Out, StoreError> {
         let sql = "DELETE FROM list_request WHERE list_key = $1 AND token = $2 AND asked_at >= $3
+                AND joins < 2
             RETURNING address, joins";
         let since = self.now.millis() - REQUEST_LIVES_MS;
         let values = params![&self.key, &self.token, since];

@@ -22,7 +22,7 @@ use crate::{Store, StoreError};
 pub use address::{ListAddress, ListPart};
 pub use bounces::Bounced;
 pub use held::{Decision, HeldLetter, NewHeld};
-pub use members::{ListMember, MemberState};
+pub use members::{ListMember, ListQuestion, MemberState};
 pub use sending::{MemberLetter, Portion};
 pub use tags::{ListTags, TagUse};
 
@@ -32,7 +32,7 @@ const NAME_BYTES_MAX: usize = 20;
 const MEMBERS_MAX: i64 = 100_000;
 /// Letters of one list that wait for a word of its owners.
 const HELD_MAX: i64 = 100;
-/// Questions of ours about one list that nobody has answered.
+/// Questions of ours about joining one list that nobody has answered; and answers of an hour.
 const REQUESTS_MAX: i64 = 1_000;
 
 /// Who may write to a list.

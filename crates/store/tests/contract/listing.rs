@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use pennyblack_store::{
-    Bounced, ListAddress, ListOptions, ListPart, MemberState, Posting, Resolved, StoreError, Target,
+    Bounced, ListAddress, ListOptions, ListPart, ListQuestion, MemberState, Posting, Resolved,
+    StoreError, Target,
 };
 
 use crate::house::{House, address, domain};
@@ -106,19 +107,40 @@ pub(crate) async fn members_of_a_list(house: &House) {
     let again = store.list_member(&dev, &people[0]).await.unwrap().unwrap();
     assert_eq!(again.id, 3, "a number is never used again");
     let zoe = address("zoe@x.test");
-    assert_eq!(store.ask_about_list(&dev, &zoe, true, "t1").await, Ok(true));
     assert_eq!(
-        store.ask_about_list(&dev, &zoe, true, "t2").await,
+        store
+            .ask_about_list(&dev, &zoe, ListQuestion::Join, "t1")
+            .await,
+        Ok(true)
+    );
+    assert_eq!(
+        store
+            .ask_about_list(&dev, &zoe, ListQuestion::Join, "t2")
+            .await,
         Ok(false)
     );
     house.pass(Duration::from_secs(3_601));
-    assert_eq!(store.ask_about_list(&dev, &zoe, true, "t3").await, Ok(true));
+    assert_eq!(
+        store
+            .ask_about_list(&dev, &zoe, ListQuestion::Join, "t3")
+            .await,
+        Ok(true)
+    );
+    let told = ListQuestion::Told;
+    assert_eq!(store.ask_about_list(&dev, &zoe, told, "t0").await, Ok(true));
+    assert_eq!(
+        store.ask_about_list(&dev, &zoe, told, "t9").await,
+        Ok(false)
+    );
+    assert_eq!(store.answer_about_list(&dev, "t0").await, Ok(None));
     assert_eq!(store.answer_about_list(&dev, "t1").await, Ok(None));
     let joined = store.answer_about_list(&dev, "t3").await;
     assert_eq!(joined, Ok(Some((zoe.clone(), true))));
     assert_eq!(store.answer_about_list(&dev, "t3").await, Ok(None));
     assert_eq!(
-        store.ask_about_list(&dev, &zoe, false, "t4").await,
+        store
+            .ask_about_list(&dev, &zoe, ListQuestion::Leave, "t4")
+            .await,
         Ok(true)
     );
     house.pass(Duration::from_secs(3 * 86_400 + 1));

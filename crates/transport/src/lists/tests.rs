@@ -367,6 +367,48 @@ async fn joining_and_leaving_by_mail_ask_back() {
         .await;
     let (_, taken) = world.take().await;
     assert_eq!(told(&taken.fate), "zoe@far.test is answered: Help");
+    world
+        .queue(Some("zoe@far.test"), "dev-request@red.test", zoe)
+        .await;
+    let (_, taken) = world.take().await;
+    assert_eq!(
+        (told(&taken.fate), taken.letters.len()),
+        ("zoe@far.test was answered just now", 0)
+    );
+    let two = zoe.replace("zoe@far.test", "zoe@far.test, eve@far.test");
+    world
+        .queue(Some("zoe@far.test"), "dev-request@red.test", &two)
+        .await;
+    let (_, taken) = world.take().await;
+    assert_eq!(
+        (told(&taken.fate), taken.letters.len()),
+        ("not answered: its author could be somebody else", 0)
+    );
+}
+
+/// A holiday's answer to a question is no answer, and neither is a report.
+#[tokio::test]
+async fn programs_do_not_confirm() {
+    let world = World::new(ListOptions::default()).await;
+    let [list, zoe] = ["dev@red.test", "zoe@far.test"].map(address);
+    let join = store::ListQuestion::Join;
+    let asked = world.store.ask_about_list(&list, &zoe, join, "12ab");
+    assert_eq!(asked.await, Ok(true));
+    let plain = "From: zoe@far.test\r\n\r\nyes\r\n";
+    let holiday = format!("Auto-Submitted: auto-replied\r\n{plain}");
+    let bulk = format!("Precedence: bulk\r\n{plain}");
+    let sender = Some("zoe@far.test");
+    let expected = "nothing done: a program wrote it";
+    for (from, letter, expected) in [
+        (sender, &holiday[..], expected),
+        (sender, &bulk, expected),
+        (None, plain, expected),
+        (sender, plain, "zoe@far.test has joined"),
+    ] {
+        world.queue(from, "dev-confirm+12ab@red.test", letter).await;
+        let (_, taken) = world.take().await;
+        assert_eq!(told(&taken.fate), expected, "{letter}");
+    }
 }
 
 #[tokio::test]

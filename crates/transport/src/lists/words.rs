@@ -2,17 +2,20 @@
 //! that waits.
 //!
 //! Whoever asks to join or to leave is asked back at the address that is meant, as anybody could write
-//! in his name. A link or address with a tag of ours needs no question. Programs are not answered.
+//! in his name. A link or address with a tag of ours needs no question. Programs are not answered, and
+//! neither are authors who could be somebody else; nobody gets more than an answer an hour.
 
 use base::{EmailAddress, LetterId};
 use bytes::Bytes;
 use message::Message;
 use store::{
-    Claim, Decision, Letter, ListAddress, ListInfo, ListPart, StoreError, Submission, TagUse,
+    Claim, Decision, Letter, ListAddress, ListInfo, ListPart, ListQuestion, StoreError, Submission,
+    TagUse,
 };
 
 use super::facts::Facts;
 use super::head::part;
+use super::judge::standing;
 use super::own::Own;
 use super::{Context, Fate, Taken};
 
@@ -24,7 +27,11 @@ pub(super) async fn heed(
     letter: &Letter,
 ) -> Result<Taken, StoreError> {
     let facts = Facts::with_head(&claim.head, letter.bytes());
-    // Tags are proof enough, also where a program answers for a person.
+    // A holiday's answer is nobody's word; a way out is taken from anybody who knows it.
+    let by_program = facts.automatic || facts.bulk || claim.reverse_path.is_none();
+    if by_program && matches!(to.part, ListPart::Confirm | ListPart::Moderate) {
+        return Ok(Fate::Done("nothing done: a program wrote it".to_owned()).into());
+    }
     match to.part {
         ListPart::Confirm => return confirm(context, list, &to.tag).await,
         ListPart::Moderate => return moderate(context, list, &to.tag).await,
@@ -45,6 +52,11 @@ pub(super) async fn heed(
     let Some(author) = facts.authors.first() else {
         return Ok(Fate::Done("not answered: it has no author".to_owned()).into());
     };
+    let from = (claim.account, claim.reverse_path.as_ref());
+    let standing = standing(context.store, list, &facts, from, &claim.head).await?;
+    if !standing.believed {
+        return Ok(Fate::Done("not answered: its author could be somebody else".to_owned()).into());
+    }
     match wish(to.part, &facts, letter) {
         Wish::Join if !list.options.open => {
             let text = format!(
@@ -90,6 +102,11 @@ fn first_word(text: &str) -> Option<String> {
     Some(word.to_ascii_lowercase())
 }
 
+fn token(context: &Context<'_>) -> String {
+    let (one, two) = (context.entropy.next_u64(), context.entropy.next_u64());
+    format!("{one:016x}{:08x}", two & 0xffff_ffff)
+}
+
 /// Asks whether somebody wants to join or to leave.
 async fn ask(
     context: &Context<'_>,
@@ -111,11 +128,15 @@ async fn ask(
         };
         return answer(context, list, person, "Nothing to do", text).await;
     }
-    let (one, two) = (context.entropy.next_u64(), context.entropy.next_u64());
-    let token = format!("{one:016x}{:08x}", two & 0xffff_ffff);
+    let token = token(context);
+    let question = if joins {
+        ListQuestion::Join
+    } else {
+        ListQuestion::Leave
+    };
     let asking = context
         .store
-        .ask_about_list(&list.address, person, joins, &token);
+        .ask_about_list(&list.address, person, question, &token);
     if !asking.await? {
         return Ok(Fate::Done(format!("{person} was asked just now")).into());
     }
@@ -224,6 +245,13 @@ async fn answer(
     subject: &str,
     text: String,
 ) -> Result<Taken, StoreError> {
+    let token = token(context);
+    let answering = context
+        .store
+        .ask_about_list(&list.address, person, ListQuestion::Told, &token);
+    if !answering.await? {
+        return Ok(Fate::Done(format!("{person} was answered just now")).into());
+    }
     Ok(Taken {
         fate: Fate::Done(format!("{person} is answered: {subject}")),
         letters: vec![note(context, list, person, subject, text).await?],
