@@ -95,7 +95,8 @@ impl Store {
         self.0.engine.read(ReadHeld { key }).await
     }
 
-    /// Does what an owner says about a letter that waits; `false` if it does not wait any more.
+    /// Does what an owner says about a letter that waits; `false` if it does not wait any more. One
+    /// that is approved is given up as much later as it has waited.
     ///
     /// # Errors
     /// Those of writing.
@@ -257,12 +258,13 @@ impl Body for Decide {
     type Out = bool;
 
     async fn run(&self, tx: &mut Tx<'_>) -> Result<bool, StoreError> {
-        let sql = "SELECT recipient_id FROM list_held
+        let sql = "SELECT recipient_id, held_at FROM list_held
             WHERE letter_id = $1 AND list_key = $2 AND state = 0 FOR UPDATE";
         let Some(row) = tx.row(sql, params![self.letter, &self.key]).await? else {
             return Ok(false);
         };
         let recipient = RecipientId(row.int(0)?);
+        let waited = (self.now.millis() - row.int(1)?).max(0);
         let place = params![self.letter, recipient];
         let word = match self.decision {
             Decision::Approve => {
@@ -273,6 +275,9 @@ impl Body for Decide {
                     WHERE letter_id = $1 AND recipient_id = $2 AND fence = 0";
                 tx.execute(sql, params![self.letter, recipient, self.now])
                     .await?;
+                // While it waited it was not tried: that does not count.
+                let sql = "UPDATE letter SET expires_at = expires_at + $2 WHERE letter_id = $1";
+                tx.execute(sql, params![self.letter, waited]).await?;
                 "approved"
             }
             Decision::Discard => {

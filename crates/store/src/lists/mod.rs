@@ -150,13 +150,15 @@ impl Store {
         self.0.engine.write(body, Priority::Urgent).await
     }
 
-    /// Removes a list with its members. Letters that wait or are being handed out are given up.
+    /// Removes a list with its members. Letters that wait come back to their authors, as for an
+    /// address that is not there; what is being handed out is given up.
     ///
     /// # Errors
     /// [`StoreError::NotFound`].
     pub async fn remove_list(&self, list: &EmailAddress) -> Result<(), StoreError> {
         let body = rows::RemoveList {
             list: list.clone(),
+            now: self.0.shared.now(),
             shared: Arc::clone(&self.0.shared),
         };
         self.0.engine.write(body, Priority::Urgent).await

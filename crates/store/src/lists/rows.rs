@@ -34,10 +34,11 @@ impl Body for AddList {
                 ON CONFLICT (address_key, target) DO NOTHING";
             tx.execute(sql, params![&key, &owner.to_string()]).await?;
         }
+        // Numbers start at the time, so that tags of an earlier list of that name lead to nobody.
         let sql = "INSERT INTO list (address_key, address, title, posting, holds_others, open,
                 subject_tag, reply_to_list, rewrites_always, letter_bytes_max, archive, bounces_max,
                 next_member, created_at)
-            VALUES ($1, $2, '', 0, 0, 0, '', 0, 0, 0, '', 0, 1, $3)";
+            VALUES ($1, $2, '', 0, 0, 0, '', 0, 0, 0, '', 0, $3, $3)";
         let text = self.list.to_string();
         tx.execute(sql, params![&key, &text, self.now]).await?;
         set(tx, &key, &self.options).await?;
@@ -90,6 +91,7 @@ impl Body for SetList {
 
 pub(super) struct RemoveList {
     pub list: EmailAddress,
+    pub now: Timestamp,
     pub shared: Arc<Shared>,
 }
 
@@ -110,10 +112,20 @@ impl Body for RemoveList {
         ] {
             tx.execute(sql, params![&key]).await?;
         }
+        // What waits is tried again: nobody is there, and its author hears of it.
+        let sql = "UPDATE recipient SET held = 0, next_at = $2, reason = ''
+            WHERE held = 1 AND fence = 0 AND EXISTS (SELECT 1 FROM list_held h
+                WHERE h.letter_id = recipient.letter_id
+                    AND h.recipient_id = recipient.recipient_id
+                    AND h.list_key = $1 AND h.state = 0)";
+        tx.execute(sql, params![&key, self.now]).await?;
+        let sql = "DELETE FROM list_held WHERE list_key = $1";
+        tx.execute(sql, params![&key]).await?;
         note_changes(tx, &[Changed::Address(key)]).await
     }
 
     fn committed(&self, (): &()) {
+        self.shared.watches.much_of_queue_changed();
         let mut directory = self.shared.directory_mut();
         directory.remove_address(&self.list.key());
         drop(directory);

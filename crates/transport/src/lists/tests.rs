@@ -577,3 +577,32 @@ async fn lists_on_each_other_do_not_go_round_in_circles() {
     let facts = Facts::with_head(&claim.head, LETTER.as_bytes());
     assert_eq!(facts.list_ids, ["dev.red.test"]);
 }
+
+/// What waits for an owner does not grow old meanwhile, and is let go of when the list is removed.
+#[tokio::test]
+async fn a_letter_that_waited_is_not_lost() {
+    let options = ListOptions {
+        holds_others: true,
+        ..ListOptions::default()
+    };
+    let world = World::new(options).await;
+    let dev = address("dev@red.test");
+    let stranger = LETTER.replace("ada@far", "mallory@far");
+    for _ in 0..2 {
+        let fate = world.post("mallory@far.test", &stranger).await;
+        assert_eq!(told(&fate), "kept");
+    }
+    let held = world.store.held_for_lists(None).await.unwrap();
+    world.advance(Duration::from_secs(10 * 86_400));
+    let approve = store::Decision::Approve;
+    let decided = world.store.decide_held(&dev, held[0].letter, approve);
+    assert_eq!(decided.await, Ok(true));
+    let claim = world.claims("red.test").await.remove(0);
+    assert_eq!(claim.reference.letter, held[0].letter);
+    assert!(claim.expires_at > world.clock.now());
+    world.store.remove_list(&dev).await.unwrap();
+    let claim = world.claims("red.test").await.remove(0);
+    assert_eq!(claim.reference.letter, held[1].letter);
+    let resolved = world.store.resolve(&dev).await.unwrap();
+    assert_eq!(resolved, Resolved::Unknown);
+}
