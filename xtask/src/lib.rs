@@ -1,10 +1,11 @@
 //! The house rules, checked by machine: which crate may use which, how long a file may be, which
-//! words stay out, which documents must be there.
+//! words stay out, which documents must be there, which test shows what the index of RFCs claims.
 //!
 //! It reads files and changes none. Formatting, lints and dependencies are checked by `rustfmt`,
 //! clippy and `cargo deny`. That `docs/settings.md` is fresh is a test of the `pennyblack` crate.
 
 pub mod edges;
+pub mod rfcs;
 pub mod text;
 
 use std::path::{Path, PathBuf};
@@ -55,6 +56,12 @@ pub fn tidy(root: &Path) -> std::io::Result<Vec<Finding>> {
         }
         text::check(&path, &content, &mut findings);
     }
+    let index = std::fs::read_to_string(root.join(rfcs::INDEX))?;
+    rfcs::check(
+        &index,
+        |path| std::fs::read_to_string(root.join(path)).ok(),
+        &mut findings,
+    );
     findings.sort();
     Ok(findings)
 }

@@ -619,7 +619,7 @@ mod tests {
         assert_eq!((known.used.messages, known.quota.messages), (1, Some(1)));
     }
 
-    /// RFC 2142: a role that nobody was given is the admin's, before the catch-all.
+    /// RFC 2142 §4: a role that nobody was given is the admin's, before the catch-all.
     #[test]
     fn addresses_that_nobody_was_given() {
         let mut directory = Directory {
