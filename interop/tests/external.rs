@@ -2,8 +2,6 @@
 //! log in without a password, over STARTTLS and implicit TLS, and one whose certificate is not trusted
 //! goes on with its password.
 
-#![expect(clippy::expect_used, reason = "a test fails by panicking")]
-
 use std::process::Command;
 use std::time::Duration;
 

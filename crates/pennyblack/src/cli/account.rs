@@ -243,26 +243,33 @@ pub(super) fn run(operator: &Operator, command: AccountCommand) -> Result<(), Ex
             none,
         } => {
             let otherwise = if none { Quota::Lift } else { Quota::Keep };
-            operator.act(Request::AccountQuota {
-                address,
-                quota_bytes: bytes.unwrap_or(otherwise),
-                quota_messages: messages.unwrap_or(otherwise),
-            })
+            let quotas = [bytes, messages].map(|quota| quota.unwrap_or(otherwise));
+            set_quota(operator, address, quotas)
         }
         AccountCommand::Export {
             address,
             file,
             json,
         } => export::account(operator, address, &file, json),
-        AccountCommand::Enable { address } => operator.act(Request::AccountEnable {
-            address,
-            enabled: true,
-        }),
-        AccountCommand::Disable { address } => operator.act(Request::AccountEnable {
-            address,
-            enabled: false,
-        }),
+        AccountCommand::Enable { address } => enable(operator, address, true),
+        AccountCommand::Disable { address } => enable(operator, address, false),
     }
+}
+
+fn set_quota(
+    operator: &Operator,
+    address: String,
+    [quota_bytes, quota_messages]: [Quota; 2],
+) -> Result<(), Exit> {
+    operator.act(Request::AccountQuota {
+        address,
+        quota_bytes,
+        quota_messages,
+    })
+}
+
+fn enable(operator: &Operator, address: String, enabled: bool) -> Result<(), Exit> {
+    operator.act(Request::AccountEnable { address, enabled })
 }
 
 /// Sends a request with a password, and prints the password if it was made here.

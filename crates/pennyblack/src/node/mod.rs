@@ -163,17 +163,12 @@ impl Node {
         };
         let control = server::bind(&settings.data_dir)
             .map_err(|error| NodeError::Control(settings.data_dir.clone(), error))?;
-        let listening = listeners
-            .iter()
-            .filter(|(_, listen)| listen.protocol == Protocol::Smtp)
-            .map(|(_, listen)| listen.address)
-            .collect();
         let inside = Inside::new(
             store.clone(),
             settings.clone(),
             outside,
             metrics.clone(),
-            listening,
+            smtp_addresses(&listeners),
         );
         let door = Door {
             metrics: ListenMetrics::new(&metrics),
@@ -305,6 +300,15 @@ impl Node {
             Err(_) => tracing::error!("the store did not close in time"),
         }
     }
+}
+
+/// Where other servers reach us.
+fn smtp_addresses(listeners: &[(TcpListener, Listen)]) -> Vec<SocketAddr> {
+    let listening = listeners.iter().map(|(_, listen)| listen);
+    listening
+        .filter(|listen| listen.protocol == Protocol::Smtp)
+        .map(|listen| listen.address)
+        .collect()
 }
 
 /// Binds all or none; a port 0 becomes the port that the system chose.

@@ -546,7 +546,7 @@ pub(crate) async fn news_of_the_queue(house: &House) {
         .unwrap();
     assert_eq!(
         signal.news().lanes.into_iter().collect::<Vec<_>>(),
-        [black.clone()]
+        std::slice::from_ref(&black)
     );
     // An operator's work names nothing; a page finds it.
     store.queue_hold(&QueueFilter::default()).await.unwrap();

@@ -412,6 +412,7 @@ async fn programs_do_not_confirm() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one story, step by step")]
 async fn a_member_whose_letters_come_back_is_suspended_and_probed() {
     let options = ListOptions {
         bounces_max: 2,
