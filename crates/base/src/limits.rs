@@ -90,13 +90,13 @@ impl Sending {
 impl Default for Sending {
     fn default() -> Self {
         Self {
-            letters_per_hour: 2_000,
-            letters_per_day: 10_000,
-            recipients_per_hour: 5_000,
-            recipients_per_day: 20_000,
-            brake_recipients: 1_000,
+            letters_per_hour: 20_000,
+            letters_per_day: 100_000,
+            recipients_per_hour: 50_000,
+            recipients_per_day: 200_000,
+            brake_recipients: 20_000,
             brake_factor: 5,
-            brake_failures: 100,
+            brake_failures: 1_000,
         }
     }
 }

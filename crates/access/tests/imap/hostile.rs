@@ -39,8 +39,10 @@ async fn passwords_cannot_be_tried_at_will() {
     let world = World::with_limits(small_limits()).await;
     let mut client = world.connect();
     client.line().await;
-    for _ in 0..3 {
-        let answer = client.command(&format!("LOGIN {LOGIN} wrong")).await;
+    for number in 0..3 {
+        let answer = client
+            .command(&format!("LOGIN {LOGIN} wrong{number}"))
+            .await;
         assert_eq!(
             answer,
             ["NO [AUTHENTICATIONFAILED] Wrong login or password"]

@@ -167,8 +167,8 @@ fn failed_logins_are_seen_and_lifted() {
         "no node runs",
     );
     let node = folder.serve();
-    for _ in 0..2 {
-        assert!(submit(&node, "wrong", &[])[0].starts_with("535 5.7.8"));
+    for wrong in ["wrong", "wronger"] {
+        assert!(submit(&node, wrong, &[])[0].starts_with("535 5.7.8"));
     }
     assert!(submit(&node, "secret", &[])[0].starts_with("454 4.7.0"));
     // One brake over all protocols.
