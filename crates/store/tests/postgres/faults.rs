@@ -226,6 +226,7 @@ async fn a_full_disk() {
     server.psql("postgres", "CREATE DATABASE mail TABLESPACE small");
     let house = House::at(&server.url("mail"));
     let (store, _, bob) = house.with_people().await;
+    let inbox = store.mailbox(bob, "INBOX").await.unwrap().unwrap().id;
     server.psql(
         "mail",
         "CREATE TABLE waste (w TEXT);
@@ -236,7 +237,6 @@ async fn a_full_disk() {
             EXCEPTION WHEN disk_full THEN EXIT; END;
         END LOOP; END $$",
     );
-    let inbox = store.mailbox(bob, "INBOX").await.unwrap().unwrap().id;
     let mut refused = None;
     let mut stored = 0;
     for number in 0..200 {
