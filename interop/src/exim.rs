@@ -59,12 +59,7 @@ impl Exim {
             house.give(dir, EXIM);
         }
         if let Some(certificate) = &setup.certificate {
-            for (file, from) in [
-                ("etc/chain.pem", &certificate.chain),
-                ("etc/key.pem", &certificate.key),
-            ] {
-                house.write_for(file, fs::read(from).expect("OpenSSL wrote it"), EXIM);
-            }
+            house.write_certificate(certificate, EXIM);
         }
         let program = own_copy(&house);
         place.write(

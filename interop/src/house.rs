@@ -12,6 +12,7 @@ use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::certificates::Certificate;
 use crate::place::Place;
 use crate::process::program;
 
@@ -92,6 +93,16 @@ impl House {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("it is ours");
         self.give(name, to);
         path
+    }
+
+    /// Puts a certificate and its key at `etc/chain.pem` and `etc/key.pem`, for a user and nobody else.
+    pub fn write_certificate(&self, certificate: &Certificate, to: User) {
+        for (file, from) in [
+            ("etc/chain.pem", &certificate.chain),
+            ("etc/key.pem", &certificate.key),
+        ] {
+            self.write_for(file, fs::read(from).expect("OpenSSL wrote it"), to);
+        }
     }
 
     /// A command that runs inside. The directory itself has the same path inside and outside.

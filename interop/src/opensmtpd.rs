@@ -72,12 +72,7 @@ impl OpenSmtpd {
                 name: "root",
                 id: 0,
             };
-            for (file, from) in [
-                ("etc/chain.pem", &certificate.chain),
-                ("etc/key.pem", &certificate.key),
-            ] {
-                house.write_for(file, fs::read(from).expect("OpenSSL wrote it"), root);
-            }
+            house.write_certificate(certificate, root);
         }
         place.write(
             &format!("{name}/etc/smtpd.conf"),

@@ -4,6 +4,7 @@
 //! `red.test` is served at address 1, `black.test` at 2, `postfix.test` at 3, `exim.test` at 5 and
 //! `opensmtpd.test` at 6.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::clients::{Server, Tls};
@@ -12,6 +13,7 @@ use crate::node::{self, Node, port};
 use crate::nsd::{Nsd, Zone};
 use crate::place::Place;
 use crate::process::wait_for;
+use crate::smtp::{Client, Said, hand_over};
 
 /// Address of the node for `red.test`.
 pub const RED: u8 = 1;
@@ -122,4 +124,63 @@ pub fn wait_for_letters(node: &Node, user: &str, count: usize) -> Vec<Vec<u8>> {
             .flatten()
     };
     wait_for(&format!("{count} letters to {user}"), ARRIVES_WITHIN, look)
+}
+
+/// Waits until a node has nothing left to send.
+///
+/// # Panics
+/// When it still has after the limit.
+pub fn wait_for_empty_queue(node: &Node, limit: Duration) {
+    wait_for("an empty queue", limit, || {
+        (node.queue() == "[]").then_some(())
+    });
+}
+
+/// Waits for both keys that a domain of the settings gets by itself, and gives their DNS records.
+///
+/// # Panics
+/// When they do not come within the limit.
+#[must_use]
+pub fn wait_for_key_records(node: &Node, domain: &str, limit: Duration) -> String {
+    wait_for(&format!("the keys of {domain}"), limit, || {
+        let output = node.command(&["key", "records", domain]);
+        let lines = String::from_utf8(output.stdout).expect("text");
+        (lines.lines().count() == 2).then_some(lines)
+    })
+}
+
+/// Submits a letter as a user: parameters of MAIL after a blank, recipients with those of RCPT.
+///
+/// # Panics
+/// When it is not taken.
+pub fn submit(node: &Node, user: &str, mail: &str, rcpt: &[&str], letter: &[u8]) {
+    let said = Said {
+        login: Some(user),
+        mail: &format!("<{user}>{mail}"),
+        rcpt,
+    };
+    give(node.at(port::SUBMISSION), said, letter);
+}
+
+/// Hands a letter over.
+///
+/// # Panics
+/// When it is not taken.
+pub fn give(to: SocketAddr, said: Said<'_>, letter: &[u8]) {
+    hand_over(to, said, letter).unwrap_or_else(|failure| panic!("{said:?}: {failure}"));
+}
+
+/// Sends a letter to one recipient in a session of its own.
+///
+/// # Panics
+/// When it is not taken.
+pub fn send(to: SocketAddr, login: Option<&str>, from: &str, recipient: &str, letter: &str) {
+    let mut client = Client::connect(to, Duration::from_secs(60)).expect("the server greets");
+    if let Some(user) = login {
+        client.log_in(user, node::PASSWORD).expect("the login");
+    }
+    client
+        .send(from, &[recipient.to_owned()], letter.as_bytes())
+        .expect("the letter is taken");
+    client.quit().expect("goodbye");
 }

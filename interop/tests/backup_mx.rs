@@ -7,7 +7,7 @@ use interop::place::Place;
 use interop::postfix::{Postfix, Setup};
 use interop::process::{said, wait_for};
 use interop::smtp::Client;
-use interop::world::ARRIVES_WITHIN;
+use interop::world::{ARRIVES_WITHIN, wait_for_empty_queue};
 use interop::{node, node::Node};
 
 const PRIMARY: u8 = 2;
@@ -55,7 +55,5 @@ fn mail_is_kept_for_postfix_while_it_is_away() {
     let text = String::from_utf8_lossy(&arrived[0]).into_owned();
     assert!(text.contains("Return-Path: <a@far.test>"), "{text}");
     assert!(text.ends_with("\n\nfor another server\n"), "{text}");
-    wait_for("an empty queue", ARRIVES_WITHIN, || {
-        (red.queue() == "[]").then_some(())
-    });
+    wait_for_empty_queue(&red, ARRIVES_WITHIN);
 }

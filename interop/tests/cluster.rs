@@ -20,7 +20,7 @@ use interop::postgres::{Flushed, Postgres};
 use interop::process::{said, wait_for};
 use interop::s3::S3Server;
 use interop::smtp::{Client, Failure};
-use interop::world::{BLACK, World};
+use interop::world::{BLACK, World, wait_for_empty_queue};
 
 /// The addresses of the three.
 const HOSTS: [u8; 3] = [1, 11, 12];
@@ -121,9 +121,7 @@ fn three_nodes_are_one_server() {
         load.stop.store(true, Ordering::Relaxed);
     });
     for node in [&cluster.nodes[2], &cluster.black] {
-        wait_for("an empty queue", Duration::from_secs(60), || {
-            (node.queue() == "[]").then_some(())
-        });
+        wait_for_empty_queue(node, Duration::from_secs(60));
         let output = node.command(&["verify"]);
         assert!(output.status.success(), "verify: {}", said(&output));
     }

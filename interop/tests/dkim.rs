@@ -16,8 +16,9 @@ use interop::opendkim::{Key, OpenDkim};
 use interop::place::Place;
 use interop::postfix::{Postfix, Setup};
 use interop::process::{must_run, said, wait_for};
-use interop::smtp::Client;
-use interop::world::{ARRIVES_WITHIN, POSTFIX, RED, submission, wait_for_letters};
+use interop::world::{
+    ARRIVES_WITHIN, POSTFIX, RED, send, submission, wait_for_key_records, wait_for_letters,
+};
 
 const ALICE: &str = "alice@red.test";
 const PETER: &str = "peter@postfix.test";
@@ -71,11 +72,7 @@ impl Scene {
         };
         let red = Node::start(&place, &setup, &["alice"]);
         // The domain of the settings gets its keys by itself.
-        let records = wait_for("the keys of red.test", LIMIT, || {
-            let output = red.command(&["key", "records", "red.test"]);
-            let lines = String::from_utf8(output.stdout).expect("text");
-            (lines.lines().count() == 2).then_some(lines)
-        });
+        let records = wait_for_key_records(&red, "red.test", LIMIT);
         let key = Key::new(&place, "postfix.test");
         let zones = [
             Zone::new("test"),
@@ -146,17 +143,6 @@ fn letter(from: &str, to: &str) -> String {
         number: 1,
     };
     Writer::new(7).letter(heading, 5_000)
-}
-
-fn send(to: SocketAddr, login: Option<&str>, from: &str, recipient: &str, letter: &str) {
-    let mut client = Client::connect(to, LIMIT).expect("the server greets");
-    if let Some(user) = login {
-        client.log_in(user, node::PASSWORD).expect("the login");
-    }
-    client
-        .send(from, &[recipient.to_owned()], letter.as_bytes())
-        .expect("the letter is taken");
-    client.quit().expect("goodbye");
 }
 
 /// RFC 6376, RFC 8463: both our signatures are right for dkimpy, and the one that OpenDKIM knows for

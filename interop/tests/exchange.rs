@@ -8,7 +8,8 @@ use interop::node::{self, Node, port};
 use interop::postfix::{Postfix, Setup};
 use interop::process::{said, wait_for};
 use interop::world::{
-    ARRIVES_WITHIN, BLACK, POSTFIX, RED, World, reading, submission, wait_for_letters,
+    ARRIVES_WITHIN, BLACK, POSTFIX, RED, World, reading, submission, wait_for_empty_queue,
+    wait_for_letters,
 };
 use interop::{imap, smtp};
 
@@ -92,9 +93,7 @@ fn we_send_to_postfix_by_its_second_mx() {
         "{}",
         String::from_utf8_lossy(&delivered[0])
     );
-    wait_for("an empty queue", ARRIVES_WITHIN, || {
-        (red.queue() == "[]").then_some(())
-    });
+    wait_for_empty_queue(&red, ARRIVES_WITHIN);
 }
 
 #[test]
@@ -124,9 +123,7 @@ fn what_cannot_be_delivered_comes_back_as_one_report() {
         );
         assert!(text.starts_with("Return-Path: <>\r\n"), "{text}");
     }
-    wait_for("an empty queue", ARRIVES_WITHIN, || {
-        (red.queue() == "[]").then_some(())
-    });
+    wait_for_empty_queue(&red, ARRIVES_WITHIN);
     assert_eq!(
         wait_for_letters(&red, ALICE, 2).len(),
         2,

@@ -2,16 +2,16 @@
 //! recipients, delivery reports, sizes, refusals for now and for good. What was used Exim says in its
 //! log (`K` for CHUNKING, `L` for pipelining).
 
-use std::net::SocketAddr;
-
 use interop::certificates::Certificate;
 use interop::clients::with_lf;
 use interop::exim::{Exim, Setup};
 use interop::letters::{Heading, Writer};
 use interop::node::{Node, port};
 use interop::process::wait_for;
-use interop::smtp::{Client, Failure, Said, hand_over};
-use interop::world::{ARRIVES_WITHIN, BLACK, EXIM, RED, World, wait_for_letters};
+use interop::smtp::{Client, Failure, Said};
+use interop::world::{
+    ARRIVES_WITHIN, BLACK, EXIM, RED, World, give, submit, wait_for_empty_queue, wait_for_letters,
+};
 
 const ALICE: &str = "alice@red.test";
 const BOB: &str = "bob@black.test";
@@ -58,19 +58,6 @@ fn letter(from: &str, to: &str) -> Vec<u8> {
         .into_bytes()
 }
 
-fn submit(red: &Node, mail: &str, rcpt: &[&str], letter: &[u8]) {
-    let said = Said {
-        login: Some(ALICE),
-        mail: &format!("<{ALICE}>{mail}"),
-        rcpt,
-    };
-    give(red.at(port::SUBMISSION), said, letter);
-}
-
-fn give(to: SocketAddr, said: Said<'_>, letter: &[u8]) {
-    hand_over(to, said, letter).unwrap_or_else(|failure| panic!("{said:?}: {failure}"));
-}
-
 fn delivered(exim: &Exim, count: usize) -> Vec<String> {
     let enough = || Some(exim.delivered()).filter(|letters| letters.len() >= count);
     wait_for("the letters", ARRIVES_WITHIN, enough)
@@ -100,12 +87,6 @@ fn becomes_empty(exim: &Exim) {
     });
 }
 
-fn our_queue_becomes_empty(node: &Node) {
-    wait_for("an empty queue", ARRIVES_WITHIN, || {
-        (node.queue() == "[]").then_some(())
-    });
-}
-
 /// RFC 3207, RFC 3030 §2, RFC 6152, RFC 2920: all of it is used, and no byte is changed.
 #[test]
 fn we_send_to_exim_over_tls_in_chunks() {
@@ -114,7 +95,7 @@ fn we_send_to_exim_over_tls_in_chunks() {
     let red = red(&world);
     let sent = letter(ALICE, EVE);
     let to = ["<eve@exim.test>", "<adam@exim.test>"];
-    submit(&red, " BODY=8BITMIME", &to, &sent);
+    submit(&red, ALICE, " BODY=8BITMIME", &to, &sent);
     for text in delivered(&exim, 2) {
         assert!(
             text.as_bytes().ends_with(&with_lf(&sent)),
@@ -131,7 +112,7 @@ fn we_send_to_exim_over_tls_in_chunks() {
     // Both recipients came in one transaction.
     let log = exim.log();
     assert_eq!(log.matches(" <= alice@red.test").count(), 1, "{log}");
-    our_queue_becomes_empty(&red);
+    wait_for_empty_queue(&red, ARRIVES_WITHIN);
 }
 
 /// RFC 2920 §3.1, RFC 5321 §4.5.2: what a server without TLS and chunks gets.
@@ -142,7 +123,7 @@ fn we_send_to_exim_in_the_clear_with_pipelined_commands() {
     let red = red(&world);
     let sent = letter(ALICE, EVE);
     let to = ["<eve@exim.test>", "<adam@exim.test>"];
-    submit(&red, " BODY=8BITMIME", &to, &sent);
+    submit(&red, ALICE, " BODY=8BITMIME", &to, &sent);
     for text in delivered(&exim, 2) {
         assert!(
             text.as_bytes().ends_with(&with_lf(&sent)),
@@ -187,7 +168,7 @@ fn addresses_in_utf8_go_both_ways() {
     let red = red(&world);
     let sent = letter(ALICE, "pel\u{e9}@exim.test");
     let parameters = " SMTPUTF8 BODY=8BITMIME";
-    submit(&red, parameters, &["<pel\u{e9}@exim.test>"], &sent);
+    submit(&red, ALICE, parameters, &["<pel\u{e9}@exim.test>"], &sent);
     let texts = delivered(&exim, 1);
     assert!(
         texts[0].as_bytes().ends_with(&with_lf(&sent)),
@@ -216,7 +197,13 @@ fn delivery_reports_are_asked_for_and_made() {
     let exim = exim(&world, "", "");
     let red = red(&world);
     let asks = "<eve@exim.test> NOTIFY=SUCCESS ORCPT=rfc822;old+2Beve@exim.test";
-    submit(&red, " RET=HDRS ENVID=id+2B7", &[asks], &letter(ALICE, EVE));
+    submit(
+        &red,
+        ALICE,
+        " RET=HDRS ENVID=id+2B7",
+        &[asks],
+        &letter(ALICE, EVE),
+    );
     let reports = wait_for_letters(&red, ALICE, 1);
     let report = String::from_utf8_lossy(&reports[0]);
     for part in [
@@ -288,7 +275,7 @@ fn letters_that_are_too_large_come_back() {
         report.contains("Status: 5.3.4") || report.contains("Status: 5.2.3"),
         "{report}"
     );
-    our_queue_becomes_empty(&black);
+    wait_for_empty_queue(&black, ARRIVES_WITHIN);
     assert!(red.queue() == "[]");
 }
 
@@ -307,7 +294,7 @@ fn we_keep_what_exim_puts_off_and_return_what_it_refuses() {
     let red = red(&world);
     let sent = letter(ALICE, EVE);
     let to = ["<eve@exim.test>", "<adam@exim.test>", "<nobody@exim.test>"];
-    submit(&red, " BODY=8BITMIME", &to, &sent);
+    submit(&red, ALICE, " BODY=8BITMIME", &to, &sent);
     // Of three recipients one is served, one waits, one is told.
     assert_eq!(delivered(&exim, 1).len(), 1);
     let reports = wait_for_letters(&red, ALICE, 1);
@@ -331,7 +318,7 @@ fn we_keep_what_exim_puts_off_and_return_what_it_refuses() {
             .all(|text| text.as_bytes().ends_with(&with_lf(&sent))),
         "{texts:?}"
     );
-    our_queue_becomes_empty(&red);
+    wait_for_empty_queue(&red, ARRIVES_WITHIN);
     assert_eq!(wait_for_letters(&red, ALICE, 1).len(), 1);
 }
 

@@ -18,9 +18,9 @@ use interop::imap;
 use interop::letters::{Heading, Random, Writer};
 use interop::node::{self, Node, port};
 use interop::postgres::{Flushed, Postgres};
-use interop::process::{said, wait_for};
+use interop::process::said;
 use interop::smtp::{Client, Failure};
-use interop::world::{BLACK, RED, World};
+use interop::world::{BLACK, RED, World, wait_for_empty_queue};
 
 /// How hard a run is.
 #[derive(Clone, Copy)]
@@ -131,9 +131,7 @@ fn kill_under_load(run: Run, mut red: Node, mut black: Node) {
         eprintln!("{} kills, slowest start {slowest:?}", run.kills);
     });
     for node in [&red, &black] {
-        wait_for("an empty queue", Duration::from_secs(60), || {
-            (node.queue() == "[]").then_some(())
-        });
+        wait_for_empty_queue(node, Duration::from_secs(60));
     }
     for node in [&red, &black] {
         let output = node.command(&["verify"]);

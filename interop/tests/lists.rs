@@ -14,7 +14,7 @@ use interop::place::Place;
 use interop::postfix::{Postfix, Setup};
 use interop::process::{must_run, program, said, wait_for};
 use interop::smtp::Client;
-use interop::world::{POSTFIX, RED, submission, wait_for_letters};
+use interop::world::{POSTFIX, RED, send, submission, wait_for_key_records, wait_for_letters};
 
 const LIST: &str = "dev@red.test";
 const ALICE: &str = "alice@red.test";
@@ -62,11 +62,7 @@ impl Scene {
             ..node::Setup::new(RED, "red.test")
         };
         let red = Node::start(&place, &setup, &["alice"]);
-        let records = wait_for("the keys of red.test", LIMIT, || {
-            let output = red.command(&["key", "records", "red.test"]);
-            let lines = String::from_utf8(output.stdout).expect("text");
-            (lines.lines().count() == 2).then_some(lines)
-        });
+        let records = wait_for_key_records(&red, "red.test", LIMIT);
         let zones = [
             Zone::new("test"),
             Zone::new("red.test")
@@ -142,17 +138,6 @@ impl Scene {
         command.args(["--silent", "--write-out", "\n%{http_code}"]);
         must_run(command.args(arguments).arg(url), LIMIT)
     }
-}
-
-fn send(to: SocketAddr, login: Option<&str>, from: &str, recipient: &str, letter: &str) {
-    let mut client = Client::connect(to, LIMIT).expect("the server greets");
-    if let Some(user) = login {
-        client.log_in(user, node::PASSWORD).expect("the login");
-    }
-    client
-        .send(from, &[recipient.to_owned()], letter.as_bytes())
-        .expect("the letter is taken");
-    client.quit().expect("goodbye");
 }
 
 fn letter(from: &str, subject: &str) -> String {

@@ -9,9 +9,11 @@ use interop::letters::{Heading, Writer};
 use interop::node::{self, Node, port};
 use interop::opensmtpd::{OpenSmtpd, Setup};
 use interop::process::wait_for;
-use interop::smtp::{Client, Said, hand_over};
-use interop::world::{ARRIVES_WITHIN, BLACK, OPENSMTPD, RED, World, wait_for_letters};
-use std::net::SocketAddr;
+use interop::smtp::{Client, Said};
+use interop::world::{
+    ARRIVES_WITHIN, BLACK, OPENSMTPD, RED, World, give, submit, wait_for_empty_queue,
+    wait_for_letters,
+};
 
 const ALICE: &str = "alice@red.test";
 const BOB: &str = "bob@black.test";
@@ -43,19 +45,6 @@ fn letter(from: &str, to: &str, bytes: usize) -> Vec<u8> {
         .into_bytes()
 }
 
-fn give(to: SocketAddr, said: Said<'_>, letter: &[u8]) {
-    hand_over(to, said, letter).unwrap_or_else(|failure| panic!("{said:?}: {failure}"));
-}
-
-fn submit(red: &Node, mail: &str, rcpt: &[&str], letter: &[u8]) {
-    let said = Said {
-        login: Some(ALICE),
-        mail: &format!("<{ALICE}>{mail}"),
-        rcpt,
-    };
-    give(red.at(port::SUBMISSION), said, letter);
-}
-
 fn delivered(opensmtpd: &OpenSmtpd, count: usize) -> Vec<String> {
     let enough = || Some(opensmtpd.delivered()).filter(|letters| letters.len() >= count);
     wait_for("the letters", ARRIVES_WITHIN, enough)
@@ -67,12 +56,6 @@ fn delivered(opensmtpd: &OpenSmtpd, count: usize) -> Vec<String> {
 fn becomes_empty(opensmtpd: &OpenSmtpd) {
     wait_for("an empty queue of OpenSMTPD", ARRIVES_WITHIN, || {
         opensmtpd.queue_is_empty().then_some(())
-    });
-}
-
-fn our_queue_becomes_empty(node: &Node) {
-    wait_for("an empty queue", ARRIVES_WITHIN, || {
-        (node.queue() == "[]").then_some(())
     });
 }
 
@@ -90,7 +73,7 @@ fn we_send_to_a_plain_server() {
         "<oscar@opensmtpd.test> NOTIFY=SUCCESS",
         "<olga@opensmtpd.test>",
     ];
-    submit(&red, " BODY=8BITMIME ENVID=id+2B9", &to, &sent);
+    submit(&red, ALICE, " BODY=8BITMIME ENVID=id+2B9", &to, &sent);
     for text in delivered(&opensmtpd, 2) {
         assert!(
             text.as_bytes().ends_with(&with_lf(&sent)),
@@ -102,7 +85,7 @@ fn we_send_to_a_plain_server() {
     let report = String::from_utf8_lossy(&reports[0]);
     assert!(report.contains("Action: delivered"), "{report}");
     assert!(report.contains("mx1.opensmtpd.test"), "{report}");
-    our_queue_becomes_empty(&red);
+    wait_for_empty_queue(&red, ARRIVES_WITHIN);
 }
 
 /// RFC 7435 §3: a server that offers STARTTLS and then cannot is served without, unless something
@@ -119,14 +102,20 @@ fn a_server_whose_tls_is_broken_gets_its_mail() {
     let opensmtpd = start(&world, &setup);
     let red = world.node(RED, "red.test", &["alice"]);
     let sent = letter(ALICE, OSCAR, 2_000);
-    submit(&red, " BODY=8BITMIME", &["<oscar@opensmtpd.test>"], &sent);
+    submit(
+        &red,
+        ALICE,
+        " BODY=8BITMIME",
+        &["<oscar@opensmtpd.test>"],
+        &sent,
+    );
     let texts = delivered(&opensmtpd, 1);
     assert!(
         texts[0].as_bytes().ends_with(&with_lf(&sent)),
         "{}",
         texts[0]
     );
-    our_queue_becomes_empty(&red);
+    wait_for_empty_queue(&red, ARRIVES_WITHIN);
 }
 
 #[test]
@@ -182,7 +171,7 @@ fn we_keep_what_it_puts_off_and_return_what_it_refuses() {
         "<olga@opensmtpd.test>",
         "<nobody@opensmtpd.test>",
     ];
-    submit(&red, " BODY=8BITMIME", &to, &sent);
+    submit(&red, ALICE, " BODY=8BITMIME", &to, &sent);
     assert_eq!(delivered(&opensmtpd, 1).len(), 1);
     let reports = wait_for_letters(&red, ALICE, 1);
     let report = String::from_utf8_lossy(&reports[0]);
@@ -197,7 +186,13 @@ fn we_keep_what_it_puts_off_and_return_what_it_refuses() {
             .then_some(())
     });
     let large = letter(ALICE, OSCAR, 40_000);
-    submit(&red, " BODY=8BITMIME", &["<olga@opensmtpd.test>"], &large);
+    submit(
+        &red,
+        ALICE,
+        " BODY=8BITMIME",
+        &["<olga@opensmtpd.test>"],
+        &large,
+    );
     let reports = wait_for_letters(&red, ALICE, 2);
     let about_size = |report: &Vec<u8>| {
         let text = String::from_utf8_lossy(report);
@@ -218,7 +213,7 @@ fn we_keep_what_it_puts_off_and_return_what_it_refuses() {
         "{}",
         texts[0]
     );
-    our_queue_becomes_empty(&red);
+    wait_for_empty_queue(&red, ARRIVES_WITHIN);
 }
 
 #[test]

@@ -1,8 +1,6 @@
 //! DMARC aggregate reports (RFC 9990) from one domain to another: counted at one node, sent when the day
 //! is over, signed, and read by Python, by xmllint against the schema, and by the node that gets them.
 
-#![expect(clippy::expect_used, reason = "a test fails by panicking")]
-
 use std::net::SocketAddr;
 use std::process::Command;
 use std::time::Duration;
@@ -13,7 +11,7 @@ use interop::node::{self, Node, port};
 use interop::nsd::{Nsd, Zone};
 use interop::place::Place;
 use interop::process::{must_run, run_with_input, said, wait_for};
-use interop::world::{BLACK, RED};
+use interop::world::{BLACK, RED, wait_for_key_records};
 
 const LIMIT: Duration = Duration::from_secs(60);
 const SCHEMA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/schema/dmarc.xsd");
@@ -62,11 +60,7 @@ impl World {
         let place = Place::new();
         let dns = place.at(53, 53);
         let black = Node::start(&place, &setup(dns, BLACK, "black.test"), &["bob"]);
-        let records = wait_for("the keys of black.test", LIMIT, || {
-            let output = black.command(&["key", "records", "black.test"]);
-            let lines = String::from_utf8(output.stdout).expect("text");
-            (lines.lines().count() == 2).then_some(lines)
-        });
+        let records = wait_for_key_records(&black, "black.test", LIMIT);
         let red = Node::start(&place, &setup(dns, RED, "red.test"), &["dmarc"]);
         let zones = [
             Zone::new("test").record("client A 127.0.0.1"),
