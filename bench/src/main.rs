@@ -93,17 +93,34 @@ struct Smtp {
     load: Load,
 }
 
+/// Which build of ours is measured, and where.
 #[derive(Args)]
-struct Compare {
-    /// How often each system gets the load.
-    #[arg(long, default_value_t = 3)]
-    rounds: u64,
+struct Ours {
     /// The program of ours; the one of the release profile when not given.
     #[arg(long)]
     pennyblack: Option<PathBuf>,
     /// Where the mail is stored: on a disk, not in memory.
     #[arg(long)]
     dir: Option<PathBuf>,
+}
+
+impl Ours {
+    fn pennyblack(&self) -> PathBuf {
+        self.pennyblack.clone().unwrap_or_else(beside_this_program)
+    }
+
+    fn dir(&self) -> PathBuf {
+        self.dir.clone().unwrap_or_else(std::env::temp_dir)
+    }
+}
+
+#[derive(Args)]
+struct Compare {
+    /// How often each system gets the load.
+    #[arg(long, default_value_t = 3)]
+    rounds: u64,
+    #[command(flatten)]
+    ours: Ours,
     /// Run only one of the two.
     #[arg(long)]
     only: Option<compare::Side>,
@@ -119,12 +136,8 @@ struct Hot {
     /// How many times the letters are sent.
     #[arg(long, default_value_t = 10)]
     steps: u64,
-    /// The program of ours; the one of the release profile when not given.
-    #[arg(long)]
-    pennyblack: Option<PathBuf>,
-    /// Where the mail is stored: on a disk, not in memory.
-    #[arg(long)]
-    dir: Option<PathBuf>,
+    #[command(flatten)]
+    ours: Ours,
     #[command(flatten)]
     load: Load,
 }
@@ -140,12 +153,8 @@ struct Transfer {
     /// Without a node beside the command.
     #[arg(long)]
     alone: bool,
-    /// The program of ours; the one of the release profile when not given.
-    #[arg(long)]
-    pennyblack: Option<PathBuf>,
-    /// Where the mail is stored: on a disk, not in memory.
-    #[arg(long)]
-    dir: Option<PathBuf>,
+    #[command(flatten)]
+    ours: Ours,
 }
 
 #[derive(Args)]
@@ -156,12 +165,8 @@ struct FloodCommand {
     /// Seconds between two bytes of a slow one.
     #[arg(long, default_value_t = 5)]
     drip: u64,
-    /// The program of ours; the one of the release profile when not given.
-    #[arg(long)]
-    pennyblack: Option<PathBuf>,
-    /// Where the mail is stored: on a disk, not in memory.
-    #[arg(long)]
-    dir: Option<PathBuf>,
+    #[command(flatten)]
+    ours: Ours,
     #[command(flatten)]
     load: Load,
 }
@@ -174,12 +179,8 @@ struct ChecksCommand {
     /// Domains that send, each with a key and records of its own.
     #[arg(long, default_value_t = 8)]
     domains: usize,
-    /// The program of ours; the one of the release profile when not given.
-    #[arg(long)]
-    pennyblack: Option<PathBuf>,
-    /// Where the mail is stored: on a disk, not in memory.
-    #[arg(long)]
-    dir: Option<PathBuf>,
+    #[command(flatten)]
+    ours: Ours,
     #[command(flatten)]
     load: Load,
 }
@@ -233,11 +234,8 @@ fn compare(command: &Compare) -> ExitCode {
     let settings = compare::Settings {
         plan: plan(&command.load, NOWHERE, "user%d@black.test", "load@red.test"),
         rounds: command.rounds,
-        pennyblack: command
-            .pennyblack
-            .clone()
-            .unwrap_or_else(beside_this_program),
-        dir: command.dir.clone().unwrap_or_else(std::env::temp_dir),
+        pennyblack: command.ours.pennyblack(),
+        dir: command.ours.dir(),
         only: command.only,
     };
     let mut all_well = true;
@@ -264,11 +262,8 @@ fn hot(command: &Hot) -> ExitCode {
     let settings = hot::Settings {
         plan: plan(&command.load, NOWHERE, "", "load@red.test"),
         steps: command.steps,
-        pennyblack: command
-            .pennyblack
-            .clone()
-            .unwrap_or_else(beside_this_program),
-        dir: command.dir.clone().unwrap_or_else(std::env::temp_dir),
+        pennyblack: command.ours.pennyblack(),
+        dir: command.ours.dir(),
     };
     let mut all_well = true;
     let each = |report: &report::Report, _: &load::Plan| {
@@ -293,11 +288,8 @@ fn move_letters(command: &Transfer) -> ExitCode {
     let settings = transfer::Settings {
         letters: command.letters,
         letter_bytes: command.size,
-        pennyblack: command
-            .pennyblack
-            .clone()
-            .unwrap_or_else(beside_this_program),
-        dir: command.dir.clone().unwrap_or_else(std::env::temp_dir),
+        pennyblack: command.ours.pennyblack(),
+        dir: command.ours.dir(),
         beside_node: !command.alone,
     };
     transfer::run(&settings, |run| println!("{}", run.text()));
@@ -309,11 +301,8 @@ fn flood(command: &FloodCommand) -> ExitCode {
         plan: plan(&command.load, NOWHERE, "", "load@red.test"),
         connections: command.connections,
         drip_every: Duration::from_secs(command.drip.max(1)),
-        pennyblack: command
-            .pennyblack
-            .clone()
-            .unwrap_or_else(beside_this_program),
-        dir: command.dir.clone().unwrap_or_else(std::env::temp_dir),
+        pennyblack: command.ours.pennyblack(),
+        dir: command.ours.dir(),
     };
     let mut failed = 0;
     let toll = flood::run(&settings, |report| {
@@ -342,11 +331,8 @@ fn checks(command: &ChecksCommand) -> ExitCode {
         plan: plan(&command.load, NOWHERE, "", ""),
         rounds: command.rounds.max(1),
         domains: command.domains,
-        pennyblack: command
-            .pennyblack
-            .clone()
-            .unwrap_or_else(beside_this_program),
-        dir: command.dir.clone().unwrap_or_else(std::env::temp_dir),
+        pennyblack: command.ours.pennyblack(),
+        dir: command.ours.dir(),
     };
     let mut failed = 0;
     let [without, with] = checks::run(&settings, |report| {
