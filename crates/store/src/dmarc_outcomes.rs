@@ -78,10 +78,9 @@ impl Store {
         after: Option<&Domain>,
         limit: usize,
     ) -> Result<Vec<Domain>, StoreError> {
-        let after = after.map_or(String::new(), |domain| domain.as_str().to_owned());
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let body = ReadDomains { day, after, limit };
-        self.0.engine.read(body).await
+        let sql = "SELECT DISTINCT domain FROM dmarc_outcome WHERE day = $1 AND domain > $2
+            ORDER BY domain LIMIT $3";
+        self.domains_of_day(sql, day, after, limit).await
     }
 
     /// The outcomes of a day and a domain, those of one policy beside each other.
@@ -172,25 +171,6 @@ impl Body for Count {
 async fn count_of_day(tx: &mut Tx<'_>, day: i64) -> Result<i64, StoreError> {
     let sql = "SELECT count(*) FROM dmarc_outcome WHERE day = $1";
     tx.one(sql, params![day]).await?.int(0)
-}
-
-struct ReadDomains {
-    day: i64,
-    after: String,
-    limit: i64,
-}
-
-impl Body for ReadDomains {
-    type Out = Vec<Domain>;
-
-    async fn run(&self, tx: &mut Tx<'_>) -> Result<Self::Out, StoreError> {
-        let sql = "SELECT DISTINCT domain FROM dmarc_outcome WHERE day = $1 AND domain > $2
-            ORDER BY domain LIMIT $3";
-        let values = params![self.day, &self.after, self.limit];
-        let rows = tx.rows(sql, values).await?;
-        let read = |mut row: Row| parse_domain(&row.text(0)?);
-        rows.into_iter().map(read).collect()
-    }
 }
 
 struct ReadOutcomes {

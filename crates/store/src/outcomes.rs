@@ -66,9 +66,25 @@ impl Store {
         after: Option<&Domain>,
         limit: usize,
     ) -> Result<Vec<Domain>, StoreError> {
-        let after = after.map_or(String::new(), |domain| domain.as_str().to_owned());
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let body = ReadDomains { day, after, limit };
+        let sql = "SELECT DISTINCT domain FROM tls_outcome WHERE day = $1 AND domain > $2
+            ORDER BY domain LIMIT $3";
+        self.domains_of_day(sql, day, after, limit).await
+    }
+
+    /// The domains that a statement finds for a day, after one and so many.
+    pub(crate) async fn domains_of_day(
+        &self,
+        sql: &'static str,
+        day: i64,
+        after: Option<&Domain>,
+        limit: usize,
+    ) -> Result<Vec<Domain>, StoreError> {
+        let body = ReadDomains {
+            sql,
+            day,
+            after: after.map_or(String::new(), |domain| domain.as_str().to_owned()),
+            limit: i64::try_from(limit).unwrap_or(i64::MAX),
+        };
         self.0.engine.read(body).await
     }
 
@@ -140,6 +156,7 @@ impl Body for Count {
 }
 
 struct ReadDomains {
+    sql: &'static str,
     day: i64,
     after: String,
     limit: i64,
@@ -149,10 +166,8 @@ impl Body for ReadDomains {
     type Out = Vec<Domain>;
 
     async fn run(&self, tx: &mut Tx<'_>) -> Result<Self::Out, StoreError> {
-        let sql = "SELECT DISTINCT domain FROM tls_outcome WHERE day = $1 AND domain > $2
-            ORDER BY domain LIMIT $3";
         let values = params![self.day, &self.after, self.limit];
-        let rows = tx.rows(sql, values).await?;
+        let rows = tx.rows(self.sql, values).await?;
         let read = |mut row: Row| parse_domain(&row.text(0)?);
         rows.into_iter().map(read).collect()
     }

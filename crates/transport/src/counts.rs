@@ -45,6 +45,32 @@ impl<T: Ord> Counts<T> {
     }
 }
 
+/// What carries its own count where it is written; among [`Counts`] that is 0.
+pub(crate) trait Tallied: Ord {
+    /// Its count.
+    fn tally(&mut self) -> &mut u64;
+}
+
+impl<T: Tallied> Counts<T> {
+    /// Takes what was counted, each with its count.
+    pub(crate) fn take_tallied(&self) -> Vec<T> {
+        let counted = self.take().into_iter();
+        let fill = |(mut thing, count): (T, u64)| {
+            *thing.tally() = count;
+            thing
+        };
+        counted.map(fill).collect()
+    }
+
+    /// Puts back what could not be written.
+    pub(crate) fn give_back(&self, things: Vec<T>) {
+        for mut thing in things {
+            let count = std::mem::take(thing.tally());
+            self.add(thing, count);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,7 +10,7 @@ use mailauth::Report;
 use mailauth::dmarc::Aligned;
 use store::{DmarcOutcome, TlsOutcome};
 
-use crate::counts::Counts;
+use crate::counts::{Counts, Tallied};
 
 /// Most different outcomes between two writes; more are not counted.
 const OUTCOMES_MAX: usize = 5_000;
@@ -61,21 +61,17 @@ impl Ledger {
     /// Takes what was counted.
     #[must_use]
     pub fn take(&self) -> Vec<DmarcOutcome> {
-        let counted = self.0.take().into_iter();
-        counted
-            .map(|(outcome, letters)| DmarcOutcome { letters, ..outcome })
-            .collect()
+        self.0.take_tallied()
     }
 
     /// Puts back what could not be written.
     pub fn give_back(&self, outcomes: Vec<DmarcOutcome>) {
-        for outcome in outcomes {
-            let letters = outcome.letters;
-            let outcome = DmarcOutcome {
-                letters: 0,
-                ..outcome
-            };
-            self.0.add(outcome, letters);
-        }
+        self.0.give_back(outcomes);
+    }
+}
+
+impl Tallied for DmarcOutcome {
+    fn tally(&mut self) -> &mut u64 {
+        &mut self.letters
     }
 }

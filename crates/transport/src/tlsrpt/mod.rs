@@ -11,7 +11,7 @@ use base::{Domain, Timestamp};
 use mailauth::dane::Mismatch;
 use store::TlsOutcome;
 
-use crate::counts::Counts;
+use crate::counts::{Counts, Tallied};
 use crate::queue::failure::Peer;
 use crate::route::{Proof, Refusal, Unproven};
 use crate::sts::Applied;
@@ -129,25 +129,18 @@ impl Ledger {
     /// Takes what was counted.
     #[must_use]
     pub fn take(&self) -> Vec<TlsOutcome> {
-        let counted = self.0.take().into_iter();
-        counted
-            .map(|(outcome, sessions)| TlsOutcome {
-                sessions,
-                ..outcome
-            })
-            .collect()
+        self.0.take_tallied()
     }
 
     /// Puts back what could not be written.
     pub fn give_back(&self, outcomes: Vec<TlsOutcome>) {
-        for outcome in outcomes {
-            let sessions = outcome.sessions;
-            let outcome = TlsOutcome {
-                sessions: 0,
-                ..outcome
-            };
-            self.0.add(outcome, sessions);
-        }
+        self.0.give_back(outcomes);
+    }
+}
+
+impl Tallied for TlsOutcome {
+    fn tally(&mut self) -> &mut u64 {
+        &mut self.sessions
     }
 }
 
